@@ -1,0 +1,174 @@
+"""Bodies that are neither JSON nor msgpack: a medium as it is, and multipart forms, bound to an endpoint's parameters."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from email.message import Message
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from xooai.codec import CODECS, JSON, invalid
+from xooai.doc import Doc
+from xooai.docs import Text
+from xooai.endpoint import Endpoint, Parameter
+from xooai.errors import InvalidArgument, PluginError, Unimplemented
+
+__all__ = ["arguments_of"]
+
+_RAW = ("image/", "audio/", "video/")
+_RAW_WHOLE = ("text/plain", "application/octet-stream")
+_PARTS_LIMIT = 256  # parts of one form: more than any endpoint has parameters
+_FIELD_LIMIT = 8192  # bytes of a part's own headers
+
+
+def arguments_of(endpoint: Endpoint, content_type: str, frame: bytes) -> dict[str, Any]:
+    """The arguments in a body of this content type, validated. Raises InvalidArgument, and Unimplemented for other types."""
+    header = Message()
+    header["content-type"] = content_type
+    media_type = header.get_content_type() if content_type else ""
+    if media_type == "multipart/form-data":
+        given = _form(endpoint, header.get_param("boundary"), frame)
+    elif media_type.startswith(_RAW) or (media_type in _RAW_WHOLE and content_type):
+        charset = header.get_content_charset()
+        if media_type == "text/plain" and charset not in (None, "utf-8", "us-ascii"):
+            raise InvalidArgument(f"the text is in the charset {charset[:40]!r}; send UTF-8")
+        parameter = _single(endpoint)
+        given = {parameter.name: _document(endpoint, parameter, media_type, frame)}
+    else:
+        raise _unknown(media_type)
+    endpoint.check(given)
+    try:
+        return dict(endpoint.arguments.validator.validate_python(given))
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+def _unknown(media_type: str) -> Unimplemented:
+    known = ", ".join(codec.media_type for codec in CODECS.values())
+    given = f"the content type {media_type[:80]!r} is not taken" if media_type else "the request has no content type"
+    hint = "; with curl, send JSON by --json or --header 'Content-Type: application/json'" if "urlencoded" in media_type else ""
+    return Unimplemented(
+        f"{given}; taken are: {known}, multipart/form-data, and image/*, audio/*, video/*, text/plain or application/octet-stream "
+        f"for an endpoint with one document{hint}",
+        details={"reason": "codec"},
+    )
+
+
+def _single(endpoint: Endpoint) -> Parameter:
+    """The parameter that a body of one medium stands for."""
+    documents = [parameter for parameter in endpoint.parameters.values() if parameter.document is not None]
+    needed = [parameter for parameter in documents if parameter.required]
+    found = needed if len(needed) == 1 else documents
+    others = [parameter.name for parameter in endpoint.parameters.values() if parameter.required and parameter not in found]
+    if len(found) != 1 or others:
+        listed = ", ".join(endpoint.parameters) or "none"
+        raise InvalidArgument(f"{endpoint.name} is not an endpoint with one document (its parameters: {listed}); send JSON or a multipart form")
+    return found[0]
+
+
+def _document(endpoint: Endpoint, parameter: Parameter, media_type: str | None, data: bytes, name: str | None = None) -> Doc:
+    kind = parameter.document
+    assert kind is not None
+    family = (media_type or "").partition("/")[0]
+    if family in ("image", "audio", "video") and kind.model_fields["kind"].default not in (family, "file"):
+        raise InvalidArgument(f"{endpoint.name} takes {kind.__name__} for {parameter.name!r}, the body is {media_type}")
+    given = None if media_type == "application/octet-stream" else media_type
+    try:
+        if kind is Text or issubclass(kind, Text):
+            return kind(value=kind.decode(data), media_type=given or "text/plain")
+        return kind(value=data, media_type=given)
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+@dataclass(slots=True)
+class _Part:
+    """One part of a form as it comes in."""
+
+    headers: dict[str, str] = field(default_factory=dict)
+    header_name: bytearray = field(default_factory=bytearray)
+    header_value: bytearray = field(default_factory=bytearray)
+    data: list[bytes] = field(default_factory=list)
+
+    def end_header(self) -> None:
+        name = self.header_name.decode("latin-1").lower()
+        self.headers[name] = self.header_value.decode("utf-8", "replace")
+        if sum(len(value) for value in self.headers.values()) > _FIELD_LIMIT:
+            raise InvalidArgument(f"the headers of a form's part are larger than {_FIELD_LIMIT:,} bytes")
+        self.header_name.clear()
+        self.header_value.clear()
+
+
+def _parts(boundary: Any, frame: bytes) -> list[_Part]:
+    if not isinstance(boundary, str) or not boundary or len(boundary) > 70:  # RFC 2046, 5.1.1
+        raise InvalidArgument("the multipart form has no boundary of 1 to 70 characters in its content type")
+    try:
+        multipart = importlib.import_module("python_multipart.multipart")
+    except ImportError as error:
+        raise PluginError("multipart forms need the module 'python_multipart'; try: pip install 'xooai[http]'") from error
+    parts: list[_Part] = []
+
+    def begin() -> None:
+        if len(parts) >= _PARTS_LIMIT:
+            raise InvalidArgument(f"the form has more than {_PARTS_LIMIT} parts")
+        parts.append(_Part())
+
+    ended = []
+    parser = multipart.MultipartParser(
+        boundary.encode("latin-1", "replace"),
+        {
+            "on_part_begin": begin,
+            "on_part_data": lambda data, start, end: parts[-1].data.append(data[start:end]),
+            "on_header_field": lambda data, start, end: parts[-1].header_name.extend(data[start:end]),
+            "on_header_value": lambda data, start, end: parts[-1].header_value.extend(data[start:end]),
+            "on_header_end": lambda: parts[-1].end_header(),
+            "on_end": lambda: ended.append(True),
+        },
+    )
+    try:
+        parser.write(frame)
+        parser.finalize()
+    except multipart.MultipartParseError as error:
+        raise InvalidArgument(f"the body is not a multipart form: {error}") from None
+    if not ended:
+        raise InvalidArgument("the multipart form is cut off: its last boundary is missing")
+    return parts
+
+
+def _form(endpoint: Endpoint, boundary: Any, frame: bytes) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for part in _parts(boundary, frame):
+        header = Message()
+        header["content-disposition"] = part.headers.get("content-disposition", "")
+        name = header.get_param("name", header="content-disposition")
+        if not isinstance(name, str) or not name:
+            raise InvalidArgument("a part of the form has no name; with curl: -F parameter=value or -F parameter=@file")
+        if name in given:
+            raise InvalidArgument(f"the parameter {name[:80]!r} stands twice in the form")
+        parameter = endpoint.parameters.get(name)
+        data = b"".join(part.data)
+        given[name] = data if parameter is None else _value(endpoint, parameter, part.headers.get("content-type"), data)
+    return given
+
+
+def _value(endpoint: Endpoint, parameter: Parameter, content_type: str | None, data: bytes) -> Any:
+    """A part as the parameter takes it: a document of its bytes, JSON, or the text as it stands."""
+    header = Message()
+    header["content-type"] = content_type or "text/plain"
+    media_type = header.get_content_type()
+    if media_type == "application/json":
+        return JSON.decode(endpoint.schema_of(parameter), data)
+    if parameter.document is not None:
+        return _document(endpoint, parameter, media_type if content_type else None, data)
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise InvalidArgument(f"the part {parameter.name!r} is not UTF-8 text") from None
+    if parameter.annotation is str or str in get_args(parameter.annotation):
+        return text
+    if text[:1] in ("{", "["):
+        return JSON.decode(endpoint.schema_of(parameter), data)
+    return text
+

@@ -1,0 +1,118 @@
+"""A call: what handlers, clients and layers are given, and what they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
+from functools import reduce
+from itertools import count
+from os import urandom
+from time import monotonic
+
+from xooai.driver import Channel, Head
+from xooai.endpoint import Endpoint
+from xooai.errors import FailedPrecondition
+
+__all__ = ["Call", "Layer", "Service", "composed", "current", "entered", "remaining"]
+
+_PREFIX = urandom(4).hex()  # ids of different processes differ
+_NUMBERS = count(1)
+
+
+class Call:
+    """One call, as its handler sees it.
+
+    `head` is what it opened with; `deadline` in monotonic seconds, None without one; `reply_metadata` travels back with
+    the reply. `inline` says that a `def` handler runs in this very thread.
+    """
+
+    __slots__ = ("_id", "_reply_metadata", "channel", "deadline", "endpoint", "head", "identity", "inline", "marks", "reply", "reply_codec", "reply_marks")
+
+    def __init__(self, endpoint: Endpoint, channel: Channel, marks: Sequence[bool] | None = None, inline: bool = False) -> None:
+        self.endpoint = endpoint
+        self.channel = channel
+        self.head: Head = channel.head
+        timeout = self.head.timeout
+        self.deadline = None if timeout is None else monotonic() + timeout
+        self.marks = marks
+        self.inline = inline
+        self.identity: str | None = None
+        self.reply: bytes | None = None
+        self.reply_codec = ""
+        self.reply_marks: Sequence[bool] | None = None
+        self._id: str | None = None
+        self._reply_metadata: dict[str, str] | None = None
+
+    @property
+    def id(self) -> str:
+        """A name for this call in logs; a peer that gets an error gets it too."""
+        if self._id is None:
+            self._id = f"{_PREFIX}-{next(_NUMBERS):x}"
+        return self._id
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the caller sent beside the arguments: names in lower case."""
+        return self.head.metadata
+
+    @property
+    def reply_metadata(self) -> dict[str, str]:
+        """What goes back beside the reply; written to by the handler."""
+        if self._reply_metadata is None:
+            self._reply_metadata = {}
+        return self._reply_metadata
+
+    @property
+    def has_reply_metadata(self) -> bool:
+        return bool(self._reply_metadata)
+
+    @property
+    def peer(self) -> str:
+        """Who called, as the driver knows it: an address, or "" in process."""
+        return self.head.peer
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds left, never below 0; None without a deadline."""
+        return None if self.deadline is None else max(0.0, self.deadline - monotonic())
+
+    async def receive(self) -> bytes | None:
+        """Return the caller's next frame; None when it sent all."""
+        return await self.channel.receive()
+
+    async def send(self, frame: bytes, codec: str, marks: Sequence[bool] | None = None) -> None:
+        """Give a frame of the reply. That of a unary call waits for the call's end, so that both are one write."""
+        self.reply = frame
+        self.reply_codec = codec
+        self.reply_marks = marks
+
+
+Service = Callable[[Call], Awaitable[None]]
+"""Whatever answers a call: a handler, a remote endpoint."""
+
+Layer = Callable[[Service], Service]
+"""What stands around a service: the same on servers and on clients."""
+
+entered: ContextVar[Call | None] = ContextVar("xooai_call", default=None)
+
+
+def current() -> Call:
+    """The call that is being handled. Raises FailedPrecondition outside a handler."""
+    call = entered.get()
+    if call is None:
+        raise FailedPrecondition("current() is for use inside a handler; no call is being handled here")
+    return call
+
+
+def remaining(timeout: float | None) -> float | None:
+    """Seconds that a nested call may take: `timeout`, or what is left of the call being handled, whichever is less."""
+    call = entered.get()
+    left = call.remaining if call is not None else None
+    if left is None or timeout is None:
+        return timeout if left is None else left
+    return min(timeout, left)
+
+
+def composed(layers: Sequence[Layer], service: Service) -> Service:
+    """The service with its layers around it, the first outermost."""
+    return reduce(lambda inner, layer: layer(inner), reversed(layers), service)

@@ -1,0 +1,137 @@
+"""The client's side of calls: an endpoint somewhere else as a service."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from xooai import plugins
+from xooai.annotations import endpoint_from
+from xooai.call import Call, Layer, Service, composed
+from xooai.codec import MSGPACK, Codec, codec_of
+from xooai.describe import endpoint as describe_endpoint
+from xooai.driver import EMPTY, DialOptions, Head, Link
+from xooai.endpoint import Endpoint, nearest
+from xooai.errors import InvalidArgument, NotFound, Unavailable
+from xooai.memory import MemoryChannel
+from xooai.payload import from_peer, to_peer
+from xooai.redact import redact
+
+__all__ = ["Address", "Remote"]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an executor is: `server` is `scheme://host:port`, `executor` its name there, `endpoint` where one is named."""
+
+    server: str
+    executor: str = ""
+    endpoint: str = ""
+
+    @classmethod
+    def of(cls, url: str) -> Address:
+        """Read `scheme://host:port[/executor[/endpoint]]`. Raises InvalidArgument."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise InvalidArgument(f"{redact(url)!r} is not a URL: {error}") from None
+        if not parts.scheme or not parts.hostname:
+            raise InvalidArgument(f"{redact(url)!r} is not a URL; it is written scheme://host:port/executor")
+        if parts.username is not None or parts.query or parts.fragment:
+            raise InvalidArgument(f"{redact(url)!r} holds a user, query or fragment; credentials go into metadata")
+        names = [name for name in parts.path.split("/") if name]
+        if len(names) > 2:
+            raise InvalidArgument(f"{redact(url)!r} has {len(names)} names in its path; it takes /executor or /executor/endpoint")
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        return cls(f"{parts.scheme}://{host}" + (f":{port}" if port is not None else ""), *names)
+
+
+@dataclass(slots=True)
+class Remote:
+    """A server that calls go to. Holds one link a loop; dials on first use."""
+
+    server: str
+    options: DialOptions = field(default_factory=DialOptions)
+    codec: Codec = MSGPACK
+    timeout: float | None = 60.0
+    metadata: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    layers: tuple[Layer, ...] = ()
+    _links: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Link] = field(default_factory=weakref.WeakKeyDictionary)
+    _service: Service | None = None
+    _known: dict[str, dict[str, Endpoint]] | None = None
+
+    async def call(self, executor: str, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, codec: str | None, metadata: Mapping[str, str] | None) -> Any:
+        """Call an endpoint over there. `timeout` in seconds; None for no limit. Raises XooaiError."""
+        endpoint.check(arguments)
+        codec_of_call = self.codec if codec is None else codec_of(codec)
+        schema = endpoint.arguments
+        if schema.facts.documents:
+            arguments = await to_peer(schema, arguments, self.options.message_limit)
+        frame = codec_of_call.encode(schema, arguments)
+        given = self.metadata if metadata is None else {**self.metadata, **metadata}
+        head = Head(f"/{executor}/{endpoint.name}", codec_of_call.media_type, timeout=timeout, metadata=given)
+        channel = MemoryChannel(head, frame)
+        call = Call(endpoint, channel)
+        if self._service is None:
+            self._service = composed(self.layers, self._send)
+        await self._service(call)
+        if call.reply is None:
+            raise Unavailable("the server ended the call without an answer")
+        return from_peer(endpoint.result, codec_of(call.reply_codec), call.reply)
+
+    async def _send(self, call: Call) -> None:
+        """The innermost service of a client: the request goes out, the reply comes in."""
+        links = self._links
+        link = links.get(asyncio.get_running_loop()) or await self._dial()
+        channel = await link.open(call.head, await call.receive())
+        reply = await channel.receive()
+        outcome = channel.outcome
+        if reply is None or outcome is None:
+            raise Unavailable("the server ended the call without an answer")
+        if outcome.metadata:
+            call.reply_metadata.update(outcome.metadata)
+        await call.send(reply, outcome.codec)
+
+    async def _dial(self) -> Link:
+        loop = asyncio.get_running_loop()
+        driver = plugins.driver(urlsplit(self.server).scheme)
+        link = await driver.dial(self.server, self.options)
+        self._links[loop] = link
+        return link
+
+    async def endpoints(self, executor: str, timeout: float | None) -> dict[str, Endpoint]:
+        """The endpoints of an executor over there, as its description tells. Raises NotFound listing the executors."""
+        known = await self.executors(timeout)
+        if executor not in known:
+            raise NotFound(f"{self.server} has no executor {executor!r}{nearest(executor, known)}; there are: {', '.join(known) or 'none'}")
+        return known[executor]
+
+    async def executors(self, timeout: float | None) -> dict[str, dict[str, Endpoint]]:
+        """All executors over there; asked once."""
+        if self._known is None:
+            try:
+                found = await self.call("xooai", describe_endpoint(), {}, timeout, None, None)
+            except NotFound as error:
+                raise NotFound(f"{self.server} does not describe itself: is it a xooai server? ({error.message})") from error
+            self._known = {
+                name: {one: endpoint_from(name, one, described, found.get("$defs", {})) for one, described in endpoints.items()}
+                for name, endpoints in found["executors"].items()
+            }
+        return self._known
+
+    async def aclose(self) -> None:
+        """Close the link of the running loop."""
+        link = self._links.pop(asyncio.get_running_loop(), None)
+        if link is not None:
+            await link.aclose()
+
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        """The loops that have a link."""
+        return list(self._links)
+
+

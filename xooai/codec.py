@@ -1,0 +1,143 @@
+"""How values become frames: JSON and msgpack, with the same meaning."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError, to_json
+
+from xooai import screen
+from xooai.errors import InvalidArgument, Unimplemented
+from xooai.schema import Schema
+from xooai.walk import census
+
+__all__ = ["CODECS", "JSON", "MSGPACK", "Codec", "codec_of", "invalid"]
+
+
+class Codec(Protocol):
+    """One way to write values. `media_type` is its name on the wire."""
+
+    name: str
+    media_type: str
+
+    def encode(self, schema: Schema, value: Any) -> bytes:
+        """Write a value. Raises InvalidArgument for what would not come back as it was."""
+
+    def decode(self, schema: Schema, frame: bytes, trusted: bool = False) -> Any:
+        """Read a value and validate it. A frame is screened first unless it is `trusted`: this process wrote it. Raises InvalidArgument."""
+
+
+def invalid(error: ValidationError) -> InvalidArgument:
+    """Pydantic's verdict as ours: malformed when nothing could be read, else with each mistake's location."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    first = found[0]
+    if first["type"] == "json_invalid":
+        return InvalidArgument(f"the body is not JSON: {first['msg'].removeprefix('Invalid JSON: ')}")
+    where = ".".join(str(part) for part in first["loc"]) or "the body"
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return InvalidArgument(f"{where}: {first['msg']}{more}", errors=[{**mistake, "loc": list(mistake["loc"])} for mistake in found])
+
+
+def _refused(error: Exception) -> InvalidArgument:
+    reason = str(error).removeprefix("Error serializing to JSON: ").removeprefix("Error calling function `_json_only`: ")
+    return InvalidArgument(f"the value cannot be sent: {reason}")
+
+
+_FAILURES = (PydanticSerializationError, UnicodeError, ValueError, TypeError, OverflowError, RecursionError)
+
+
+class _Json:
+    name = "json"
+    media_type = "application/json"
+
+    def encode(self, schema: Schema, value: Any) -> bytes:
+        try:
+            census(value)
+            if schema.facts.plain_floats:  # a plain model would write NaN as null
+                return to_json(schema.serializer.to_python(value, mode="json", warnings=False), inf_nan_mode="strings")
+            return schema.serializer.to_json(value, warnings=False)
+        except InvalidArgument:
+            raise
+        except _FAILURES as error:
+            raise _refused(error) from error
+
+    def decode(self, schema: Schema, frame: bytes, trusted: bool = False) -> Any:
+        if trusted:
+            return self._read(schema, frame)
+        screen.before_json(frame)
+        value = self._read(schema, frame)
+        screen.doubled_json(frame, census(value))
+        return value
+
+    def _read(self, schema: Schema, frame: bytes) -> Any:
+        try:
+            return schema.validator.validate_json(frame)
+        except ValidationError as error:
+            raise invalid(error) from None
+
+
+class _Msgpack:
+    name = "msgpack"
+    media_type = "application/msgpack"
+
+    def __init__(self) -> None:
+        self._pack = msgspec.msgpack.Encoder().encode
+        self._unpack = msgspec.msgpack.Decoder().decode
+
+    def encode(self, schema: Schema, value: Any) -> bytes:
+        try:
+            census(value)
+            write = schema.serializer.to_python
+            if schema.facts.as_they_are:
+                return self._pack(write(value, mode="python", warnings=False))
+            written = write(value, mode="json", warnings=False)
+            if schema.facts.bytes:
+                written = _with_bytes(written, write(value, mode="python", warnings=False))
+            return self._pack(written)
+        except InvalidArgument:
+            raise
+        except _FAILURES as error:
+            raise _refused(error) from error
+
+    def decode(self, schema: Schema, frame: bytes, trusted: bool = False) -> Any:
+        try:
+            value = self._unpack(frame)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise InvalidArgument(f"the body is not msgpack: {error}") from None
+        if not trusted:
+            screen.msgpack(frame, value)
+        try:
+            return schema.validator.validate_python(value)
+        except ValidationError as error:
+            raise invalid(error) from None
+
+
+def _with_bytes(written: Any, native: Any) -> Any:
+    """What JSON would write, with bytes left as they are: both were made from one value, in one order."""
+    if isinstance(native, bytes | bytearray):
+        return bytes(native)
+    if isinstance(written, dict) and isinstance(native, dict) and len(written) == len(native):
+        return {name: _with_bytes(one, other) for (name, one), other in zip(written.items(), native.values(), strict=True)}
+    if isinstance(written, list) and isinstance(native, list | tuple | set | frozenset) and len(written) == len(native):
+        return [_with_bytes(one, other) for one, other in zip(written, native, strict=True)]
+    return written
+
+
+JSON: Codec = _Json()
+MSGPACK: Codec = _Msgpack()
+CODECS = {codec.name: codec for codec in (JSON, MSGPACK)}
+_BY_MEDIA_TYPE = {codec.media_type: codec for codec in CODECS.values()} | {"application/x-msgpack": MSGPACK, "application/vnd.msgpack": MSGPACK}
+
+
+def codec_of(name: str) -> Codec:
+    """The codec with this name or media type (parameters such as charset are passed over). Raises Unimplemented."""
+    found = _BY_MEDIA_TYPE.get(name) or CODECS.get(name)
+    if found is None:
+        bare = name.partition(";")[0].strip().lower()
+        found = _BY_MEDIA_TYPE.get(bare)
+    if found is None:
+        known = ", ".join(codec.media_type for codec in CODECS.values())
+        raise Unimplemented(f"the codec {name[:80]!r} is not known; known are: {known}", details={"reason": "codec"})
+    return found

@@ -1,0 +1,141 @@
+"""What executors offer, as documents: OpenAPI 3.1, and the plain JSON that our own clients read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Protocol
+
+import msgspec
+from pydantic import TypeAdapter
+from pydantic_core import to_jsonable_python
+
+from xooai.driver import Shape
+from xooai.endpoint import Endpoint
+from xooai.errors import Unimplemented
+
+__all__ = ["Described", "document", "endpoint", "plain"]
+
+
+class Described(Protocol):
+    """What is described: an executor's name and endpoints."""
+
+    @property
+    def hosted_name(self) -> str: ...
+
+    def hosted_endpoints(self) -> Iterable[tuple[Endpoint, Callable[..., Any]]]: ...
+
+
+class _Own:
+    """Endpoints that every server has, under the reserved name `xooai`."""
+
+    async def describe(self) -> dict[str, Any]:
+        """The executors of this server: names, endpoints, parameters and replies as JSON Schema."""
+        raise NotImplementedError  # the site answers
+
+
+def endpoint() -> Endpoint:
+    """The endpoint `/xooai/describe`, the same over every driver."""
+    return Endpoint.of(_Own.describe, "xooai", "describe")
+
+
+def document(form: str, executors: Iterable[Described]) -> bytes:
+    """The description in `form`. Raises Unimplemented for a form that this server does not write."""
+    if form == "json":
+        return msgspec.json.encode(plain(executors))
+    if form == "openapi":
+        return msgspec.json.encode(openapi(executors))
+    raise Unimplemented(f"no description as {form!r}; there are: openapi, json")
+
+
+def _listed(executors: Iterable[Described]) -> list[tuple[str, Endpoint]]:
+    return [(executor.hosted_name, endpoint) for executor in executors for endpoint, _ in executor.hosted_endpoints()]
+
+
+def _schemas(listed: list[tuple[str, Endpoint]], template: str) -> tuple[dict[str, tuple[dict[str, Any], dict[str, Any]]], dict[str, Any]]:
+    """By path the schemas of body and reply, and the definitions that they share."""
+    inputs: list[Any] = []
+    for name, found in listed:
+        path = f"/{name}/{found.name}"
+        inputs += [(f"{path} body", "validation", found.arguments.adapter), (f"{path} reply", "serialization", found.result.adapter)]
+    schemas, shared = TypeAdapter.json_schemas(inputs, ref_template=template)
+    by_path = {}
+    for name, found in listed:
+        path = f"/{name}/{found.name}"
+        body = dict(schemas[f"{path} body", "validation"])  # type: ignore[index]
+        body["properties"] = {key: _with_default(found, key, dict(schema)) for key, schema in body.get("properties", {}).items()}
+        body["title"] = found.name
+        by_path[path] = (body, dict(schemas[f"{path} reply", "serialization"]))  # type: ignore[index]
+    return by_path, shared.get("$defs", {})
+
+
+def _with_default(found: Endpoint, name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    parameter = found.parameters[name]
+    if not parameter.required:
+        written = found.schema_of(parameter).serializer.to_python(parameter.default, mode="json", warnings=False)
+        schema["default"] = to_jsonable_python(written, inf_nan_mode="strings")
+    return schema
+
+
+def plain(executors: Iterable[Described]) -> dict[str, Any]:
+    """The description that `Executor(url)` reads."""
+    listed = _listed(executors)
+    schemas, shared = _schemas(listed, "#/$defs/{model}")
+    found: dict[str, Any] = {executor.hosted_name: {} for executor in executors}
+    for name, one in listed:
+        body, reply = schemas[f"/{name}/{one.name}"]
+        found[name][one.name] = {"shape": Shape(one.shape).name, "summary": one.summary, "body": body, "reply": reply}
+    return {"xooai": 1, "executors": found, "$defs": shared}
+
+
+def openapi(executors: Iterable[Described]) -> dict[str, Any]:
+    """An OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.0)."""
+    executors = tuple(executors)
+    listed = _listed(executors)
+    schemas, shared = _schemas(listed, "#/components/schemas/{model}")
+    paths = {path: {"post": _operation(name, one, *schemas[path])} for name, one in listed for path in [f"/{name}/{one.name}"]}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": ", ".join(executor.hosted_name for executor in executors) or "xooai", "version": _version()},
+        "paths": paths,
+        "components": {"schemas": {**shared, "Problem": _PROBLEM}},
+    }
+
+
+def _version() -> str:
+    try:
+        return version("xooai")
+    except PackageNotFoundError:  # a checkout on the path, not installed
+        return "0"
+
+
+def _operation(name: str, one: Endpoint, body: dict[str, Any], reply: dict[str, Any]) -> dict[str, Any]:
+    first, _, rest = one.summary.partition("\n")
+    content: dict[str, Any] = {"application/json": {"schema": body}}
+    return {
+        "operationId": f"{name}_{one.name}",
+        "tags": [name],
+        "summary": first or one.name,
+        "description": rest.strip(),
+        "requestBody": {"required": True, "content": content},
+        "responses": {
+            "200": {"description": "The reply.", "content": {"application/json": {"schema": reply}}},
+            "default": {"description": "What went wrong.", "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}},
+        },
+    }
+
+
+_PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "description": "A problem document (RFC 9457).",
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string", "description": "The name of the code."},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "One line: what was given, what is wrong, what would be right."},
+        "code": {"type": "integer", "description": "gRPC's number of the code."},
+        "id": {"type": "string", "description": "The request id, under which the server's log tells more."},
+        "details": {"type": "object", "description": "More, such as `errors` with the location of each mistake."},
+    },
+    "required": ["type", "title", "status", "detail", "code"],
+}

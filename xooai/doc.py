@@ -1,0 +1,297 @@
+"""Documents: the typed values that endpoints take and give, whose content is inline or elsewhere (`ref`)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, to_json
+from pydantic_core import core_schema as cs
+
+from xooai import ref as refs
+from xooai import signature as signatures
+from xooai.errors import FailedPrecondition, PermissionDenied
+from xooai.local_file import LocalFile
+from xooai.media import sniff
+
+__all__ = ["Doc", "arriving", "is_wire", "kinds", "mark_wire"]
+
+_KINDS: dict[str, type[Doc]] = {}
+_SIGNATURE = "^[a-z0-9]+:[0-9a-f]{64}$"
+_PREVIEW = 60  # characters of a text that its repr shows; a payload is never printed
+
+
+class _Arriving(threading.local):
+    """Whether documents made right now by this thread come from a peer's frame (decoding is synchronous)."""
+
+    now = False
+
+
+arriving = _Arriving()
+
+
+def absent(value: object) -> bool:
+    """Whether a field is left out of the wire form."""
+    return value is None
+
+
+Absent = Field(default=None, exclude_if=absent)
+"""A field that stands in the wire form only when it is known."""
+
+
+class Doc(BaseModel, ABC):
+    """One document: `value` is its content, `ref` says where the content is or came from; at least one is given.
+
+    A document is a value: it does not change once made. Looking at an attribute fetches nothing; `read`, `aread`, `open`
+    and `path` do. A document that came from a peer is read only from its inline content: its `ref` may be passed on, and
+    is never opened here.
+
+    A subclass is a kind of its own, named after the class in snake_case or by `class Mesh(Doc, kind="mesh")`; a subclass
+    of a kind shares it. It declares `value` and implements `encode` and `decode`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
+
+    _kind: ClassVar[str] = ""
+
+    kind: str = ""
+    ref: str | None = Absent
+    value: Any = None
+    media_type: str | None = Absent
+    signature: Annotated[str | None, Field(pattern=_SIGNATURE)] = Absent
+    size: Annotated[int | None, Field(ge=0)] = Absent
+
+    def __init__(self, **fields: Any) -> None:
+        """Make a document of what the caller has: `value` may be anything that `encode` takes."""
+        value = fields.get("value")
+        if value is not None and type(value) not in (bytes, str):
+            try:
+                fields["value"] = type(self).encode(value)
+            except (TypeError, ValueError) as error:
+                mistake = PydanticCustomError("content", "{reason}", {"reason": str(error)})
+                raise ValidationError.from_exception_data(type(self).__name__, [{"type": mistake, "loc": ("value",), "input": value}]) from error
+        self.__pydantic_validator__.validate_python(fields, self_instance=self)
+
+    # Tells pydantic that validation may make instances without this __init__, as it does for BaseModel's own.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    @classmethod
+    @abstractmethod
+    def encode(cls, value: Any) -> Any:
+        """Return the content to keep inline (`str` or `bytes`) for what was given as `value`.
+
+        What is not known to this kind is returned as it is, for validation to refuse. Raises TypeError or ValueError for
+        what is known and does not fit.
+        """
+
+    @classmethod
+    @abstractmethod
+    def decode(cls, data: bytes) -> Any:
+        """Return what `read` gives for the bytes that a ref leads to."""
+
+    def __init_subclass__(cls, kind: str | None = None, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if kind is None and cls.__name__.startswith("_"):
+            return  # a base for kinds, none itself
+        inherited = str(cls.__dict__.get("kind", "") or getattr(cls, "_kind", ""))
+        name = kind or inherited or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+        cls._kind = name
+        if name != inherited:
+            known = _KINDS.get(name)
+            if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+                raise TypeError(f"the kind {name!r} is taken by {known.__module__}.{known.__qualname__}; name another: class {cls.__name__}(Doc, kind=...)")
+            _KINDS[name] = cls
+            # Written here, since pydantic collects fields after this hook has run.
+            cls.__annotations__ = {**cls.__dict__.get("__annotations__", {}), "kind": Literal[name]}
+            cls.kind = name
+
+    @model_validator(mode="after")
+    def _settle(self) -> Self:
+        fields = self.__dict__
+        value, ref = fields["value"], fields["ref"]
+        if value is None and ref is None:
+            raise PydanticCustomError("missing_content", "a document needs a ref or a value")
+        if fields["media_type"] is None:
+            fields["media_type"] = self._guess(ref, value)
+        if arriving.now:
+            fields["_wire"] = True
+        return self
+
+    @classmethod
+    def _guess(cls, ref: str | None, value: Any) -> str | None:
+        """The media type: from the extension of the ref, then from the first bytes."""
+        found = refs.media_type_of(ref) if ref is not None else None
+        if found is None and type(value) is bytes:
+            found = sniff(value)
+        return found
+
+    # Reading
+
+    def read(self) -> Any:
+        """Return the content (Text: str, others: bytes), fetching it once when it is elsewhere.
+
+        Raises NotFound when it is not there, DataLoss when it does not match `signature`, PermissionDenied for a ref
+        that came from a peer, FailedPrecondition on an event loop's own thread when it would have to fetch.
+        """
+        found = self._here()
+        if found is not None:
+            return found
+        if asyncio._get_running_loop() is not None:
+            raise FailedPrecondition(f"{self!r} is not here, and fetching it would block this event loop; use: await doc.aread()")
+        return self._fetch()
+
+    async def aread(self) -> Any:
+        """As `read`, fetching in a worker thread."""
+        found = self._here()
+        return found if found is not None else await asyncio.to_thread(self._fetch)
+
+    def open(self) -> BinaryIO:
+        """Return a seekable binary file with the content; the caller closes it. Raises as `read`."""
+        found = self._here()
+        if found is not None:
+            return BytesIO(found.encode() if isinstance(found, str) else found)
+        return refs.open_ref(self._local_ref())
+
+    def path(self) -> Path:
+        """Return a local file with the content, not to be written to. It stays as long as the document. Raises as `read`."""
+        given = self.__dict__["value"]
+        there = refs.local_path(self._local_ref()) if given is None else None
+        if there is not None:
+            return there
+        kept: LocalFile | None = self.__dict__.get("_path")
+        if kept is None:
+            content = given if given is not None else self.read()
+            kept = LocalFile(content.encode() if isinstance(content, str) else content, self.__dict__["media_type"])
+            self.__dict__["_path"] = kept
+        return kept.path
+
+    def _here(self) -> Any:
+        fields = self.__dict__
+        return fields["value"] if fields["value"] is not None else fields.get("_kept")
+
+    def _local_ref(self) -> str:
+        """The ref, if it may be opened by the rules of this process."""
+        ref = self.__dict__["ref"]
+        if is_wire(self):
+            raise PermissionDenied(
+                f"the ref {refs.redact(ref)!r} came from a peer and is not opened here; send the content inline (value=)"
+            )
+        return str(ref)
+
+    def _fetch(self) -> Any:
+        data = refs.read_ref(self._local_ref())
+        if self.signature is not None:
+            signatures.verify(data, self.signature)
+        content = type(self).decode(data)
+        self.__dict__["_kept"] = content
+        return content
+
+    # What a document is, as Python sees it
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return _public(self) == _public(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.__dict__["ref"], self.__dict__["value"]))
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = super().__getstate__()
+        kept = {name: value for name, value in state["__dict__"].items() if name not in ("_kept", "_path")}
+        return {**state, "__dict__": kept}
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in _public(self).items():
+            if value is None or name == "kind":
+                continue
+            if name == "ref":
+                yield name, refs.redact(value)
+            elif name == "value":
+                yield name, _Shown(value)
+            elif value != type(self).model_fields[name].default:
+                yield name, value
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        if cls._kind:
+            return handler(source)
+        # A field typed Doc: any registered kind, looked up when it is read, so that kinds may be added later.
+        return cs.with_info_plain_validator_function(cls._validate_any)
+
+    @classmethod
+    def _validate_any(cls, value: Any, info: cs.ValidationInfo) -> Doc:
+        if isinstance(value, cls):
+            return value
+        kind = value.get("kind") if isinstance(value, dict) else None
+        found = _KINDS.get(kind) if isinstance(kind, str) else None
+        if found is None or not issubclass(found, cls):
+            known = ", ".join(sorted(name for name, kind in _KINDS.items() if issubclass(kind, cls)))
+            raise PydanticCustomError("unknown_kind", "a document needs a kind; known are: {known}", {"known": known})
+        if info.mode == "json":  # only then are bytes base64; the frame is parsed already, so write it once more
+            return found.__pydantic_validator__.validate_json(to_json(value))
+        return found.__pydantic_validator__.validate_python(value)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        if schema["type"] == "function-plain":
+            return {"type": "object", "properties": {"kind": {"enum": sorted(_KINDS)}}, "required": ["kind"]}
+        found = handler.resolve_ref_schema(handler(schema))
+        found["anyOf"] = [{"required": ["ref"]}, {"required": ["value"]}]
+        for name in ("ref", "value", "media_type", "signature", "size"):
+            _drop_null(found["properties"].get(name, {}))
+        return found
+
+
+def _drop_null(schema: JsonSchemaValue) -> None:
+    """Describe an optional field by what it is when it is there: the wire form leaves out what is not known."""
+    members = [member for member in schema.get("anyOf", ()) if member != {"type": "null"}]
+    if len(members) == 1:
+        del schema["anyOf"]
+        schema.update(members[0])
+    if schema.get("default", 0) is None:
+        del schema["default"]
+
+
+class _Shown:
+    """An inline value as its repr shows it: never the payload."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        if isinstance(self.value, str):
+            short = len(self.value) <= _PREVIEW
+            return repr(self.value) if short else f"{self.value[:_PREVIEW]!r}… {len(self.value):,} characters"
+        return f"<{len(self.value):,} bytes>"
+
+
+def _public(doc: Doc) -> dict[str, Any]:
+    return {name: value for name, value in doc.__dict__.items() if not name.startswith("_")}
+
+
+def is_wire(doc: Doc) -> bool:
+    """Whether a document came from a peer, so that its ref is never opened by the rules of this process."""
+    return doc.__dict__.get("_wire", False)
+
+
+def mark_wire(doc: Doc) -> None:
+    """Mark a document as coming from a peer. There is no way back."""
+    doc.__dict__["_wire"] = True
+
+
+def kinds() -> dict[str, type[Doc]]:
+    """The registered kinds of documents."""
+    return dict(_KINDS)
+

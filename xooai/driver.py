@@ -1,0 +1,157 @@
+"""What a transport implements, and what it is given: calls as opaque frames of bytes between two sides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntFlag
+from types import MappingProxyType
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from xooai.errors import Code
+
+__all__ = [
+    "EMPTY",
+    "MESSAGE_LIMIT",
+    "Channel",
+    "DialOptions",
+    "Driver",
+    "Head",
+    "Link",
+    "ListenOptions",
+    "Listener",
+    "Outcome",
+    "Shape",
+    "Site",
+]
+
+MESSAGE_LIMIT = 64 * 1024 * 1024  # bytes in one frame: what one call may hold in memory; larger content belongs in a store
+EMPTY: Mapping[str, str] = MappingProxyType({})
+
+
+class Shape(IntFlag):
+    """Which sides of a call stream."""
+
+    UNARY = 0
+    CLIENT = 1
+    SERVER = 2
+    BIDI = 3
+
+
+@dataclass(slots=True)
+class Head:
+    """What a call opens with. Not changed once the call has begun.
+
+    `path` is `/{executor}/{endpoint}`; `codec` the media type of the request's frames, `accept` the wanted media types
+    of the reply ("" means the request's own); `timeout` seconds left when it was sent; `peer` who sent it (on the
+    server's side, for the log).
+    """
+
+    path: str
+    codec: str = "application/msgpack"
+    accept: str = ""
+    shape: Shape = Shape.UNARY
+    timeout: float | None = None
+    metadata: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    peer: str = ""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a call ended. `details` are JSON values; `id` the server's request id, sent with an error; `codec` the media
+    type of the reply's frames and `metadata` what the server sent beside them.
+    """
+
+    code: int = Code.OK
+    message: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    id: str | None = None
+    codec: str = ""
+    metadata: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+
+
+@runtime_checkable
+class Channel(Protocol):
+    """One call, seen from either end. A channel is used by one task; the driver cancels that task when the peer leaves."""
+
+    head: Head
+
+    async def receive(self) -> bytes | None:
+        """Return the peer's next frame; None when it ended well. Raises the error that it ended with."""
+
+    async def send(self, frame: bytes) -> None:
+        """Send a frame; wait while the peer's window is full."""
+
+    async def end(self, frame: bytes | None = None, outcome: Outcome = ...) -> None:  # type: ignore[assignment]
+        """End this side: with a last frame and, on the server's side, how the call went. One write where possible."""
+
+    def abort(self) -> None:
+        """End the call now, without waiting, any number of times. The other side sees an error, never a short answer."""
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How the peer ended the call: on the client's side, once its last frame has been received; before that None."""
+
+
+class Link(Protocol):
+    """The client's side of a driver: what calls to one server go through. Belongs to the loop that dialled it."""
+
+    async def open(self, head: Head, request: bytes | None = None) -> Channel:
+        """Open a call. `request` is this side's only frame: head, frame and end then go as one write."""
+
+    async def aclose(self) -> None:
+        """Close all connections; calls under way end with Unavailable."""
+
+
+class Listener(Protocol):
+    """The server's side of a driver, accepting calls."""
+
+    url: str
+    """Where it listens, the port resolved."""
+
+    async def aclose(self, grace: float = 0) -> None:
+        """Stop accepting, let calls under way finish for `grace` seconds, then cancel what is left."""
+
+
+class Site(Protocol):
+    """What the core hands to a listening driver; the driver knows nothing else of it."""
+
+    async def accept(self, channel: Channel) -> None:
+        """Answer one call, and end its channel whatever happens. Cancelled by the driver when the client leaves."""
+
+    def ready(self) -> bool:
+        """Whether calls are welcome: False before set-up is done and once draining began."""
+
+    def describe(self, form: Literal["openapi", "proto", "json"]) -> bytes:
+        """The description of all endpoints, as a document in `form`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListenOptions:
+    """How to listen. `certificate` and `key` are PEM file names; `hosts` the names by which a server is called beside
+    the loopback names and its own; `insecure` allows an address beyond loopback.
+    """
+
+    certificate: str | None = None
+    key: str | None = None
+    hosts: tuple[str, ...] = ()
+    insecure: bool = False
+    message_limit: int = MESSAGE_LIMIT
+
+
+@dataclass(frozen=True, slots=True)
+class DialOptions:
+    """How to reach a server. `trust` is a PEM file with the authorities to trust instead of the system's."""
+
+    trust: str | None = None
+    message_limit: int = MESSAGE_LIMIT
+
+
+class Driver(Protocol):
+    """A transport: found by the scheme of a URL."""
+
+    async def dial(self, url: str, options: DialOptions) -> Link:
+        """Prepare calls to `scheme://host:port`. Opens no connection yet."""
+
+    async def listen(self, url: str, site: Site, options: ListenOptions) -> Listener:
+        """Listen at `scheme://host:port` (port 0: any free one). Raises Unavailable when the address is in use."""

@@ -1,0 +1,202 @@
+"""Endpoints: a function's signature, read once into its shape and schemas."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Annotated, Any, overload
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, to_json
+from pydantic_core import core_schema as cs
+from typing_extensions import NotRequired, TypedDict
+
+from xooai.doc import Doc, kinds
+from xooai.driver import Shape
+from xooai.errors import InvalidArgument
+from xooai.forms import Facts
+from xooai.schema import Schema, Settled
+
+__all__ = ["RESERVED", "Endpoint", "Mark", "Parameter", "arguments", "mark_of", "nearest", "post", "untyped"]
+
+RESERVED = frozenset({"on", "timeout", "metadata", "codec"})
+"""Names of parameters that every call has already."""
+
+F = typing.TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What `@post` writes on a function."""
+
+    name: str | None = None
+
+
+@overload
+def post(function: F, /) -> F: ...
+@overload
+def post(*, name: str | None = None) -> Callable[[F], F]: ...
+def post(function: F | None = None, /, *, name: str | None = None) -> F | Callable[[F], F]:
+    """Make a method an endpoint, called after the method or by `name`. The method itself stays plain Python."""
+
+    def mark(function: F) -> F:
+        if not inspect.isfunction(function):
+            raise TypeError(f"@post stands on a method (def or async def), not on {type(function).__name__}")
+        function.__xooai__ = Mark(name)  # type: ignore[attr-defined]
+        return function
+
+    return mark if function is None else mark(function)
+
+
+def mark_of(function: object) -> Mark | None:
+    """What `@post` wrote, or None where it did not stand."""
+    return getattr(function, "__xooai__", None)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of an endpoint. `default` counts where it is not `required`."""
+
+    name: str
+    annotation: Any
+    required: bool
+    default: Any = None
+
+    @property
+    def document(self) -> type[Doc] | None:
+        """The kind of document that this parameter takes, where it is one (or optional)."""
+        found = [kind for kind in (self.annotation, *typing.get_args(self.annotation)) if isinstance(kind, type) and issubclass(kind, Doc)]
+        return found[0] if len(found) == 1 else None
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """A typed function from documents to documents, wherever it runs."""
+
+    name: str
+    owner: str
+    parameters: Mapping[str, Parameter]
+    arguments: Schema
+    result: Schema
+    shape: Shape = Shape.UNARY
+    is_async: bool = False
+    summary: str = ""
+    order: Sequence[str] = ()
+    _parts: dict[str, Schema] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], owner: str, name: str, namespace: Mapping[str, Any] | None = None) -> Endpoint:
+        """Read a method's signature. Raises TypeError naming the method, NameError where an annotation is not defined yet."""
+        where = f"{owner}.{function.__name__}"
+        hints = typing.get_type_hints(function, localns=dict(namespace or {}), include_extras=True)
+        parameters = dict(_parameters(function, hints, where))
+        result = hints.get("return", inspect.Signature.empty)
+        return cls(
+            name=name,
+            owner=owner,
+            parameters=parameters,
+            arguments=Schema(arguments(where, parameters), where),
+            result=untyped() if result is inspect.Signature.empty else Schema(result, f"{where} -> "),
+            is_async=inspect.iscoroutinefunction(function),
+            summary=inspect.getdoc(function) or "",
+            order=tuple(parameters),
+        )
+
+    def check(self, given: Mapping[str, Any]) -> None:
+        """Raise InvalidArgument for a parameter that there is not, or one that is missing."""
+        for name in given:
+            if name not in self.parameters:
+                raise InvalidArgument(
+                    f"{self.name} has no parameter {name!r}{nearest(name, self.parameters)}; it takes: {self._signature()}",
+                    errors=[{"type": "extra_forbidden", "loc": [name], "msg": "Extra inputs are not permitted"}],
+                )
+        missing = [name for name, parameter in self.parameters.items() if parameter.required and name not in given]
+        if missing:
+            raise InvalidArgument(
+                f"{self.name} needs the parameter {missing[0]!r}; it takes: {self._signature()}",
+                errors=[{"type": "missing", "loc": [name], "msg": "Field required"} for name in missing],
+            )
+
+    def bind(self, positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments by name, from a call as Python writes it. Raises TypeError as Python does."""
+        if len(positional) > len(self.order):
+            raise TypeError(f"{self.name}() takes {len(self.order)} arguments but {len(positional)} were given")
+        found = dict(zip(self.order, positional, strict=False))
+        twice = found.keys() & named.keys()
+        if twice:
+            raise TypeError(f"{self.name}() got multiple values for argument {sorted(twice)[0]!r}")
+        return {**found, **named}
+
+    def schema_of(self, parameter: Parameter) -> Schema:
+        """The schema of one parameter alone, made when it is first asked for."""
+        if parameter.name not in self._parts:
+            self._parts[parameter.name] = Schema(parameter.annotation, f"{self.owner}.{self.name}({parameter.name})")
+        return self._parts[parameter.name]
+
+    def _signature(self) -> str:
+        return ", ".join(name if parameter.required else f"{name}={parameter.default!r}" for name, parameter in self.parameters.items()) or "nothing"
+
+
+def _parameters(function: Callable[..., Any], hints: Mapping[str, Any], where: str) -> typing.Iterator[tuple[str, Parameter]]:
+    listed = list(inspect.signature(function).parameters.values())[1:]  # without self
+    for parameter in listed:
+        name = parameter.name
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+            raise TypeError(f"{where}: the parameter {str(parameter).partition(':')[0]!r} cannot be given by name; an endpoint's parameters are all named")
+        if name in RESERVED:
+            raise TypeError(f"{where}: the parameter name {name!r} is taken by every call's own ({', '.join(sorted(RESERVED))}); take another")
+        if name not in hints:
+            raise TypeError(f"{where}: the parameter {name!r} has no annotation; give it a document or a type that pydantic validates")
+        required = parameter.default is parameter.empty
+        yield name, Parameter(name, hints[name], required, None if required else parameter.default)
+
+
+def arguments(where: str, parameters: Mapping[str, Parameter]) -> Any:
+    """The body of a call: an object keyed by parameter name that takes nothing else."""
+    fields = {
+        name: Annotated[parameter.annotation, Settled] if parameter.required else NotRequired[Annotated[parameter.annotation, Settled]]
+        for name, parameter in parameters.items()
+    }
+    body = TypedDict(where.replace(".", "_"), fields)  # type: ignore[operator]
+    body.__pydantic_config__ = {"extra": "forbid"}
+    return body
+
+
+def nearest(given: str, known: Mapping[str, Any] | Sequence[str]) -> str:
+    """The hint `; did you mean 'read'?`, where a known name is near."""
+    found = get_close_matches(given, list(known), n=1)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+class _Untyped:
+    """A reply without annotation: written by what it is, its documents read by their `kind`."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return cs.with_info_plain_validator_function(_revive, serialization=cs.any_schema())  # type: ignore[arg-type]
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        return {}
+
+
+def _revive(value: Any, info: cs.ValidationInfo) -> Any:
+    if isinstance(value, list):
+        return [_revive(item, info) for item in value]
+    if not isinstance(value, dict):
+        return value
+    kind = kinds().get(value["kind"]) if isinstance(value.get("kind"), str) else None
+    if kind is not None and ("ref" in value or "value" in value):
+        validator = kind.__pydantic_validator__
+        return validator.validate_json(to_json(value)) if info.mode == "json" else validator.validate_python(value)
+    return {name: _revive(inner, info) for name, inner in value.items()}
+
+
+def untyped() -> Schema:
+    """The schema of a reply without annotation."""
+    schema = Schema(Annotated[Any, _Untyped], "a reply")
+    schema.facts = Facts(documents=True, as_they_are=False, plain_floats=True, bytes=True)
+    return schema

@@ -1,0 +1,157 @@
+"""Serving executors: listeners on a loop of their own, in this thread until a signal comes or in a thread beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from xooai import plugins
+from xooai.driver import Listener, ListenOptions
+from xooai.errors import FailedPrecondition, InvalidArgument
+from xooai.redact import redact
+from xooai.server import Hosted, Site
+from xooai.sync import serving
+
+__all__ = ["DEFAULT_URL", "Background", "serve_until_signal"]
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+GRACE = 30.0  # seconds that calls under way may take when a server stops
+
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """uvloop where it is installed (the extra `http` brings it), asyncio's own loop elsewhere."""
+    try:
+        uvloop = importlib.import_module("uvloop")
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()  # type: ignore[no-any-return]
+
+
+async def _listen(site: Site, urls: Sequence[str], options: ListenOptions, listeners: list[Listener]) -> None:
+    for url in urls:
+        scheme = urlsplit(url).scheme
+        if not scheme:
+            raise InvalidArgument(f"{redact(url)!r} is not a URL to listen at; it is written scheme://host:port")
+        listeners.append(await plugins.driver(scheme).listen(url, site, options))
+
+
+@asynccontextmanager
+async def _listening(executors: Sequence[Hosted], urls: Sequence[str], options: ListenOptions, grace: float, forced: asyncio.Event) -> AsyncIterator[list[str]]:
+    """Listen at `urls`; on leaving, drain for `grace` seconds, or until `forced`."""
+    site = Site(tuple(executors))
+    listeners: list[Listener] = []
+    loop = asyncio.get_running_loop()
+    serving.add(loop)
+    try:
+        await site.set_up()
+        await _listen(site, urls, options, listeners)
+        yield [listener.url for listener in listeners]
+    finally:
+        site.drain()
+        await _close(listeners, grace, forced)
+        site.threads.close()
+        serving.discard(loop)
+
+
+async def _close(listeners: Sequence[Listener], grace: float, forced: asyncio.Event) -> None:
+    """Close all listeners; a second signal (`forced`) ends the waiting."""
+    closing = [asyncio.ensure_future(listener.aclose(grace)) for listener in listeners]
+    if not closing:
+        return
+    waiting = asyncio.ensure_future(forced.wait())
+    everything = asyncio.gather(*closing, return_exceptions=True)
+    await asyncio.wait([everything, waiting], return_when=asyncio.FIRST_COMPLETED)
+    if not everything.done():
+        everything.cancel()
+        await asyncio.gather(*(listener.aclose(0) for listener in listeners), return_exceptions=True)
+    waiting.cancel()
+
+
+def serve_until_signal(executors: Sequence[Hosted], urls: Sequence[str], options: ListenOptions, grace: float, announce: Callable[[list[str]], None]) -> None:
+    """Serve in this thread until SIGINT or SIGTERM; a second one ends the grace. Only the main thread hears signals."""
+    if threading.current_thread() is not threading.main_thread():
+        raise FailedPrecondition("serve() waits for a signal, which only the main thread gets; elsewhere use start() and stop()")
+    if asyncio._get_running_loop() is not None:
+        raise FailedPrecondition("serve() blocks, and a loop runs in this thread; use start() and stop()")
+
+    async def main() -> None:
+        stopping, forced = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            (forced if stopping.is_set() else stopping).set()
+
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        if sys.platform == "win32":  # no add_signal_handler there
+            for number in numbers:
+                signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
+        else:
+            for number in numbers:
+                loop.add_signal_handler(number, stop)
+        async with _listening(executors, urls, options, grace, forced) as bound:
+            announce(bound)
+            await stopping.wait()
+
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        runner.run(main())
+
+
+class Background:
+    """A server in a thread of its own, with its own loop."""
+
+    def __init__(self, executors: Sequence[Hosted], urls: Sequence[str], options: ListenOptions, grace: float) -> None:
+        self._arguments = (executors, urls, options, grace)
+        self._bound: list[str] = []
+        self._error: BaseException | None = None
+        self._started = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+        self._thread = threading.Thread(target=self._run, name="xooai-server", daemon=True)
+
+    def start(self) -> list[str]:
+        """Begin; return the bound URLs. Raises what listening raised."""
+        self._thread.start()
+        self._started.wait()
+        if self._error is not None:
+            self._thread.join()
+            raise self._error
+        return self._bound
+
+    def stop(self) -> None:
+        """Drain and end; twice does no harm."""
+        loop, stopping = self._loop, self._stopping
+        if loop is not None and stopping is not None and not loop.is_closed():
+            try:
+                loop.call_soon_threadsafe(stopping.set)
+            except RuntimeError:
+                pass  # closed in between
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=_new_loop) as runner:
+                runner.run(self._serve())
+        except BaseException as error:  # noqa: BLE001 - handed to whoever started or stops this server
+            self._error = error
+        finally:
+            self._started.set()
+
+    async def _serve(self) -> None:
+        executors, urls, options, grace = self._arguments
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        async with _listening(executors, urls, options, grace, asyncio.Event()) as bound:
+            self._bound = bound
+            self._started.set()
+            await self._stopping.wait()

@@ -1,0 +1,274 @@
+"""How a call looks as an HTTP request and its outcome as a response: pure functions, no input or output.
+
+Shared by every driver that speaks HTTP, on both sides. Rules: RFC 9110 (HTTP), RFC 9457 (problem details).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from math import ceil
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from xooai.driver import EMPTY, Head, Outcome
+from xooai.errors import Code, InvalidArgument, XooaiError
+
+__all__ = [
+    "ID_HEADER",
+    "PROBLEM",
+    "STATUS",
+    "TIMEOUT_HEADER",
+    "Headers",
+    "outcome_of",
+    "passing_headers",
+    "problem",
+    "refusal",
+    "request_head",
+    "request_headers",
+    "request_target",
+    "response_headers",
+    "standing_headers",
+    "status_of",
+    "timeout_value",
+]
+
+TIMEOUT_HEADER = "xooai-timeout"  # milliseconds left when the request was sent, a whole number
+ID_HEADER = "x-request-id"
+PROBLEM = "application/problem+json"
+
+STATUS: Mapping[int, int] = {
+    Code.OK: 200,
+    Code.CANCELLED: 499,  # nginx's "client closed request": nobody reads it
+    Code.INVALID_ARGUMENT: 400,
+    Code.DEADLINE_EXCEEDED: 504,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.PERMISSION_DENIED: 403,
+    Code.RESOURCE_EXHAUSTED: 503,
+    Code.FAILED_PRECONDITION: 412,
+    Code.UNIMPLEMENTED: 501,
+    Code.UNAVAILABLE: 503,
+    Code.UNAUTHENTICATED: 401,
+}
+_BY_REASON = {"size": 413, "load": 503, "storage": 507}
+_FROM_STATUS: Mapping[int, int] = {
+    400: Code.INVALID_ARGUMENT,
+    401: Code.UNAUTHENTICATED,
+    403: Code.PERMISSION_DENIED,
+    404: Code.NOT_FOUND,
+    405: Code.UNIMPLEMENTED,
+    408: Code.UNAVAILABLE,
+    409: Code.ALREADY_EXISTS,
+    412: Code.FAILED_PRECONDITION,
+    413: Code.RESOURCE_EXHAUSTED,
+    414: Code.RESOURCE_EXHAUSTED,
+    415: Code.UNIMPLEMENTED,
+    422: Code.INVALID_ARGUMENT,
+    429: Code.RESOURCE_EXHAUSTED,
+    431: Code.RESOURCE_EXHAUSTED,
+    501: Code.UNIMPLEMENTED,
+    502: Code.UNAVAILABLE,
+    503: Code.UNAVAILABLE,
+    504: Code.DEADLINE_EXCEEDED,
+    507: Code.RESOURCE_EXHAUSTED,
+}
+# Headers that say how the message itself travels: never metadata, in neither direction.
+_FRAMING = frozenset(
+    "accept accept-encoding connection content-encoding content-length content-type date expect host keep-alive "
+    "proxy-connection server te trailer transfer-encoding upgrade".split()
+) | {TIMEOUT_HEADER, ID_HEADER}
+_NAME = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
+
+
+class Headers(Mapping[str, str]):
+    """The metadata in a list of raw headers, read only when somebody asks: names in lower case, the last value counts."""
+
+    __slots__ = ("_raw", "_read")
+
+    def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
+        self._raw = raw
+        self._read: dict[str, str] | None = None
+
+    def _all(self) -> dict[str, str]:
+        if self._read is None:
+            pairs = ((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in self._raw)
+            self._read = {name: value for name, value in pairs if name not in _FRAMING}
+        return self._read
+
+    def __getitem__(self, name: str) -> str:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __repr__(self) -> str:
+        return f"Headers({sorted(self._all())})"  # names only: a value may be a secret
+
+
+def request_head(path: str, headers: Iterable[tuple[bytes, bytes]], peer: str = "") -> Head:
+    """The head of a unary call from a request's path and headers (names in lower case). Raises InvalidArgument."""
+    codec = accept = ""
+    timeout = None
+    for name, value in headers:
+        if name == b"content-type":
+            codec = value.decode("latin-1")
+        elif name == b"accept":
+            accept = value.decode("latin-1")
+        elif name == b"xooai-timeout":
+            timeout = timeout_of(value)
+    return Head(path=path, codec=codec, accept=accept, timeout=timeout, metadata=Headers(headers), peer=peer)
+
+
+def timeout_of(value: bytes) -> float:
+    """Seconds from a timeout header's value. Raises InvalidArgument."""
+    if not value.isdigit() or len(value) > 12:  # 12 digits of milliseconds are 31 years
+        given = value[:40].decode("latin-1")
+        raise InvalidArgument(f"{TIMEOUT_HEADER} is {given!r}; it takes a whole number of milliseconds")
+    return int(value) / 1000
+
+
+def request_headers(head: Head) -> Iterator[tuple[str, str]]:
+    """The headers that a client sends for `head`, but for Host and Content-Length. Raises InvalidArgument."""
+    yield from standing_headers(head)
+    yield from passing_headers(head)
+
+
+def standing_headers(head: Head) -> Iterator[tuple[str, str]]:
+    """Those of `request_headers` that are the same in every call with this codec and accept."""
+    yield "content-type", _value("the codec", head.codec)
+    if head.accept:
+        yield "accept", _value("the accepted codec", head.accept)
+
+
+def passing_headers(head: Head) -> Iterator[tuple[str, str]]:
+    """Those of `request_headers` that differ from call to call."""
+    if head.timeout is not None:
+        yield TIMEOUT_HEADER, str(timeout_value(head.timeout))
+    yield from _metadata(head.metadata)
+
+
+def timeout_value(seconds: float) -> int:
+    """The timeout header's value: whole milliseconds, rounded up, of at most 12 digits."""
+    return ceil(min(max(seconds, 0), 999_999_999) * 1000)
+
+
+def request_target(path: str) -> str:
+    """A call's path as a request line has it (RFC 9112, 3.2.1): without space, line end, query or letter beyond ASCII."""
+    return quote(path, safe="/:@!$&'()*+,;=")
+
+
+def _metadata(metadata: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for name, value in metadata.items():
+        lower = name.lower()
+        if lower in _FRAMING:
+            raise InvalidArgument(f"metadata {name!r} is a header that the driver writes; take another name")
+        if not lower or not _NAME.issuperset(lower):
+            raise InvalidArgument(f"metadata name {name!r} is not a token of letters, digits and -._")
+        yield lower, _value(f"the value of metadata {name!r}", value).strip()
+
+
+def _value(what: str, value: object) -> str:
+    # A codec may be a media type that came with a document: a line break in it would let a peer write our headers.
+    if not isinstance(value, str) or not value.isprintable() or not value.isascii():
+        raise InvalidArgument(f"{what} is not printable ASCII text")
+    return value
+
+
+def status_of(outcome: Outcome) -> int:
+    """The HTTP status of an outcome (design: the table of errors)."""
+    details = outcome.details
+    if outcome.code == Code.RESOURCE_EXHAUSTED:
+        return _BY_REASON.get(str(details.get("reason")), 503)
+    if outcome.code == Code.INVALID_ARGUMENT and details.get("errors"):
+        return 422
+    if outcome.code == Code.UNIMPLEMENTED and details.get("reason") == "codec":
+        return 415
+    return STATUS.get(outcome.code, 500)
+
+
+def response_headers(outcome: Outcome) -> Iterator[tuple[str, str]]:
+    """The headers of the response, but for Content-Length. Raises InvalidArgument."""
+    if outcome.code != Code.OK:
+        yield "content-type", PROBLEM
+    elif outcome.codec:
+        yield "content-type", _value("the codec", outcome.codec)
+    retry_after = outcome.details.get("retry_after") if outcome.code != Code.OK else None
+    if retry_after is not None:
+        yield "retry-after", str(max(1, ceil(retry_after)))
+    if outcome.code == Code.UNAUTHENTICATED:
+        yield "www-authenticate", "Bearer"
+    if outcome.id is not None:
+        yield ID_HEADER, outcome.id
+    yield from _metadata(outcome.metadata)
+
+
+def problem(outcome: Outcome, status: int | None = None) -> bytes:
+    """The problem document (RFC 9457) of an outcome that is not OK; `status` where it is not the outcome's own."""
+    status = status or status_of(outcome)
+    name = Code(outcome.code).name if outcome.code in Code._value2member_map_ else "UNKNOWN"
+    document: dict[str, Any] = {"type": "about:blank", "title": name, "status": status, "detail": outcome.message}
+    document["code"] = int(outcome.code)
+    if outcome.id is not None:
+        document["id"] = outcome.id
+    if outcome.details:
+        document["details"] = dict(outcome.details)
+    return msgspec.json.encode(document)
+
+
+def refusal(error: XooaiError, status: int | None = None) -> tuple[int, list[tuple[str, str]], bytes]:
+    """Status, headers (but for Content-Length) and body for a request that is refused before it becomes a call.
+
+    `status` is for what only HTTP knows, such as 405 and 431; without it, it is the error's own.
+    """
+    outcome = Outcome(code=error.code, message=error.message, details=error.details)
+    status = status or status_of(outcome)
+    return status, list(response_headers(outcome)), problem(outcome, status)
+
+
+def outcome_of(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Outcome:
+    """How a call ended, from a response (header names in lower case), whether or not the server is one of ours."""
+    codec, id, retry_after = "", None, None
+    for name, value in headers:
+        if name == b"content-type":
+            codec = value.decode("latin-1")
+        elif name == b"x-request-id":
+            id = value.decode("latin-1")
+        elif name == b"retry-after" and value.isdigit() and len(value) < 10:  # int() refuses thousands of digits
+            retry_after = int(value)
+    if 200 <= status < 300:
+        return Outcome(codec=codec, id=id, metadata=Headers(headers))
+    found = _problem(body) if codec.partition(";")[0].strip() == PROBLEM else {}
+    code = found.get("code")
+    details = found.get("details")
+    outcome = Outcome(
+        code=code if isinstance(code, int) and code > 0 else _FROM_STATUS.get(status, Code.INTERNAL),
+        message=str(found.get("detail") or found.get("title") or _says(status)),
+        details=details if isinstance(details, dict) else {},
+        id=str(found["id"]) if "id" in found else id,
+        codec=codec,
+        metadata=Headers(headers),
+    )
+    if retry_after is not None and "retry_after" not in outcome.details:
+        outcome.details = {**outcome.details, "retry_after": retry_after}
+    if outcome.code == Code.RESOURCE_EXHAUSTED and "reason" not in outcome.details:
+        outcome.details = {**outcome.details, "reason": {413: "size", 414: "size", 431: "size", 507: "storage"}.get(status, "load")}
+    return outcome
+
+
+def _says(status: int) -> str:
+    if 300 <= status < 400:
+        return f"the server answered with status {status}; redirects are not followed: give the URL that it leads to"
+    return f"the server answered with status {status}"
+
+
+def _problem(body: bytes) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

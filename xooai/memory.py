@@ -1,0 +1,51 @@
+"""The in-process channel: a unary call whose frames pass through memory, without a task, a queue or a loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xooai.driver import Head, Outcome
+from xooai.errors import Code, Internal, Unavailable, XooaiError, error_from
+
+__all__ = ["MemoryChannel"]
+
+
+class MemoryChannel:
+    """One call within this process. `marks` go beside the frames: which of the documents in them came from a peer."""
+
+    __slots__ = ("_request", "cause", "head", "inline", "marks", "outcome", "reply", "reply_marks")
+
+    def __init__(self, head: Head, request: bytes, marks: Sequence[bool] = (), inline: bool = False) -> None:
+        self.head = head
+        self.marks = marks
+        self.inline = inline
+        self.reply: bytes | None = None
+        self.reply_marks: Sequence[bool] | None = ()
+        self.outcome: Outcome | None = None
+        self.cause: BaseException | None = None
+        self._request: bytes | None = request
+
+    async def receive(self) -> bytes | None:
+        frame, self._request = self._request, None
+        return frame
+
+    async def send(self, frame: bytes) -> None:
+        raise Internal("a unary call has one reply, given to end()")
+
+    async def end(self, frame: bytes | None = None, outcome: Outcome | None = None) -> None:
+        self.reply = frame
+        self.outcome = outcome or Outcome()
+
+    def abort(self) -> None:
+        self.outcome = self.outcome or Outcome(Code.UNAVAILABLE, "the call was ended early")
+
+    def result(self) -> bytes:
+        """The reply's frame. Raises the error that the call ended with, its cause attached."""
+        outcome = self.outcome
+        if outcome is None:
+            raise Unavailable("the call ended without an answer")
+        if outcome.code != Code.OK or self.reply is None:
+            error: XooaiError = error_from(outcome.code, outcome.message, outcome.details, outcome.id)
+            error.remote = False
+            raise error from self.cause
+        return self.reply

@@ -1,0 +1,90 @@
+"""Documents on their way: what is done before a frame is written and after it is read (design: payloads).
+
+A local ref never leaves the process: its content goes inline instead. What a peer's frame brings is marked. Within a process
+the marks go beside the frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from xooai import ref as refs
+from xooai.codec import Codec
+from xooai.doc import Doc, arriving, is_wire, mark_wire
+from xooai.driver import MESSAGE_LIMIT
+from xooai.errors import ResourceExhausted, too_large
+from xooai.schema import Schema
+from xooai.walk import documents, replaced
+
+__all__ = ["from_here", "from_peer", "here", "leaves", "marks_of", "to_peer"]
+
+
+def leaves(doc: Doc) -> bool:
+    """Whether a document goes as it is: its content is inline, its ref is remote, or it came from a peer."""
+    return doc.value is not None or is_wire(doc) or not refs.is_local(doc.ref or "")
+
+
+def _inlined(doc: Doc, limit: int) -> Doc:
+    if leaves(doc):
+        return doc
+    ref = doc.ref or ""
+    size = refs.size_of(ref)
+    if size is not None and size > limit:
+        raise _needs_store(ref, size, limit)
+    try:
+        content = doc._here()
+        content = doc._fetch() if content is None else content
+    except ResourceExhausted as error:
+        raise _needs_store(ref, None, limit) from error
+    return doc.model_copy(update={"value": content, "ref": None})
+
+
+def _needs_store(ref: str, size: int | None, limit: int) -> ResourceExhausted:
+    error = too_large(size, limit, f"the file {refs.redact(ref)!r}")
+    return ResourceExhausted(f"{error.message} for content that travels inline", reason="size")
+
+
+def here(value: Any, limit: int = MESSAGE_LIMIT) -> Any:
+    """The value as it may leave this process: contents of local refs inline. Reads files; raises NotFound for one that is missing."""
+    return replaced(value, lambda doc: _inlined(doc, limit))
+
+
+async def to_peer(schema: Schema, value: Any, limit: int = MESSAGE_LIMIT) -> Any:
+    """As `here`, off the loop where files have to be read."""
+    if not schema.facts.documents or all(leaves(doc) for doc in documents(value)):
+        return value
+    return await asyncio.to_thread(here, value, limit)
+
+
+def marks_of(schema: Schema, value: Any) -> Sequence[bool]:
+    """Which documents of a value came from a peer, in order; empty when none did."""
+    if not schema.facts.documents:
+        return ()
+    found = [is_wire(doc) for doc in documents(value)]
+    return found if True in found else ()
+
+
+def from_peer(schema: Schema, codec: Codec, frame: bytes) -> Any:
+    """Read a peer's frame; its documents are marked. Raises InvalidArgument."""
+    if not schema.facts.documents:
+        return codec.decode(schema, frame)
+    arriving.now = True
+    try:
+        return codec.decode(schema, frame)
+    finally:
+        arriving.now = False
+
+
+def from_here(schema: Schema, codec: Codec, frame: bytes, marks: Sequence[bool]) -> Any:
+    """Read a frame that this process wrote, with the marks that stood beside it."""
+    value = codec.decode(schema, frame, trusted=True)
+    if marks:
+        found = list(documents(value))
+        # Where the two do not correspond (a validator changed the documents), all count as a peer's.
+        same = len(found) == len(marks)
+        for doc, mark in zip(found, marks if same else [True] * len(found), strict=True):
+            if mark:
+                mark_wire(doc)
+    return value

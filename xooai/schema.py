@@ -1,0 +1,46 @@
+"""A type, compiled: what validates, writes and describes its values."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import GetCoreSchemaHandler, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
+from pydantic_core import CoreConfig, CoreSchema, SchemaSerializer, SchemaValidator
+
+from xooai import forms
+
+__all__ = ["Schema", "Settled"]
+
+# Passed to the validator and the serializer themselves: a TypedDict's own configuration does not reach its fields.
+_CONFIG = CoreConfig(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="strings")
+
+
+class Settled:
+    """Marks a parameter's or a reply's annotation: its schema follows the rules of `xooai.forms`."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema = handler(source)
+        forms.settle(schema, handler.resolve_ref_schema)
+        return schema
+
+
+class Schema:
+    """The compiled form of one annotation; `owner` names it in errors. Raises TypeError for a type that cannot travel."""
+
+    __slots__ = ("adapter", "annotation", "facts", "serializer", "validator")
+
+    def __init__(self, annotation: Any, owner: str) -> None:
+        self.annotation = annotation
+        try:
+            self.adapter: TypeAdapter[Any] = TypeAdapter(Annotated[annotation, Settled])
+        except PydanticSchemaGenerationError as error:
+            reason = str(error).partition("\n")[0]
+            raise TypeError(f"{owner}: {reason}; annotate it with a document or a type that pydantic validates") from None
+        except PydanticUserError as error:
+            raise TypeError(f"{owner}: {error.message}") from None
+        core = self.adapter.core_schema
+        forms.refuse(core, owner)
+        self.facts = forms.facts(core)
+        self.validator = SchemaValidator(core, _CONFIG)
+        self.serializer = SchemaSerializer(core, _CONFIG)

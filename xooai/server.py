@@ -1,0 +1,144 @@
+"""The server's side of calls: routes them, runs their services, and turns what they raise into outcomes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from xooai import describe
+from xooai.call import Call, Service, composed, entered
+from xooai.deadline import within
+from xooai.driver import EMPTY, Channel, Outcome
+from xooai.endpoint import Endpoint, nearest
+from xooai.errors import Code, NotFound, XooaiError
+from xooai.handler import handler
+from xooai.memory import MemoryChannel
+from xooai.threads import Threads
+
+__all__ = ["Hosted", "Site"]
+
+_log = logging.getLogger("xooai")
+_OK: dict[str, Outcome] = {}  # outcomes are not changed: one for each codec; as many as there are media types of replies
+_OK_LIMIT = 64
+
+
+class Hosted(Protocol):
+    """What a site serves: an executor's name, endpoints and functions."""
+
+    @property
+    def hosted_name(self) -> str: ...
+
+    def hosted_endpoints(self) -> Iterable[tuple[Endpoint, Callable[..., Any]]]: ...
+
+    def hosted_layers(self) -> tuple[Callable[[Service], Service], ...]: ...
+
+    def hosted_setup(self) -> Awaitable[None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    endpoint: Endpoint
+    service: Service
+
+
+@dataclass(eq=False)
+class Site:
+    """Several executors behind one set of listeners. Implements `xooai.driver.Site`."""
+
+    executors: tuple[Hosted, ...]
+    threads: Threads = field(default_factory=Threads)
+    _routes: dict[str, _Route] = field(default_factory=dict, init=False)
+    _ready: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        for executor in self.executors:
+            name = executor.hosted_name
+            if any(route.endpoint.owner == name for route in self._routes.values()) or name in self.names()[: self.executors.index(executor)]:
+                raise ValueError(f"two executors are called {name!r}; give one of them another name=")
+            for endpoint, function in executor.hosted_endpoints():
+                service = composed(executor.hosted_layers(), handler(endpoint, function, self.threads))
+                self._routes[f"/{name}/{endpoint.name}"] = _Route(endpoint, service)
+        own = describe.endpoint()
+        self._routes["/xooai/describe"] = _Route(own, handler(own, self._describe, self.threads))
+
+    def names(self) -> list[str]:
+        """The names of the executors."""
+        return [executor.hosted_name for executor in self.executors]
+
+    def endpoints(self) -> Mapping[str, Endpoint]:
+        """The endpoints by path, without those of xooai itself."""
+        return {path: route.endpoint for path, route in self._routes.items() if not path.startswith("/xooai/")}
+
+    async def set_up(self) -> None:
+        """Run the executors' `setup`; from then on the site is ready."""
+        for executor in self.executors:
+            await executor.hosted_setup()
+        self._ready = True
+
+    def drain(self) -> None:
+        """Say that calls are welcome no more; those under way go on."""
+        self._ready = False
+
+    def ready(self) -> bool:
+        return self._ready
+
+    def describe(self, form: Literal["openapi", "proto", "json"]) -> bytes:
+        return describe.document(form, self.executors)
+
+    async def _describe(self) -> dict[str, Any]:
+        return describe.plain(self.executors)
+
+    async def accept(self, channel: Channel) -> None:
+        """Answer one call, and end its channel whatever happens."""
+        route = self._routes.get(channel.head.path)
+        if route is None:
+            await channel.end(None, self._failure(self._unknown(channel.head.path), None, channel))
+            return
+        in_process = type(channel) is MemoryChannel
+        call = Call(route.endpoint, channel, channel.marks, channel.inline) if in_process else Call(route.endpoint, channel)  # type: ignore[attr-defined]
+        token = entered.set(call)
+        try:
+            timeout = channel.head.timeout
+            if timeout is None:
+                await route.service(call)
+            else:
+                await within(timeout, route.service, call)
+        except Exception as error:  # noqa: BLE001 - the one place that turns errors into outcomes
+            await channel.end(None, self._failure(error, call, channel))
+            return
+        finally:
+            entered.reset(token)
+        if in_process:
+            channel.reply_marks = call.reply_marks  # type: ignore[attr-defined]
+        await channel.end(call.reply, _success(call))
+
+    def _unknown(self, path: str) -> NotFound:
+        known = [name.removeprefix("/") for name in self.endpoints()]
+        given = path.removeprefix("/")
+        listed = ", ".join(known) if len(known) <= 50 else f"{', '.join(known[:50])} and {len(known) - 50} more"
+        return NotFound(f"no endpoint {given[:200]!r}{nearest(given, known)}; there are: {listed}")
+
+    def _failure(self, error: Exception, call: Call | None, channel: Channel) -> Outcome:
+        """How a call ended that raised: our errors as they are; of anything else the peer learns an id, the log the rest."""
+        if type(channel) is MemoryChannel:
+            channel.cause = error
+        metadata = dict(call.reply_metadata) if call is not None and call.has_reply_metadata else EMPTY
+        if isinstance(error, XooaiError) and error.code != Code.UNKNOWN:
+            return Outcome(error.code, error.message, error.details, error.id, metadata=metadata)
+        assert call is not None
+        _log.error("call %s to %s/%s failed", call.id, call.endpoint.owner, call.endpoint.name, exc_info=error)
+        return Outcome(Code.INTERNAL, "the handler failed; the server's log tells more under this id", id=call.id, metadata=metadata)
+
+
+def _success(call: Call) -> Outcome:
+    codec = call.reply_codec
+    if call.has_reply_metadata:
+        return Outcome(codec=codec, metadata=dict(call.reply_metadata))
+    found = _OK.get(codec)
+    if found is None:
+        found = Outcome(codec=codec)
+        if len(_OK) < _OK_LIMIT:
+            _OK[codec] = found
+    return found

@@ -1,0 +1,94 @@
+"""Blocking views of async code: one private loop in a thread of its own, started on first use.
+
+It also works inside a running loop and in a notebook. On a loop that serves one of our listeners it would block every other
+call, so there it refuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any, Protocol, TypeVar
+
+from xooai.errors import FailedPrecondition
+
+__all__ = ["close_remote", "drive", "refuse_on_serving_loop", "run", "serving"]
+
+T = TypeVar("T")
+CLOSE_LIMIT = 5.0  # seconds for closing connections: it waits for nobody, so more means a blocked loop
+
+serving: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+"""The loops that serve one of our listeners."""
+
+
+class _Portal:
+    """The private loop."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = 0
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None or self._pid != os.getpid():  # threads do not survive a fork
+                self._pid = os.getpid()
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=_forever, args=(self._loop,), name="xooai-loop", daemon=True).start()
+            return self._loop
+
+
+def _forever(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    loop.run_forever()
+
+
+_portal = _Portal()
+
+
+def refuse_on_serving_loop(what: str, instead: str) -> None:
+    """Raise FailedPrecondition on a thread whose loop serves: blocking it would stop every other call."""
+    loop = asyncio._get_running_loop()
+    if loop is not None and loop in serving:
+        raise FailedPrecondition(f"{what} would block the loop that serves; use: await {instead}")
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on the private loop and wait for it. An interrupt (Ctrl-C) cancels it."""
+    loop = _portal.loop()
+    if asyncio._get_running_loop() is loop:
+        work.close()
+        raise FailedPrecondition("a blocking call was made on xooai's own loop; use the async form")
+    future: Future[T] = asyncio.run_coroutine_threadsafe(work, loop)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+def drive(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never waits, in this very thread and without a loop."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    work.close()
+    raise RuntimeError("a call that was to run without a loop waited for something")
+
+
+class _Closable(Protocol):
+    def loops(self) -> list[asyncio.AbstractEventLoop]: ...
+
+    async def aclose(self) -> None: ...
+
+
+def close_remote(remote: _Closable) -> None:
+    """Close the links of a client on every loop that runs elsewhere; one whose loop is closed is gone already."""
+    for loop in remote.loops():
+        if loop.is_running() and loop is not asyncio._get_running_loop():
+            asyncio.run_coroutine_threadsafe(remote.aclose(), loop).result(timeout=CLOSE_LIMIT)
