@@ -22,26 +22,28 @@ _NUMBERS = count(1)
 class Call:
     """One call, as its handler sees it.
 
-    `head` is what it opened with; `deadline` in monotonic seconds, None without one; `reply_metadata` travels back with
-    the reply. `inline` says that a `def` handler runs in this very thread.
+    `head` is what it opened with; `deadline` in monotonic seconds, None without one; `identity` who called, once that is
+    known; `marks` which documents came from a peer, for a call within the process, else None: all did. `inline` says that a
+    `def` handler runs in this very thread.
     """
 
-    __slots__ = ("_id", "_reply_metadata", "channel", "deadline", "endpoint", "head", "identity", "inline", "marks", "reply", "reply_codec", "reply_marks")
+    # On the class, so that making a call sets only what it has.
+    deadline: float | None = None
+    inline: bool = False
+    identity: str | None = None
+    marks: Sequence[bool] | None = None
+    reply: bytes | None = None
+    reply_codec: str = ""
+    reply_marks: Sequence[bool] | None = None
+    _id: str | None = None
+    _reply_metadata: dict[str, str] | None = None
 
-    def __init__(self, endpoint: Endpoint, channel: Channel, marks: Sequence[bool] | None = None, inline: bool = False) -> None:
+    def __init__(self, endpoint: Endpoint, channel: Channel) -> None:
         self.endpoint = endpoint
         self.channel = channel
         self.head: Head = channel.head
-        timeout = self.head.timeout
-        self.deadline = None if timeout is None else monotonic() + timeout
-        self.marks = marks
-        self.inline = inline
-        self.identity: str | None = None
-        self.reply: bytes | None = None
-        self.reply_codec = ""
-        self.reply_marks: Sequence[bool] | None = None
-        self._id: str | None = None
-        self._reply_metadata: dict[str, str] | None = None
+        if self.head.timeout is not None:
+            self.deadline = monotonic() + self.head.timeout
 
     @property
     def id(self) -> str:

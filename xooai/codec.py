@@ -54,7 +54,8 @@ class _Json:
 
     def encode(self, schema: Schema, value: Any) -> bytes:
         try:
-            census(value)
+            if schema.facts.loose_ints:
+                census(value)
             if schema.facts.plain_floats:  # a plain model would write NaN as null
                 return to_json(schema.serializer.to_python(value, mode="json", warnings=False), inf_nan_mode="strings")
             return schema.serializer.to_json(value, warnings=False)
@@ -88,7 +89,8 @@ class _Msgpack:
 
     def encode(self, schema: Schema, value: Any) -> bytes:
         try:
-            census(value)
+            if schema.facts.loose_ints:
+                census(value)
             write = schema.serializer.to_python
             if schema.facts.as_they_are:
                 return self._pack(write(value, mode="python", warnings=False))

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar
 from xooai import sync
 from xooai.call import Layer, Service, remaining
 from xooai.client import Address, Remote
-from xooai.codec import MSGPACK, codec_of
+from xooai.codec import MSGPACK, Codec, codec_of
 from xooai.driver import EMPTY, DialOptions, Head, ListenOptions
 from xooai.endpoint import Endpoint, mark_of, nearest
 from xooai.errors import FailedPrecondition, InvalidArgument, NotFound
@@ -99,8 +99,7 @@ class Executor:
         `on` is an endpoint's name, or the URL of one elsewhere (`http://host/executor/endpoint`); it may be left out where
         there is only one. `timeout` in seconds. Works inside a running loop too, but for one that serves.
         """
-        instead = f"{type(self).__name__}.apost(on={on!r}, ...)"
-        sync.refuse_on_serving_loop("post()", instead)
+        sync.refuse_on_serving_loop("post()", "apost(...)")
         if self._remote is None and on is not None and "/" not in on and timeout is None:
             endpoint = self._endpoint(on)
             if not endpoint.is_async and self._is_ready():
@@ -149,8 +148,21 @@ class Executor:
         chosen = MSGPACK if codec is None else codec_of(codec)
         schema = endpoint.arguments
         frame = chosen.encode(schema, arguments)
-        head = Head(f"/{self.name}/{endpoint.name}", chosen.media_type, timeout=timeout, metadata=metadata or EMPTY)
-        return MemoryChannel(head, frame, marks_of(schema, arguments), inline), chosen
+        channel = MemoryChannel(self._head(endpoint, chosen, timeout, metadata), frame)
+        if schema.facts.documents:
+            channel.marks = marks_of(schema, arguments)
+        channel.inline = inline
+        return channel, chosen
+
+    def _head(self, endpoint: Endpoint, codec: Codec, timeout: float | None, metadata: Mapping[str, str] | None) -> Head:
+        """The head of a call within the process: the same one again where it says nothing of its own."""
+        if timeout is not None or metadata:
+            return Head(f"/{self.name}/{endpoint.name}", codec.media_type, timeout=timeout, metadata=metadata or EMPTY)
+        heads: dict[tuple[str, str], Head] = self.__dict__.setdefault("_heads", {})
+        found = heads.get((endpoint.name, codec.name))
+        if found is None:
+            found = heads[endpoint.name, codec.name] = Head(f"/{self.name}/{endpoint.name}", codec.media_type)
+        return found
 
     async def _post_elsewhere(self, on: str, arguments: dict[str, Any], timeout: float | None, metadata: Mapping[str, str] | None, codec: str | None) -> Any:
         url = on

@@ -16,6 +16,7 @@ from pydantic_core import CoreSchema
 from pydantic_core import core_schema as cs
 
 from xooai.doc import Doc
+from xooai.walk import INT_MAX, INT_MIN
 
 __all__ = ["Facts", "facts", "refuse", "settle"]
 
@@ -97,12 +98,22 @@ def settle(node: Node, resolve: Resolve) -> None:
     kind = node["type"]
     if kind == "bytes" and "serialization" not in node:
         node["serialization"] = cs.plain_serializer_function_ser_schema(_base64, when_used="json")
+    elif kind == "int":
+        _bound(node)
     elif kind == "any" and "serialization" not in node:
         node["serialization"] = cs.plain_serializer_function_ser_schema(_json_only)
     elif kind == "union":
         _tag(node, resolve)
     for child in children(node):
         settle(child, resolve)
+
+
+def _bound(node: Node) -> None:
+    """Integers beyond 64 bits are refused in C, both ways: most languages and msgpack do not hold them."""
+    if "ge" not in node and "gt" not in node:
+        node["ge"] = INT_MIN
+    if "le" not in node and "lt" not in node:
+        node["le"] = INT_MAX
 
 
 def _tag(node: Node, resolve: Resolve) -> None:
@@ -249,13 +260,15 @@ def _fields(node: Node, resolve: Resolve) -> tuple[set[str], set[str]]:
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What the values of a type need on their way: whether they may hold `documents`, whether msgpack takes them `as_they_are`,
-    whether `floats` are written by a plain model's own rules (NaN as null), whether there are `bytes`.
+    whether floats are written by a plain model's own rules (`plain_floats`: NaN as null), whether there are `bytes`, and
+    `loose_ints`, which are not held to 64 bits when they are made.
     """
 
     documents: bool
     as_they_are: bool
     plain_floats: bool
     bytes: bool
+    loose_ints: bool
 
 
 def facts(schema: CoreSchema) -> Facts:
@@ -275,7 +288,12 @@ def facts(schema: CoreSchema) -> Facts:
         has_bytes = has_bytes or kind == "bytes"
         if _is_plain(node):
             plain_floats = plain_floats or any(inner["type"] in ("float", "any", "decimal") for inner in nodes(cast(CoreSchema, {**node, "ref": None})))
-    return Facts(documents, as_they_are, plain_floats, has_bytes)
+    return Facts(documents, as_they_are, plain_floats, has_bytes, _has_loose_ints(schema))
+
+
+def _has_loose_ints(schema: CoreSchema) -> bool:
+    held = [node for node in nodes(schema, lambda node: node["type"] != "model" or _is_plain(node))]
+    return any(node["type"] in ("int", "any", "decimal", "function-plain", "function-wrap", "function-before") for node in held)
 
 
 def inner_is_doc(node: Node) -> bool:

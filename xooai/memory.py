@@ -13,16 +13,15 @@ __all__ = ["MemoryChannel"]
 class MemoryChannel:
     """One call within this process. `marks` go beside the frames: which of the documents in them came from a peer."""
 
-    __slots__ = ("_request", "cause", "head", "inline", "marks", "outcome", "reply", "reply_marks")
+    marks: Sequence[bool] = ()
+    inline: bool = False
+    reply: bytes | None = None
+    reply_marks: Sequence[bool] | None = ()
+    outcome: Outcome | None = None
+    cause: BaseException | None = None
 
-    def __init__(self, head: Head, request: bytes, marks: Sequence[bool] = (), inline: bool = False) -> None:
+    def __init__(self, head: Head, request: bytes) -> None:
         self.head = head
-        self.marks = marks
-        self.inline = inline
-        self.reply: bytes | None = None
-        self.reply_marks: Sequence[bool] | None = ()
-        self.outcome: Outcome | None = None
-        self.cause: BaseException | None = None
         self._request: bytes | None = request
 
     async def receive(self) -> bytes | None:

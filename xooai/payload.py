@@ -79,7 +79,7 @@ def from_peer(schema: Schema, codec: Codec, frame: bytes) -> Any:
 
 def from_here(schema: Schema, codec: Codec, frame: bytes, marks: Sequence[bool]) -> Any:
     """Read a frame that this process wrote, with the marks that stood beside it."""
-    value = codec.decode(schema, frame, trusted=True)
+    value = codec.decode(schema, frame, True)
     if marks:
         found = list(documents(value))
         # Where the two do not correspond (a validator changed the documents), all count as a peer's.

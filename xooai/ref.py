@@ -161,7 +161,7 @@ def _translated(ref: str) -> Iterator[None]:
         yield
     except XooaiError:
         raise
-    except Exception as exc:  # fsspec's filesystems raise what they like
+    except Exception as exc:  # noqa: BLE001 - fsspec's filesystems raise what they like
         cause = exc.__cause__  # fsspec tells every failure over HTTP, a refused connection too, as a missing file
         if isinstance(exc, FileNotFoundError) and isinstance(cause, Exception) and not isinstance(cause, LookupError):
             exc = cause

@@ -96,8 +96,9 @@ class Site:
         if route is None:
             await channel.end(None, self._failure(self._unknown(channel.head.path), None, channel))
             return
-        in_process = type(channel) is MemoryChannel
-        call = Call(route.endpoint, channel, channel.marks, channel.inline) if in_process else Call(route.endpoint, channel)  # type: ignore[attr-defined]
+        call = Call(route.endpoint, channel)
+        if isinstance(channel, MemoryChannel):
+            call.marks, call.inline = channel.marks, channel.inline
         token = entered.set(call)
         try:
             timeout = channel.head.timeout
@@ -110,8 +111,8 @@ class Site:
             return
         finally:
             entered.reset(token)
-        if in_process:
-            channel.reply_marks = call.reply_marks  # type: ignore[attr-defined]
+        if isinstance(channel, MemoryChannel):
+            channel.reply_marks = call.reply_marks
         await channel.end(call.reply, _success(call))
 
     def _unknown(self, path: str) -> NotFound:
@@ -122,7 +123,7 @@ class Site:
 
     def _failure(self, error: Exception, call: Call | None, channel: Channel) -> Outcome:
         """How a call ended that raised: our errors as they are; of anything else the peer learns an id, the log the rest."""
-        if type(channel) is MemoryChannel:
+        if isinstance(channel, MemoryChannel):
             channel.cause = error
         metadata = dict(call.reply_metadata) if call is not None and call.has_reply_metadata else EMPTY
         if isinstance(error, XooaiError) and error.code != Code.UNKNOWN:
