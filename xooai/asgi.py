@@ -94,8 +94,7 @@ class Application:
             return 200, _PLAIN, b"ready\n"
         if path == "/openapi.json":
             return 200, _JSON, self._site.describe("openapi")
-        if path == "/docs":
-            media_type, content = docs_page() if path == "/docs" else asset(path.removeprefix("/docs/"))
+        media_type, content = docs_page() if path == "/docs" else asset(path.removeprefix("/docs/"))
         return 200, [("content-type", media_type), *DOCS_HEADERS], content
 
     async def _call(self, path: str, scope: Message, receive: Receive, send: Send) -> None:

@@ -34,7 +34,7 @@ class Call:
     marks: Sequence[bool] | None = None
     reply: bytes | None = None
     reply_codec: str = ""
-    reply_marks: Sequence[bool] | None = None
+    reply_marks: Sequence[bool] = ()
     _id: str | None = None
     _reply_metadata: dict[str, str] | None = None
 
@@ -82,7 +82,7 @@ class Call:
         """Return the caller's next frame; None when it sent all."""
         return await self.channel.receive()
 
-    async def send(self, frame: bytes, codec: str, marks: Sequence[bool] | None = None) -> None:
+    async def send(self, frame: bytes, codec: str, marks: Sequence[bool] = ()) -> None:
         """Give a frame of the reply. That of a unary call waits for the call's end, so that both are one write."""
         self.reply = frame
         self.reply_codec = codec

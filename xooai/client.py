@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from xooai import plugins
 from xooai.annotations import endpoint_from
-from xooai.call import Call, Layer, Service, composed
+from xooai.call import Call, Layer, Service, composed, remaining
 from xooai.codec import MSGPACK, Codec, codec_of
 from xooai.describe import endpoint as describe_endpoint
 from xooai.driver import EMPTY, DialOptions, Head, Link
@@ -21,7 +21,7 @@ from xooai.memory import MemoryChannel
 from xooai.payload import from_peer, to_peer
 from xooai.redact import redact
 
-__all__ = ["Address", "Remote"]
+__all__ = ["Address", "Elsewhere", "Remote"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,3 +135,41 @@ class Remote:
         return list(self._links)
 
 
+class Elsewhere:
+    """The servers that an executor posts to by URL."""
+
+    LIMIT = 64  # servers: more than a program names; the oldest is dialled again
+
+    def __init__(self, layers: tuple[Layer, ...] = ()) -> None:
+        self._layers = layers
+        self._remotes: dict[str, Remote] = {}
+
+    async def post(self, url: str, arguments: dict[str, Any], timeout: float | None, metadata: Mapping[str, str] | None, codec: str | None) -> Any:
+        """Call the endpoint at `scheme://host:port/executor/endpoint`; its types come from the server's description."""
+        address = Address.of(url)
+        remote = self._remotes.get(address.server)
+        if remote is None:
+            while len(self._remotes) >= self.LIMIT:
+                self._remotes.pop(next(iter(self._remotes)))
+            remote = self._remotes[address.server] = Remote(address.server, layers=self._layers)
+        limit = remaining(remote.timeout if timeout is None else timeout)
+        executor, name = _resolved(address, await remote.executors(limit))
+        endpoints = await remote.endpoints(executor, limit)
+        if name not in endpoints:
+            raise NotFound(f"{address.server} has no endpoint '{executor}/{name}'{nearest(name, endpoints)}; there are: {', '.join(endpoints)}")
+        return await remote.call(executor, endpoints[name], arguments, limit, codec, metadata)
+
+    def remotes(self) -> list[Remote]:
+        """Those called so far."""
+        return list(self._remotes.values())
+
+
+def _resolved(address: Address, known: Mapping[str, Mapping[str, Endpoint]]) -> tuple[str, str]:
+    """Executor and endpoint that a URL names; with one name in its path, the one endpoint of that name."""
+    if address.endpoint:
+        return address.executor, address.endpoint
+    found = [executor for executor, endpoints in known.items() if address.executor in endpoints]
+    if len(found) == 1:
+        return found[0], address.executor
+    listed = ", ".join(f"{executor}/{name}" for executor, endpoints in known.items() for name in endpoints)
+    raise NotFound(f"{address.server} has {len(found) or 'no'} endpoints {address.executor!r}; write /executor/endpoint, one of: {listed}")

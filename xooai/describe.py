@@ -21,9 +21,9 @@ class Described(Protocol):
     """What is described: an executor's name and endpoints."""
 
     @property
-    def hosted_name(self) -> str: ...
+    def name(self) -> str: ...
 
-    def hosted_endpoints(self) -> Iterable[tuple[Endpoint, Callable[..., Any]]]: ...
+    def endpoints(self) -> Iterable[tuple[Endpoint, Callable[..., Any]]]: ...
 
 
 class _Own:
@@ -49,7 +49,7 @@ def document(form: str, executors: Iterable[Described]) -> bytes:
 
 
 def _listed(executors: Iterable[Described]) -> list[tuple[str, Endpoint]]:
-    return [(executor.hosted_name, endpoint) for executor in executors for endpoint, _ in executor.hosted_endpoints()]
+    return [(executor.name, endpoint) for executor in executors for endpoint, _ in executor.endpoints()]
 
 
 def _schemas(listed: list[tuple[str, Endpoint]], template: str) -> tuple[dict[str, tuple[dict[str, Any], dict[str, Any]]], dict[str, Any]]:
@@ -81,7 +81,7 @@ def plain(executors: Iterable[Described]) -> dict[str, Any]:
     """The description that `Executor(url)` reads."""
     listed = _listed(executors)
     schemas, shared = _schemas(listed, "#/$defs/{model}")
-    found: dict[str, Any] = {executor.hosted_name: {} for executor in executors}
+    found: dict[str, Any] = {executor.name: {} for executor in executors}
     for name, one in listed:
         body, reply = schemas[f"/{name}/{one.name}"]
         found[name][one.name] = {"shape": Shape(one.shape).name, "summary": one.summary, "body": body, "reply": reply}
@@ -96,7 +96,7 @@ def openapi(executors: Iterable[Described]) -> dict[str, Any]:
     paths = {path: {"post": _operation(name, one, *schemas[path])} for name, one in listed for path in [f"/{name}/{one.name}"]}
     return {
         "openapi": "3.1.0",
-        "info": {"title": ", ".join(executor.hosted_name for executor in executors) or "xooai", "version": _version()},
+        "info": {"title": ", ".join(executor.name for executor in executors) or "xooai", "version": _version()},
         "paths": paths,
         "components": {"schemas": {**shared, "Problem": _PROBLEM}},
     }

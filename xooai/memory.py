@@ -16,7 +16,7 @@ class MemoryChannel:
     marks: Sequence[bool] = ()
     inline: bool = False
     reply: bytes | None = None
-    reply_marks: Sequence[bool] | None = ()
+    reply_marks: Sequence[bool] = ()
     outcome: Outcome | None = None
     cause: BaseException | None = None
 

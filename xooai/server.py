@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from xooai import describe
-from xooai.call import Call, Service, composed, entered
+from xooai.call import Call, Layer, Service, composed, entered
 from xooai.deadline import within
 from xooai.driver import EMPTY, Channel, Outcome
 from xooai.endpoint import Endpoint, nearest
@@ -27,14 +27,14 @@ _OK_LIMIT = 64
 class Hosted(Protocol):
     """What a site serves: an executor's name, endpoints and functions."""
 
+    layers: tuple[Layer, ...]
+
     @property
-    def hosted_name(self) -> str: ...
+    def name(self) -> str: ...
 
-    def hosted_endpoints(self) -> Iterable[tuple[Endpoint, Callable[..., Any]]]: ...
+    def endpoints(self) -> Iterable[tuple[Endpoint, Callable[..., Any]]]: ...
 
-    def hosted_layers(self) -> tuple[Callable[[Service], Service], ...]: ...
-
-    def hosted_setup(self) -> Awaitable[None]: ...
+    async def set_up(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +53,19 @@ class Site:
     _ready: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        for executor in self.executors:
-            name = executor.hosted_name
-            if any(route.endpoint.owner == name for route in self._routes.values()) or name in self.names()[: self.executors.index(executor)]:
+        for index, executor in enumerate(self.executors):
+            name = executor.name
+            if name in self.names()[:index]:
                 raise ValueError(f"two executors are called {name!r}; give one of them another name=")
-            for endpoint, function in executor.hosted_endpoints():
-                service = composed(executor.hosted_layers(), handler(endpoint, function, self.threads))
+            for endpoint, function in executor.endpoints():
+                service = composed(executor.layers, handler(endpoint, function, self.threads))
                 self._routes[f"/{name}/{endpoint.name}"] = _Route(endpoint, service)
         own = describe.endpoint()
         self._routes["/xooai/describe"] = _Route(own, handler(own, self._describe, self.threads))
 
     def names(self) -> list[str]:
         """The names of the executors."""
-        return [executor.hosted_name for executor in self.executors]
+        return [executor.name for executor in self.executors]
 
     def endpoints(self) -> Mapping[str, Endpoint]:
         """The endpoints by path, without those of xooai itself."""
@@ -74,7 +74,7 @@ class Site:
     async def set_up(self) -> None:
         """Run the executors' `setup`; from then on the site is ready."""
         for executor in self.executors:
-            await executor.hosted_setup()
+            await executor.set_up()
         self._ready = True
 
     def drain(self) -> None:

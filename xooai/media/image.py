@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from xooai.errors import InvalidArgument, ResourceExhausted, XooaiError
-from xooai.media.sniff import sniff
+from xooai.media.first_bytes import sniff
 from xooai.optional import load
 from xooai.tensor import is_array
 
@@ -38,8 +38,8 @@ _PLUGINS = {
 _TIFF_TILE = (322, 323)  # tags TileWidth and TileLength
 _CHANNELS = (1, 3, 4)
 _PNG_LEVEL = 1  # zlib's fastest: four times the speed of the default for a tenth more bytes
-_TO_RGB = frozenset({"CMYK", "YCbCr", "HSV", "LAB", "RGBX"})  # modes that PNG lacks
-_TO_RGBA = frozenset({"RGBa", "La", "PA"})
+_KEPT_AS = {"CMYK": "RGB", "YCbCr": "RGB", "HSV": "RGB", "LAB": "RGB", "RGBX": "RGB", "RGBa": "RGBA", "PA": "RGBA", "La": "LA"}
+_DEEP = frozenset({"I", "F"})  # 32 bits, without a range of their own
 
 
 def pil(data: bytes, *, user: str = "Image.pil()") -> Image:
@@ -55,7 +55,7 @@ def pil(data: bytes, *, user: str = "Image.pil()") -> Image:
         raise InvalidArgument(f"the image does not decode: it is {media_type or 'of no known format'}; there are: {known}")
     name, plugin = _PLUGINS[media_type]
     load(plugin, user)  # so that Pillow does not import its fifty to find this one
-    with _decoding(module):
+    with _translated(module, "does not decode"):
         image = cast("Image", module.open(io.BytesIO(data), formats=(name,)))
         _check_size(image)
         image.load()
@@ -70,9 +70,9 @@ def image_array(data: bytes, *, user: str = "Image.array()") -> NDArray[np.uint8
     if image.mode.startswith("I;16"):
         grey = (numpy.asarray(image) >> 8).astype(numpy.uint8)
         return cast("NDArray[np.uint8]", numpy.repeat(grey[:, :, None], 3, axis=2))
-    if image.mode in ("I", "F"):
+    if image.mode in _DEEP:
         raise InvalidArgument(f"a picture of mode {image.mode!r} has no range of its own; take pil() and scale it to 0..255")
-    with _decoding(load("PIL.Image", user)):
+    with _translated(load("PIL.Image", user), "does not decode"):
         return cast("NDArray[np.uint8]", numpy.array(image.convert("RGB")))  # a copy: an array that cannot be written is a trap
 
 
@@ -89,13 +89,13 @@ def encode_image(value: object, *, user: str = "Image(value=...)") -> bytes:
     """
     module = load("PIL.Image", user)
     image = cast("Image", value if isinstance(value, module.Image) else _from_array(module, value, user))
-    with _decoding(module):
+    if image.mode in _DEEP:
+        raise InvalidArgument(f"a picture of mode {image.mode!r} cannot be PNG; scale it to 0..255 and convert it to 'L'")
+    with _translated(module, "cannot be kept as PNG"):
         _check_size(image)
         upright = image.copy()
         _turn(upright, load("PIL.ImageOps", user))
-        mode = "RGB" if upright.mode in _TO_RGB else "RGBA" if upright.mode in _TO_RGBA else upright.mode
-        if mode == "F":
-            raise InvalidArgument("a picture of floats (mode 'F') cannot be PNG; scale it to 0..255 and convert it to 'L'")
+        mode = _KEPT_AS.get(upright.mode, upright.mode)
         file = io.BytesIO()
         (upright if mode == upright.mode else upright.convert(mode)).save(file, "PNG", compress_level=_PNG_LEVEL)
     return file.getvalue()
@@ -134,7 +134,7 @@ def _turn(image: Image, ops: Any) -> None:
 
 
 @contextmanager
-def _decoding(module: Any) -> Iterator[None]:
+def _translated(module: Any, wrong: str) -> Iterator[None]:
     """Pillow raises whatever a broken file makes it stumble over: ValueError, SyntaxError, struct.error, zlib.error, ..."""
     try:
         yield
@@ -143,4 +143,4 @@ def _decoding(module: Any) -> Iterator[None]:
     except (module.DecompressionBombError, module.DecompressionBombWarning, MemoryError) as exc:
         raise ResourceExhausted(f"the image is too large: the limit is {PIXELS:,} pixels", reason="size") from exc
     except Exception as exc:
-        raise InvalidArgument(f"the image does not decode: {exc or type(exc).__name__}") from exc
+        raise InvalidArgument(f"the image {wrong}: {exc or type(exc).__name__}") from exc

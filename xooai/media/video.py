@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from xooai.errors import InvalidArgument, ResourceExhausted, XooaiError
-from xooai.media.sniff import HEAD, sniff
+from xooai.media.first_bytes import HEAD, sniff
 from xooai.optional import load
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from xooai.errors import InvalidArgument, XooaiError, too_large
-from xooai.media.sniff import sniff
+from xooai.media.first_bytes import sniff
 from xooai.optional import load
 from xooai.tensor import is_array
 

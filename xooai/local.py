@@ -1,0 +1,102 @@
+"""The own side of an executor: its endpoints, answered in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from xooai import sync
+from xooai.call import Layer, remaining
+from xooai.codec import MSGPACK, Codec, codec_of
+from xooai.declare import Declared
+from xooai.driver import EMPTY, Head
+from xooai.endpoint import Endpoint
+from xooai.memory import MemoryChannel
+from xooai.payload import from_here, marks_of
+from xooai.server import Site
+
+__all__ = ["Local"]
+
+
+class _Owner(Protocol):
+    """What is answered for: an executor."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def setup(self) -> None: ...
+
+
+class Local:
+    """An executor as a site hosts it, and calls to it that never leave the process: the whole call stack, no socket."""
+
+    def __init__(self, owner: _Owner, declared: Declared, layers: tuple[Layer, ...], has_setup: bool) -> None:
+        self._owner = owner
+        self._declared = declared
+        self._heads: dict[tuple[str, str], Head] = {}
+        self._site: Site | None = None
+        self.layers = layers
+        self.is_set_up = not has_setup
+
+    @property
+    def name(self) -> str:
+        return self._owner.name
+
+    def endpoints(self) -> Iterable[tuple[Endpoint, Callable[..., Any]]]:
+        """The endpoints with the functions that answer them."""
+        attributes = self._declared.attributes
+        return [(endpoint, getattr(self._owner, attributes[name])) for name, endpoint in self._declared.endpoints.items()]
+
+    async def set_up(self) -> None:
+        """Run the executor's `setup`, once; again when it failed."""
+        if not self.is_set_up:
+            self.is_set_up = True
+            try:
+                await self._owner.setup()
+            except BaseException:
+                self.is_set_up = False
+                raise
+
+    def post(self, endpoint: Endpoint, arguments: dict[str, Any], metadata: Mapping[str, str] | None, codec: str | None) -> Any:
+        """Call a `def` endpoint in this very thread, without a loop or a task."""
+        if not self.is_set_up or remaining(None) is not None:
+            return sync.run(self.apost(endpoint, arguments, remaining(None), metadata, codec))
+        chosen = MSGPACK if codec is None else codec_of(codec)
+        channel = self._opened(endpoint, arguments, None, metadata, chosen)
+        channel.inline = True
+        sync.drive(self._hosting().accept(channel))
+        return from_here(endpoint.result, chosen, channel.result(), channel.reply_marks)
+
+    async def apost(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, metadata: Mapping[str, str] | None, codec: str | None) -> Any:
+        """Call any endpoint from async code; a `def` handler runs in a worker thread."""
+        if not self.is_set_up:
+            await self.set_up()
+        chosen = MSGPACK if codec is None else codec_of(codec)
+        channel = self._opened(endpoint, arguments, timeout, metadata, chosen)
+        await self._hosting().accept(channel)
+        return from_here(endpoint.result, chosen, channel.result(), channel.reply_marks)
+
+    def _opened(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, metadata: Mapping[str, str] | None, codec: Codec) -> MemoryChannel:
+        endpoint.check(arguments)
+        schema = endpoint.arguments
+        frame = codec.encode(schema, arguments)
+        if timeout is None and not metadata:  # the same head again: it is not changed once the call has begun
+            head = self._heads.get((endpoint.name, codec.name))
+            if head is None:
+                head = self._heads[endpoint.name, codec.name] = Head(f"/{self.name}/{endpoint.name}", codec.media_type)
+        else:
+            head = Head(f"/{self.name}/{endpoint.name}", codec.media_type, timeout=timeout, metadata=metadata or EMPTY)
+        channel = MemoryChannel(head, frame)
+        if schema.facts.documents:
+            channel.marks = marks_of(schema, arguments)
+        return channel
+
+    def _hosting(self) -> Site:
+        if self._site is None:
+            self._site = Site((self,))
+        return self._site
+
+    def close(self) -> None:
+        """End the worker threads."""
+        if self._site is not None:
+            self._site.threads.close()
