@@ -59,14 +59,21 @@ def _schemas(listed: list[tuple[str, Endpoint]], template: str) -> tuple[dict[st
         path = f"/{name}/{found.name}"
         inputs += [(f"{path} body", "validation", found.arguments.adapter), (f"{path} reply", "serialization", found.result.adapter)]
     schemas, shared = TypeAdapter.json_schemas(inputs, ref_template=template)
+    definitions = shared.get("$defs", {})
     by_path = {}
     for name, found in listed:
         path = f"/{name}/{found.name}"
-        body = dict(schemas[f"{path} body", "validation"])  # type: ignore[index]
+        body = _inline(schemas[f"{path} body", "validation"], definitions)
         body["properties"] = {key: _with_default(found, key, dict(schema)) for key, schema in body.get("properties", {}).items()}
         body["title"] = found.name
-        by_path[path] = (body, dict(schemas[f"{path} reply", "serialization"]))  # type: ignore[index]
-    return by_path, shared.get("$defs", {})
+        by_path[path] = (body, dict(schemas[f"{path} reply", "serialization"]))
+    return by_path, definitions
+
+
+def _inline(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """A body's own schema, where pydantic put it among the definitions: nothing else refers to it."""
+    ref = schema.get("$ref")
+    return dict(schema if ref is None else definitions.pop(ref.rpartition("/")[2]))
 
 
 def _with_default(found: Endpoint, name: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import re
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from base64 import b64encode
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, ClassVar, Literal, Self
@@ -22,7 +23,7 @@ from xooai.errors import FailedPrecondition, PermissionDenied
 from xooai.local_file import LocalFile
 from xooai.media import sniff
 
-__all__ = ["Doc", "arriving", "is_wire", "kinds", "mark_wire"]
+__all__ = ["Absent", "Doc", "absent", "arriving", "as_base64", "is_wire", "kinds", "mark_wire"]
 
 _KINDS: dict[str, type[Doc]] = {}
 _SIGNATURE = "^[a-z0-9]+:[0-9a-f]{64}$"
@@ -41,6 +42,11 @@ arriving = _Arriving()
 def absent(value: object) -> bool:
     """Whether a field is left out of the wire form."""
     return value is None
+
+
+def as_base64(value: Any) -> Any:
+    """Bytes as JSON holds them: pydantic's own base64 is the URL-safe alphabet, which `base64 -d`, jq and atob do not read."""
+    return b64encode(value).decode("ascii") if isinstance(value, bytes | bytearray) else value
 
 
 Absent = Field(default=None, exclude_if=absent)
@@ -239,9 +245,8 @@ class Doc(BaseModel, ABC):
         if found is None or not issubclass(found, cls):
             known = ", ".join(sorted(name for name, kind in _KINDS.items() if issubclass(kind, cls)))
             raise PydanticCustomError("unknown_kind", "a document needs a kind; known are: {known}", {"known": known})
-        if info.mode == "json":  # only then are bytes base64; the frame is parsed already, so write it once more
-            return found.__pydantic_validator__.validate_json(to_json(value))
-        return found.__pydantic_validator__.validate_python(value)
+        # Only in JSON are bytes base64; the frame is parsed already, so it is written once more.
+        return found.model_validate_json(to_json(value)) if info.mode == "json" else found.model_validate(value)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -283,7 +288,7 @@ def _public(doc: Doc) -> dict[str, Any]:
 
 def is_wire(doc: Doc) -> bool:
     """Whether a document came from a peer, so that its ref is never opened by the rules of this process."""
-    return doc.__dict__.get("_wire", False)
+    return "_wire" in doc.__dict__
 
 
 def mark_wire(doc: Doc) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainSerializer, model_validator
 from pydantic_core import PydanticCustomError
 
 from xooai import media, tensor
 from xooai import ref as refs
-from xooai.doc import Absent, Doc, absent, is_wire
+from xooai.doc import Absent, Doc, absent, as_base64, is_wire
 from xooai.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ def _describe_base64(schema: dict[str, Any]) -> None:
     schema.update(_BASE64)
 
 
-Content = Annotated[bytes | None, Field(exclude_if=absent, json_schema_extra=_describe_base64)]
+Content = Annotated[
+    bytes | None, Field(exclude_if=absent, json_schema_extra=_describe_base64), PlainSerializer(as_base64, when_used="json")
+]
 """Inline content: bytes, base64 in JSON."""
 
 

@@ -82,7 +82,7 @@ class Channel(Protocol):
     async def send(self, frame: bytes) -> None:
         """Send a frame; wait while the peer's window is full."""
 
-    async def end(self, frame: bytes | None = None, outcome: Outcome = ...) -> None:  # type: ignore[assignment]
+    async def end(self, frame: bytes | None = None, outcome: Outcome = ...) -> None:
         """End this side: with a last frame and, on the server's side, how the call went. One write where possible."""
 
     def abort(self) -> None:

@@ -162,8 +162,8 @@ def arguments(where: str, parameters: Mapping[str, Parameter]) -> Any:
         name: Annotated[parameter.annotation, Settled] if parameter.required else NotRequired[Annotated[parameter.annotation, Settled]]
         for name, parameter in parameters.items()
     }
-    body = TypedDict(where.replace(".", "_"), fields)  # type: ignore[operator]
-    body.__pydantic_config__ = {"extra": "forbid"}
+    body = TypedDict(where.replace(".", "_"), fields)  # type: ignore[misc]
+    setattr(body, "__pydantic_config__", {"extra": "forbid"})  # noqa: B010 - pydantic's own way to configure a TypedDict
     return body
 
 
@@ -178,7 +178,7 @@ class _Untyped:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return cs.with_info_plain_validator_function(_revive, serialization=cs.any_schema())  # type: ignore[arg-type]
+        return cs.with_info_plain_validator_function(_revive, serialization=cs.any_schema())
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:

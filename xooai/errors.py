@@ -180,7 +180,7 @@ class PluginError(XooaiError):
 
 
 _BY_CODE: dict[int, type[XooaiError]] = {
-    kind.code: kind
+    int(kind.code): kind
     for kind in (
         InvalidArgument,
         DeadlineExceeded,
@@ -195,7 +195,8 @@ _BY_CODE: dict[int, type[XooaiError]] = {
         DataLoss,
         Unauthenticated,
     )
-} | {Code.CANCELLED: Unavailable}
+}
+_BY_CODE[Code.CANCELLED] = Unavailable
 
 
 def error_from(code: int, message: str, details: Mapping[str, Any], id: str | None = None) -> XooaiError:

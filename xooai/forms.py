@@ -6,7 +6,6 @@ while it is made, `refuse` checks one that is finished, `facts` says what has to
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -15,7 +14,7 @@ from pydantic import BaseModel
 from pydantic_core import CoreSchema
 from pydantic_core import core_schema as cs
 
-from xooai.doc import Doc
+from xooai.doc import Doc, as_base64
 from xooai.walk import INT_MAX, INT_MIN
 
 __all__ = ["Facts", "facts", "refuse", "settle"]
@@ -34,7 +33,7 @@ _STRINGS = frozenset(
 _ARRAYS = frozenset("list tuple set frozenset generator".split())
 _OBJECTS = frozenset("dict typed-dict model dataclass".split())
 _SAME_IN_MSGPACK = frozenset(
-    "any none bool int float str bytes list dict nullable default model model-field typed-dict typed-dict-field union "
+    "any none bool int float str bytes list tuple set frozenset dict nullable default model model-field typed-dict typed-dict-field union "
     "tagged-union definitions definition-ref literal model-fields function-plain".split()
 )
 
@@ -42,7 +41,7 @@ _SAME_IN_MSGPACK = frozenset(
 def children(node: Node) -> Iterator[Node]:
     """The schemas directly inside `node`."""
     for name, value in node.items():
-        if name in ("metadata", "serialization", "config", "default", "cls", "expected", "members"):
+        if name in ("metadata", "serialization", "config", "default", "cls", "expected", "members", "function"):
             continue
         for inner in value.values() if isinstance(value, dict) and "type" not in value else value if isinstance(value, list) else (value,):
             if isinstance(inner, tuple):  # a choice with its label
@@ -68,11 +67,6 @@ def inner_of(node: Any, resolve: Resolve) -> Node:
 # While a schema is made
 
 
-def _base64(value: Any) -> Any:
-    # pydantic's own base64 is the URL-safe alphabet, which `base64 -d`, jq and atob do not read.
-    return b64encode(value).decode("ascii") if isinstance(value, bytes | bytearray) else value
-
-
 def _json_only(value: Any) -> Any:
     """Refuse in an untyped place what would come back as something else."""
     stack = [value]
@@ -93,11 +87,12 @@ def _json_only(value: Any) -> Any:
     return value
 
 
-def settle(node: Node, resolve: Resolve) -> None:
+def settle(schema: CoreSchema, resolve: Resolve) -> None:
     """Adjust a schema in place: bytes as standard base64 in JSON, untyped places for JSON values only, unions of documents by `kind`."""
+    node = cast(Node, schema)
     kind = node["type"]
     if kind == "bytes" and "serialization" not in node:
-        node["serialization"] = cs.plain_serializer_function_ser_schema(_base64, when_used="json")
+        node["serialization"] = cs.plain_serializer_function_ser_schema(as_base64, when_used="json")
     elif kind == "int":
         _bound(node)
     elif kind == "any" and "serialization" not in node:
@@ -105,7 +100,7 @@ def settle(node: Node, resolve: Resolve) -> None:
     elif kind == "union":
         _tag(node, resolve)
     for child in children(node):
-        settle(child, resolve)
+        settle(cast(CoreSchema, child), resolve)
 
 
 def _bound(node: Node) -> None:
@@ -122,9 +117,8 @@ def _tag(node: Node, resolve: Resolve) -> None:
     others = []
     for choice in node["choices"]:
         found = inner_of(choice, resolve)
-        cls = found.get("cls")
-        if found["type"] == "model" and issubclass(cls, Doc):
-            documents.setdefault(cls._kind, choice[0] if isinstance(choice, tuple) else choice)
+        if _is_document(found):
+            documents.setdefault(found["cls"]._kind, choice[0] if isinstance(choice, tuple) else choice)
         else:
             others.append(choice)
     if len(documents) < 2:
@@ -194,7 +188,7 @@ def _is_plain(node: Node) -> bool:
 def _refuse_plain(node: Node, owner: str) -> None:
     name = node["cls"].__name__
     for inner in nodes(cast(CoreSchema, {**node, "ref": None}), lambda found: found.get("cls") is node["cls"] or found["type"] not in ("model", "dataclass")):
-        if inner["type"] == "bytes" or (inner["type"] == "model" and issubclass(inner["cls"], Doc)):
+        if inner["type"] == "bytes" or _is_document(inner):
             what = "bytes" if inner["type"] == "bytes" else f"the document {inner['cls'].__name__}"
             raise TypeError(f"{owner}: {name} holds {what}, which a plain model writes in ways that do not come back; subclass ComboDoc: class {name}(ComboDoc)")
 
@@ -277,8 +271,7 @@ def facts(schema: CoreSchema) -> Facts:
     as_they_are = True
     for node in nodes(schema):
         kind = node["type"]
-        cls = node.get("cls")
-        if kind == "model" and issubclass(cls, Doc):
+        if _is_document(node):
             documents = has_bytes = True
         elif kind == "function-plain":  # a field typed Doc, or a validator that we cannot see through
             documents = True
@@ -298,14 +291,17 @@ def _has_loose_ints(schema: CoreSchema) -> bool:
 
 def inner_is_doc(node: Node) -> bool:
     """Whether this is the validator that settles a document."""
-    inner = node["schema"]
-    return bool(inner["type"] == "model" and issubclass(inner["cls"], Doc))
+    return _is_document(node["schema"])
+
+
+def _is_document(node: Node) -> bool:
+    return node["type"] == "model" and issubclass(node["cls"], Doc)
 
 
 def _writes_itself(node: Node) -> bool:
     """Whether a serializer of the user's own decides how this is written."""
     own = node.get("serialization")
-    return own is not None and own.get("function") not in (_base64, _json_only)
+    return own is not None and own.get("function") not in (as_base64, _json_only)
 
 
 def holds(annotation: Any, kind: type[BaseModel]) -> bool:

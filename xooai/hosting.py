@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 from xooai import plugins
@@ -67,8 +67,9 @@ async def _close(listeners: Sequence[Listener], grace: float, forced: asyncio.Ev
     if not closing:
         return
     waiting = asyncio.ensure_future(forced.wait())
-    everything = asyncio.gather(*closing, return_exceptions=True)
-    await asyncio.wait([everything, waiting], return_when=asyncio.FIRST_COMPLETED)
+    everything: asyncio.Future[Any] = asyncio.gather(*closing, return_exceptions=True)
+    both: set[asyncio.Future[Any]] = {everything, waiting}
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     if not everything.done():
         everything.cancel()
         await asyncio.gather(*(listener.aclose(0) for listener in listeners), return_exceptions=True)

@@ -34,7 +34,8 @@ def audio(data: bytes, *, user: str = "Audio.array()") -> tuple[NDArray[np.float
     InvalidArgument when it is no WAV, FLAC, Ogg (Vorbis, Opus) or MP3 or does not decode, ResourceExhausted when it would
     have more than `DECODED` bytes.
     """
-    load("numpy", user)
+    load("soundfile", user)
+    load("numpy", user)  # soundfile itself asks for it only when it reads
     with _opened(data, user) as file:
         size = file.frames * file.channels * 4
         if size > DECODED:

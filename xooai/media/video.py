@@ -80,6 +80,8 @@ def _track(container: Any) -> Any:
     if context is None or context.name not in _DECODERS:
         name = "unknown to FFmpeg" if context is None else context.name
         raise InvalidArgument(f"the video does not decode: its codec is {name}; there are: {', '.join(sorted(_DECODERS))}")
+    if not context.width or not context.height:  # what FFmpeg refuses while it looks for the size is left at 0
+        raise InvalidArgument(f"the video does not decode: its frames have no size, or one above the limit of {PIXELS:,} pixels")
     _check_size(context.width, context.height)
     context.options = _OPTIONS  # a stream may grow on its way: then FFmpeg itself refuses
     return track
