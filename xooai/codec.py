@@ -11,7 +11,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from xooai import screen
 from xooai.errors import InvalidArgument, Unimplemented
 from xooai.schema import Schema
-from xooai.walk import census
+from xooai.walk import check_integers, keys_in
 
 __all__ = ["CODECS", "JSON", "MSGPACK", "Codec", "codec_of", "invalid"]
 
@@ -55,7 +55,7 @@ class _Json:
     def encode(self, schema: Schema, value: Any) -> bytes:
         try:
             if schema.facts.loose_ints:
-                census(value)
+                check_integers(value)
             if schema.facts.plain_floats:  # a plain model would write NaN as null
                 return to_json(schema.serializer.to_python(value, mode="json", warnings=False), inf_nan_mode="strings")
             return schema.serializer.to_json(value, warnings=False)
@@ -69,7 +69,9 @@ class _Json:
             return self._read(schema, frame)
         screen.before_json(frame)
         value = self._read(schema, frame)
-        screen.doubled_json(frame, census(value))
+        screen.doubled_json(frame, keys_in(value))
+        if schema.facts.loose_ints:
+            check_integers(value)
         return value
 
     def _read(self, schema: Schema, frame: bytes) -> Any:
@@ -90,7 +92,7 @@ class _Msgpack:
     def encode(self, schema: Schema, value: Any) -> bytes:
         try:
             if schema.facts.loose_ints:
-                census(value)
+                check_integers(value)
             write = schema.serializer.to_python
             if schema.facts.as_they_are:
                 return self._pack(write(value, mode="python", warnings=False))

@@ -192,8 +192,8 @@ class Doc(BaseModel, ABC):
             )
         return str(ref)
 
-    def _fetch(self) -> Any:
-        data = refs.read_ref(self._local_ref())
+    def _fetch(self, limit: int | None = None) -> Any:
+        data = refs.read_ref(self._local_ref(), limit)
         if self.signature is not None:
             signatures.verify(data, self.signature)
         content = type(self).decode(data)

@@ -35,7 +35,7 @@ def _inlined(doc: Doc, limit: int) -> Doc:
         raise _needs_store(ref, size, limit)
     try:
         content = doc._here()
-        content = doc._fetch() if content is None else content
+        content = doc._fetch(limit) if content is None else content
     except ResourceExhausted as error:
         raise _needs_store(ref, None, limit) from error
     return doc.model_copy(update={"value": content, "ref": None})

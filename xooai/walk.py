@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from xooai.doc import Doc
 from xooai.errors import InvalidArgument
 
-__all__ = ["INT_MAX", "INT_MIN", "census", "documents", "replaced"]
+__all__ = ["INT_MAX", "INT_MIN", "check_integers", "documents", "keys_in", "replaced"]
 
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1  # what every codec and most languages hold
 _LEAVES = frozenset({str, int, float, bool, bytes, type(None)})
@@ -70,20 +70,28 @@ def _rebuilt(value: Any, items: list[Any]) -> Any:
     return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
 
 
-def census(value: Any) -> int:
-    """How many keys of objects a value was read from. Raises InvalidArgument for an integer beyond 64 bits."""
-    kind = type(value)
-    if kind is int:
+def keys_in(value: Any) -> int:
+    """How many keys of objects a value was read from: more or fewer where a validator of the user's changed it."""
+    if isinstance(value, BaseModel):
+        inside = [inner for inner in value.__dict__.values() if type(inner) not in _LEAVES]
+        found = len(value.__pydantic_fields_set__) + (len(value.__pydantic_extra__) if value.__pydantic_extra__ else 0)
+    elif isinstance(value, dict):
+        inside = [inner for inner in value.values() if type(inner) not in _LEAVES]
+        found = len(value)
+    else:
+        inside = [inner for inner in _inside(value) if type(inner) not in _LEAVES]
+        found = 0
+    for inner in inside:
+        found += keys_in(inner)
+    return found
+
+
+def check_integers(value: Any) -> None:
+    """Raise InvalidArgument for an integer beyond 64 bits, at any depth."""
+    if type(value) is int:
         if not INT_MIN <= value <= INT_MAX:
             raise InvalidArgument(f"an integer of {value.bit_length()} bits was given; integers have at most 64 bits, signed")
-        return 0
-    if kind in _LEAVES:
-        return 0
-    if isinstance(value, dict):
-        return len(value) + sum([census(inner) for inner in value.values() if type(inner) not in _PASSED])
-    if isinstance(value, list | tuple | set | frozenset):
-        return sum([census(inner) for inner in value if type(inner) not in _PASSED])
-    if isinstance(value, BaseModel):
-        inside = sum([census(inner) for inner in value.__dict__.values() if type(inner) not in _PASSED])
-        return inside + len(value.__pydantic_fields_set__) + (census(value.__pydantic_extra__) if value.__pydantic_extra__ else 0)
-    return sum([census(inner) for inner in _inside(value)])
+        return
+    for inner in _inside(value):
+        if type(inner) not in _PASSED:
+            check_integers(inner)
