@@ -1,7 +1,7 @@
 """A site as an ASGI 3 application: its calls, its health, its description and the page that shows it.
 
-For what is not on the HTTP driver's fast path, for HTTP/3, and for a user's own Starlette or FastAPI application, in which
-it may be mounted. Specification: https://asgi.readthedocs.io/en/latest/specs/www.html
+For what is not on the HTTP driver's fast path, for HTTP/3, and for a user's own Starlette or FastAPI application, in
+which it may be mounted. Specification: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
 
 from __future__ import annotations
@@ -99,9 +99,10 @@ class Application:
 
     async def _call(self, path: str, scope: Message, receive: Receive, send: Send) -> None:
         headers: list[tuple[bytes, bytes]] = [(bytes(name).lower(), bytes(value)) for name, value in scope["headers"]]
-        check_request(dict(headers), self._limit)
+        table = dict(headers)
+        check_request(table, self._limit)
         client = scope.get("client")
-        head = request_head(path, headers, "%s:%s" % tuple(client) if client else "")
+        head = request_head(path, headers, table, "{}:{}".format(*client) if client else "")
         channel = _Channel(head, await _body(receive, self._limit), send)
         call = asyncio.ensure_future(self._site.accept(channel))
         left = asyncio.ensure_future(_leaving(receive))
@@ -153,7 +154,11 @@ class _Channel:
         self._is_open = False
 
 
-_PLAIN = (("content-type", "text/plain; charset=utf-8"), ("x-content-type-options", "nosniff"), ("cache-control", "no-store"))
+_PLAIN = (
+    ("content-type", "text/plain; charset=utf-8"),
+    ("x-content-type-options", "nosniff"),
+    ("cache-control", "no-store"),
+)
 _JSON = (("content-type", "application/json"), ("x-content-type-options", "nosniff"), ("cache-control", "no-cache"))
 
 

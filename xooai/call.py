@@ -82,11 +82,10 @@ class Call:
         """Return the caller's next frame; None when it sent all."""
         return await self.channel.receive()
 
-    async def send(self, frame: bytes, codec: str, marks: Sequence[bool] = ()) -> None:
+    async def send(self, frame: bytes, codec: str) -> None:
         """Give a frame of the reply. That of a unary call waits for the call's end, so that both are one write."""
         self.reply = frame
         self.reply_codec = codec
-        self.reply_marks = marks
 
 
 Service = Callable[[Call], Awaitable[None]]

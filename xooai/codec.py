@@ -65,20 +65,18 @@ class _Json:
             raise _refused(error) from error
 
     def decode(self, schema: Schema, frame: bytes, trusted: bool = False) -> Any:
+        if not trusted:
+            screen.before_json(frame)
+        try:
+            value = schema.validator.validate_json(frame)
+        except ValidationError as error:
+            raise invalid(error) from None
         if trusted:
-            return self._read(schema, frame)
-        screen.before_json(frame)
-        value = self._read(schema, frame)
+            return value
         screen.doubled_json(frame, keys_in(value))
         if schema.facts.loose_ints:
             check_integers(value)
         return value
-
-    def _read(self, schema: Schema, frame: bytes) -> Any:
-        try:
-            return schema.validator.validate_json(frame)
-        except ValidationError as error:
-            raise invalid(error) from None
 
 
 class _Msgpack:

@@ -10,7 +10,8 @@ from xooai.errors import InvalidArgument, PermissionDenied, Unimplemented, too_l
 __all__ = ["Hosts", "check_request", "host_name"]
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-_HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[0-9a-z._-]{1,253})(?::[0-9]{0,5})?", re.IGNORECASE)  # RFC 9110 7.2, without escapes
+# RFC 9110 7.2, but for escapes
+_HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[0-9a-z._-]{1,253})(?::[0-9]{0,5})?", re.IGNORECASE)
 _KNOWN = 256  # spellings of Host remembered per listener: a bound, since clients choose them
 
 
@@ -51,7 +52,9 @@ def _name(given: str) -> str:
 def check_request(headers: Mapping[bytes, bytes], limit: int) -> None:
     """Raise what speaks against a request with a body, by its headers (names in lower case)."""
     encoding = headers.get(b"content-encoding", b"identity")
-    if encoding.lower() != b"identity":  # a few bytes could unpack to anything: nobody unpacks before the limits are known
+    if (
+        encoding.lower() != b"identity"
+    ):  # a few bytes could unpack to anything: nobody unpacks before the limits are known
         given = encoding[:40].decode("latin-1")
         raise Unimplemented(f"Content-Encoding is {given!r}; send the body as it is", details={"reason": "codec"})
     length = headers.get(b"content-length", b"0")

@@ -17,16 +17,17 @@ from xooai.threads import Threads
 
 __all__ = ["handler"]
 
-_BY_MEDIA_TYPE = {JSON.media_type: JSON, MSGPACK.media_type: MSGPACK, "application/x-msgpack": MSGPACK, "application/vnd.msgpack": MSGPACK}
+_BY_MEDIA_TYPE = {**CODECS, JSON.media_type: JSON, MSGPACK.media_type: MSGPACK, "application/x-msgpack": MSGPACK, "application/vnd.msgpack": MSGPACK}
 
 
 def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) -> Service:
     """The service that answers calls to `endpoint` by calling `function` with the arguments by name."""
     result_type = _checked(endpoint.result.annotation)
+    is_async, result_documents = endpoint.is_async, endpoint.result.facts.documents
 
     async def handle(call: Call) -> None:
         arguments = _arguments(endpoint, call, await call.receive())
-        if endpoint.is_async:
+        if is_async:
             result = await function(**arguments)
         elif call.inline:
             result = function(**arguments)
@@ -34,7 +35,16 @@ def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) 
             result = await threads.run(function, arguments)
         if result_type is not None and not isinstance(result, result_type):
             raise TypeError(f"{endpoint.owner}.{endpoint.name} returned {type(result).__name__}, expected {_name(result_type)}")
-        await _reply(endpoint, call, result)
+        form = form_of(call.head.codec, call.head.accept)
+        if result_documents:
+            if call.marks is not None:  # within this process refs stay what they are
+                call.reply_marks = marks_of(endpoint.result, result)
+            else:
+                result = await to_peer(endpoint.result, result)
+                if form.raw and isinstance(result, Doc) and form.takes(result):
+                    await _as_it_is(call, result)
+                    return
+        await call.send(_encoded(form, endpoint, result), form.codec.media_type)
 
     return handle
 
@@ -52,34 +62,16 @@ def _arguments(endpoint: Endpoint, call: Call, frame: bytes | None) -> dict[str,
     if frame is None:
         raise InvalidArgument(f"{endpoint.name} was called without a body")
     media_type = call.head.codec
-    codec = _BY_MEDIA_TYPE.get(media_type) or CODECS.get(media_type) or _BY_MEDIA_TYPE.get(media_type.partition(";")[0].strip().lower())
-    schema = endpoint.arguments
+    codec = _BY_MEDIA_TYPE.get(media_type) or _BY_MEDIA_TYPE.get(media_type.partition(";")[0].strip().lower())
+    schema, marks = endpoint.arguments, call.marks
     if codec is not None:
-        if call.marks is not None:
-            value = from_here(schema, codec, frame, call.marks)
-        else:
-            value = from_peer(schema, codec, frame)
-        return value  # type: ignore[no-any-return]
+        found = from_peer(schema, codec, frame) if marks is None else from_here(schema, codec, frame, marks)
+        return found  # type: ignore[no-any-return]
     arriving.now = True
     try:
         return body.arguments_of(endpoint, media_type, frame)
     finally:
         arriving.now = False
-
-
-async def _reply(endpoint: Endpoint, call: Call, result: Any) -> None:
-    schema = endpoint.result
-    form = form_of(call.head.codec, call.head.accept)
-    if call.marks is not None:  # within this process refs stay what they are
-        marks = marks_of(schema, result)
-        await call.send(form.codec.encode(schema, result), form.codec.media_type, marks)
-        return
-    if schema.facts.documents:
-        result = await to_peer(schema, result)
-    if form.raw and isinstance(result, Doc) and form.takes(result):
-        await _as_it_is(call, result)
-    else:
-        await call.send(_encoded(form, endpoint, result), form.codec.media_type)
 
 
 def _encoded(form: Form, endpoint: Endpoint, result: Any) -> bytes:

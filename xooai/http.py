@@ -110,18 +110,22 @@ class Headers(Mapping[str, str]):
         return f"Headers({sorted(self._all())})"  # names only: a value may be a secret
 
 
-def request_head(path: str, headers: Iterable[tuple[bytes, bytes]], peer: str = "") -> Head:
-    """The head of a unary call from a request's path and headers (names in lower case). Raises InvalidArgument."""
-    codec = accept = ""
-    timeout = None
-    for name, value in headers:
-        if name == b"content-type":
-            codec = value.decode("latin-1")
-        elif name == b"accept":
-            accept = value.decode("latin-1")
-        elif name == b"xooai-timeout":
-            timeout = timeout_of(value)
-    return Head(path=path, codec=codec, accept=accept, timeout=timeout, metadata=Headers(headers), peer=peer)
+def request_head(
+    path: str, headers: Iterable[tuple[bytes, bytes]], table: Mapping[bytes, bytes], peer: str = ""
+) -> Head:
+    """The head of a unary call from a request's path and headers (names in lower case). Raises InvalidArgument.
+
+    `table` is `dict(headers)`, which servers have made already.
+    """
+    timeout = table.get(b"xooai-timeout")
+    return Head(
+        path=path,
+        codec=table.get(b"content-type", b"").decode("latin-1"),
+        accept=table.get(b"accept", b"").decode("latin-1"),
+        timeout=None if timeout is None else timeout_of(timeout),
+        metadata=Headers(headers),
+        peer=peer,
+    )
 
 
 def timeout_of(value: bytes) -> float:

@@ -14,8 +14,10 @@ __all__ = ["DOCS_HEADERS", "asset", "docs_page"]
 DOCS_HEADERS = (
     (
         "content-security-policy",
-        "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
-        "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        (
+            "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
+            "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        ),
     ),
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),  # browsers without frame-ancestors
@@ -69,7 +71,7 @@ def asset(name: str) -> tuple[str, bytes]:
 
 
 def _folder() -> Path:
-    # 'swagger-ui-bundle-v2' and the older 'swagger-ui-bundle' share this module; where both are installed, the last one won.
+    # The older 'swagger-ui-bundle' has a module of this name, too: where both are installed, the last one won.
     folder: Path = load("swagger_ui_bundle", "/docs", "http").swagger_ui_path
     version = folder.name.removeprefix("swagger-ui-")
     if not version.partition(".")[0].isdigit() or int(version.partition(".")[0]) < _OLDEST:

@@ -35,7 +35,9 @@ def _few(frame: bytes, byte: bytes, most: int) -> bool:
 
 def before_json(frame: bytes) -> None:
     """Raise InvalidArgument for JSON text that is too deep, has too many values, or NaN and the like bare."""
-    if len(frame) < _LARGE:
+    if len(frame) < 2 * DEPTH_LIMIT:
+        shallow = True  # what is opened is closed again
+    elif len(frame) < _LARGE:
         opened = frame.count(b"{") + frame.count(b"[")
         shallow = opened <= DEPTH_LIMIT  # and with fewer bytes than NODE_LIMIT there are fewer values
     else:

@@ -1,0 +1,5 @@
+"""`python -m xooai`: the command line."""
+
+from xooai.cli import main
+
+main()

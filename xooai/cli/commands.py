@@ -1,0 +1,94 @@
+"""The commands by name, each imported when it is run, and the one place where failures become a line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from xooai.cli.failure import report
+from xooai.cli.installed import version_line
+from xooai.endpoint import nearest
+
+__all__ = ["commands", "run"]
+
+COMMANDS = {
+    "serve": "Serve executors until Ctrl-C or SIGTERM.",
+    "post": "Call an endpoint and show its reply.",
+    "describe": "Show endpoints with their parameters and replies.",
+    "plugins": "List the installed drivers and stores.",
+    "new": "Write a small project that runs and tests itself.",
+}
+INTERRUPTED = 130  # 128 + SIGINT, as shells tell it
+PIPE_CLOSED = 141  # 128 + SIGPIPE
+
+
+class Commands(click.Group):
+    """A group that imports a command when it is asked for: listing them imports none."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = import_module(f"xooai.cli.{cmd_name}").command
+        return found
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"no command {args[0]!r}{nearest(args[0], COMMANDS)}; there are: {', '.join(COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(version_line())
+        ctx.exit()
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+Examples:
+  xooai new my-reader
+  xooai serve my_reader:MyReader
+  xooai describe http://127.0.0.1:8080
+  xooai post http://127.0.0.1:8080/my_reader/shout doc=hello
+
+\b
+Exit codes: 0 done, 1 failed, 2 typed wrongly, 130 interrupted.
+A failure is one line on stderr; XOOAI_TRACEBACK=1 shows where it came from.""",
+)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version and exit.")
+def commands() -> None:
+    """Put machine-learning models into production.
+
+    An executor is a class whose methods are endpoints: `serve` puts it on the network, `post` calls it from anywhere.
+    """
+
+
+def run(args: Sequence[str]) -> int:
+    """Run a command; return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character shows its number
+    try:
+        code = commands.main(list(args), prog_name="xooai", standalone_mode=False)
+        sys.stdout.flush()
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output (`| head`) has left; nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return PIPE_CLOSED
+    except Exception as error:  # noqa: BLE001 - the one place that turns errors into a line
+        return report(error)
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,62 @@
+"""Failures as one line on stderr, and the exit code that goes with them."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+import traceback
+from pathlib import Path
+
+import click
+from pydantic import ValidationError
+
+from xooai.cli.terminal import one_line
+from xooai.codec import invalid
+from xooai.errors import XooaiError
+
+__all__ = ["reason", "report"]
+
+_LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+_OWN = str(Path(__file__).resolve().parent.parent)
+
+
+def report(error: Exception) -> int:
+    """Tell a failure in one line on stderr; return the exit code. With XOOAI_TRACEBACK=1 the traceback comes first."""
+    if os.environ.get("XOOAI_TRACEBACK", "0") not in ("", "0"):
+        traceback.print_exception(error)
+    click.echo(f"xooai: {one_line(_text(error))}", err=True)
+    return error.exit_code if isinstance(error, click.ClickException) else 1
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        return f"{error.format_message().rstrip('.')}; see: {error.ctx.command_path} --help"
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, XooaiError):
+        return f"{error.message} (id {error.id})" if error.id else error.message
+    if isinstance(error, ValidationError):
+        return invalid(error).message
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return f"{type(error).__name__}: {error}; XOOAI_TRACEBACK=1 shows where"
+
+
+def reason(error: BaseException) -> str:
+    """What somebody's code raised, with the line of that code: `ModuleNotFoundError: No module named 'torch' (reader.py, line 3)`."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{type(error).__name__}: {error.msg} ({_near(error.filename)}, line {error.lineno})"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+    theirs = [frame for frame in frames if not frame.filename.startswith((*_LIBRARIES, _OWN))] or [
+        frame for frame in frames if not frame.filename.startswith(_OWN)
+    ]
+    text = error.message if isinstance(error, XooaiError) else f"{type(error).__name__}: {error}"
+    return f"{text} ({_near(theirs[-1].filename)}, line {theirs[-1].lineno})" if theirs else text
+
+
+def _near(path: str) -> str:
+    """A path as one would type it here."""
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return path

@@ -1,0 +1,105 @@
+"""Executor classes by `module:Class` or `path/to/file.py:Class`, and executors made of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from operator import attrgetter
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+
+from xooai.cli.failure import reason
+from xooai.endpoint import nearest
+from xooai.executor import Executor
+
+__all__ = ["load", "made"]
+
+
+def load(target: str) -> type[Executor]:
+    """The class that `target` names; its module is looked for in the current directory first.
+
+    Raises ClickException with one line that names the module and why it cannot be imported.
+    """
+    module_name, _, name = target.rpartition(":")
+    if not module_name or not name.replace(".", "_").isidentifier():
+        module_name, name = target.rstrip(":"), ""
+    module = _imported(module_name)
+    known = _executors(module)
+    listed = ", ".join(f"{module_name}:{one}" for one in known) or "none"
+    if not name:
+        raise click.UsageError(f"{target!r} names no class; write module:Class, here one of: {listed}")
+    try:
+        found = attrgetter(name)(module)
+    except AttributeError:
+        raise click.ClickException(f"{module_name!r} has no {name!r}{nearest(name, known)}; executors in it: {listed}") from None
+    if not (isinstance(found, type) and issubclass(found, Executor)):
+        what = "a class" if isinstance(found, type) else f"an instance of {type(found).__name__}"
+        raise click.ClickException(f"{target!r} is {what}, not a subclass of xooai.Executor; executors in it: {listed}")
+    return found
+
+
+def made(cls: type[Executor], options: Mapping[str, Any]) -> Executor:
+    """An executor, by its constructor. Raises ClickException with one line for whatever that raises."""
+    try:
+        return cls(**options)
+    except (Exception, SystemExit) as error:
+        raise click.ClickException(f"{cls.__name__}() failed: {reason(error)}") from error
+
+
+def _executors(module: ModuleType) -> list[str]:
+    """The executors that a module defines itself."""
+    return [
+        name
+        for name, found in vars(module).items()
+        if isinstance(found, type) and issubclass(found, Executor) and found.__module__ == module.__name__ and not name.startswith("_")
+    ]
+
+
+def _imported(name: str) -> ModuleType:
+    is_file = name.endswith(".py")
+    if not is_file and not all(part.isidentifier() for part in name.split(".")):
+        raise click.UsageError(f"{name!r} is not the name of a module; write module:Class or path/to/file.py:Class")
+    if is_file and not Path(name).is_file():
+        near = nearest(name, [str(path) for path in Path(name).parent.glob("*.py")])
+        raise click.ClickException(f"there is no file {name!r}{near}")
+    here = os.getcwd()
+    if here not in sys.path[:1]:
+        sys.path.insert(0, here)
+    try:
+        with redirect_stdout(sys.stderr):  # what a module prints while it is imported is none of our output
+            return _from_file(Path(name).resolve()) if is_file else import_module(name)
+    except (Exception, SystemExit) as error:
+        raise click.ClickException(_why_not(name, error)) from error
+
+
+def _from_file(path: Path) -> ModuleType:
+    """Run a file as Python itself would: its directory is where it imports from."""
+    for name in (path.stem, str(path)):
+        if getattr(sys.modules.get(name), "__file__", None) == str(path):
+            return sys.modules[name]
+    name = str(path) if path.stem in sys.modules else path.stem  # a file called json.py is not to replace json
+    spec = spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError("it is no Python file")
+    sys.path.insert(0, str(path.parent))
+    module = sys.modules[name] = module_from_spec(spec)  # pydantic looks a postponed annotation up in its module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _why_not(name: str, error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name is not None and f"{name}.".startswith(f"{error.name}."):
+        local = nearest(name, [path.stem for path in Path.cwd().glob("*.py")])
+        return f"no module {name!r} in the current directory or among the installed packages{local}"
+    return f"cannot import {name!r}: {reason(error)}"

@@ -1,0 +1,162 @@
+"""What a text on the command line stands for, by the annotation of what it is given to.
+
+`@FILE` is what a file holds (`@-`: standard input), `@@` begins a text that begins with `@`; a bare string is a `Text` or a
+`str`; all else is JSON where it parses, and a string where it does not.
+"""
+
+from __future__ import annotations
+
+import sys
+import typing
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import CoreConfig, SchemaValidator, from_json, to_json
+
+from xooai import optional
+from xooai import ref as refs
+from xooai.cli.type_names import members, shown
+from xooai.codec import invalid
+from xooai.doc import Doc, kinds
+from xooai.docs import Tensor, Text
+from xooai.driver import MESSAGE_LIMIT
+from xooai.errors import InvalidArgument, too_large
+from xooai.media import sniff
+
+__all__ = ["value_of"]
+
+_LISTS = (list, set, frozenset)
+_PREVIEW = 40  # characters of a text that an error shows
+
+
+def value_of(annotation: Any, texts: Sequence[str], name: str) -> Any:
+    """The value that `texts` stand for: several for a list, else one. Raises InvalidArgument naming `name`.
+
+    A document in a local file is left where it is: it is read when it is sent.
+    """
+    items = [typing.get_args(one) for one in members(annotation) if typing.get_origin(one) in _LISTS]
+    if items and (len(texts) > 1 or not _is_whole(texts[0], items[0][0])):
+        found = [_Target(items[0][0], name).read(text) for text in texts]
+        return _Target(annotation, name).checked(found)
+    if len(texts) > 1:
+        raise InvalidArgument(f"{name} is given {len(texts)} times, and takes one {shown(annotation)}")
+    return _Target(annotation, name).read(texts[0])
+
+
+def _is_whole(text: str, item: Any) -> bool:
+    """Whether one text is a whole list, written as JSON or in a file of JSON, rather than its only item."""
+    if text.startswith("@"):
+        return not _documents(item)
+    try:
+        return isinstance(from_json(text), list)
+    except ValueError:
+        return False
+
+
+def _documents(annotation: Any) -> list[type[Doc]]:
+    return [one for one in members(annotation) if isinstance(one, type) and issubclass(one, Doc)]
+
+
+class _Target:
+    """What a text is given to: its annotation, compiled, and its name for errors."""
+
+    def __init__(self, annotation: Any, name: str) -> None:
+        self._annotation = annotation
+        self._name = name
+        self._members = members(annotation)
+        self._documents = _documents(annotation)
+        # Bytes in JSON are base64, as everywhere on the wire.
+        self._validator = SchemaValidator(TypeAdapter(annotation).core_schema, CoreConfig(val_json_bytes="base64"))
+
+    def read(self, text: str) -> Any:
+        if text.startswith("@") and not text.startswith("@@"):
+            return self._from_source(text[1:])
+        text = text[1:] if text.startswith("@@") else text
+        if any(issubclass(kind, Text) for kind in self._documents):
+            return Text(value=text)
+        if self._members == (str,):
+            return self._read_json(to_json(text))
+        return self._guessed(text)
+
+    def checked(self, value: Any) -> Any:
+        try:
+            return self._validator.validate_python(value)
+        except ValidationError as error:
+            raise self._refused(error) from None
+
+    def _read_json(self, text: str | bytes) -> Any:
+        try:
+            return self._validator.validate_json(text)
+        except ValidationError as error:
+            raise self._refused(error) from None
+
+    def _guessed(self, text: str) -> Any:
+        """JSON where it parses and fits, else the string."""
+        try:
+            from_json(text)
+        except ValueError:
+            return self._read_json(to_json(text))
+        try:
+            return self._validator.validate_json(text)
+        except ValidationError as error:
+            try:
+                return self._validator.validate_json(to_json(text))
+            except ValidationError:
+                raise self._refused(error) from None
+
+    def _refused(self, error: ValidationError) -> InvalidArgument:
+        mistakes = invalid(error).errors
+        where = ".".join(str(part) for part in (self._name, *mistakes[0]["loc"]))
+        hint = f"; write {self._name}=@FILE" if self._documents else ""
+        return InvalidArgument(f"{where} takes {shown(self._annotation)}: {mistakes[0]['msg']}{hint}" if mistakes else f"{where}: {error.title}{hint}")
+
+    def _from_source(self, source: str) -> Any:
+        if self._documents:
+            return self._document(source)
+        content = _content(source)
+        if bytes in self._members:
+            return content
+        try:
+            text = content.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidArgument(f"{self._name}: {source!r} is not UTF-8 (byte {error.start}); it takes {shown(self._annotation)}") from None
+        return self._read_json(to_json(text) if self._members == (str,) else text)
+
+    def _document(self, source: str) -> Doc:
+        content = _content(source) if source == "-" else None
+        kind = self._kind(refs.media_type_of(source) if content is None else sniff(content))
+        if issubclass(kind, Tensor):
+            return _tensor(source, content, self._name)
+        if content is None:
+            return kind(ref=source)
+        return kind(value=kind.decode(content))
+
+    def _kind(self, media_type: str | None) -> type[Doc]:
+        """The kind of document that content of this type is, of those that may be given."""
+        if len(self._documents) == 1 and self._documents[0] is not Doc:
+            return self._documents[0]
+        known = kinds()
+        found = known.get((media_type or "").partition("/")[0], known["file"])
+        if not issubclass(found, tuple(self._documents)):
+            raise InvalidArgument(f"{self._name} takes {shown(self._annotation)}, and {media_type or 'content of an unknown type'} is {found.__name__}")
+        return found
+
+
+def _content(source: str) -> bytes:
+    if source != "-":
+        return refs.read_ref(source, MESSAGE_LIMIT)
+    content = sys.stdin.buffer.read(MESSAGE_LIMIT + 1)
+    if len(content) > MESSAGE_LIMIT:
+        raise too_large(None, MESSAGE_LIMIT, "standard input")
+    return content
+
+
+def _tensor(source: str, content: bytes | None, name: str) -> Tensor:
+    """A tensor from numpy's own file format."""
+    numpy = optional.load("numpy", f"{name}=@{source}")
+    try:
+        return Tensor(value=numpy.load(BytesIO(_content(source) if content is None else content), allow_pickle=False))
+    except (ValueError, EOFError) as error:
+        raise InvalidArgument(f"{name}: {source!r} is no .npy file of numbers: {error}") from None
