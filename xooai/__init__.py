@@ -1,28 +1,59 @@
 """xooai: typed documents, executors that are server and client, over swappable drivers."""
 
-from xooai.call import current
-from xooai.combo import ComboDoc
-from xooai.doc import Doc
-from xooai.docs import Audio, File, Image, Tensor, Text, Video
-from xooai.endpoint import post
-from xooai.errors import (
-    AlreadyExists,
-    DataLoss,
-    DeadlineExceeded,
-    FailedPrecondition,
-    FlowError,
-    Internal,
-    InvalidArgument,
-    NotFound,
-    PermissionDenied,
-    PluginError,
-    ResourceExhausted,
-    Unauthenticated,
-    Unavailable,
-    Unimplemented,
-    XooaiError,
-)
-from xooai.executor import Executor, serve
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xooai.call import current
+    from xooai.combo import ComboDoc
+    from xooai.doc import Doc
+    from xooai.docs import Audio, File, Image, Tensor, Text, Video
+    from xooai.endpoint import post
+    from xooai.errors import (
+        AlreadyExists,
+        DataLoss,
+        DeadlineExceeded,
+        FailedPrecondition,
+        FlowError,
+        Internal,
+        InvalidArgument,
+        NotFound,
+        PermissionDenied,
+        PluginError,
+        ResourceExhausted,
+        Unauthenticated,
+        Unavailable,
+        Unimplemented,
+        XooaiError,
+    )
+    from xooai.executor import Executor, serve
+
+_HOMES = {
+    "xooai.call": ("current",),
+    "xooai.combo": ("ComboDoc",),
+    "xooai.doc": ("Doc",),
+    "xooai.docs": ("Audio", "File", "Image", "Tensor", "Text", "Video"),
+    "xooai.endpoint": ("post",),
+    "xooai.errors": (
+        "AlreadyExists",
+        "DataLoss",
+        "DeadlineExceeded",
+        "FailedPrecondition",
+        "FlowError",
+        "Internal",
+        "InvalidArgument",
+        "NotFound",
+        "PermissionDenied",
+        "PluginError",
+        "ResourceExhausted",
+        "Unauthenticated",
+        "Unavailable",
+        "Unimplemented",
+        "XooaiError",
+    ),
+    "xooai.executor": ("Executor", "serve"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AlreadyExists",
@@ -53,3 +84,17 @@ __all__ = [
     "post",
     "serve",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first asked for (PEP 562): a command line or a worker pays for what it uses."""
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'xooai' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

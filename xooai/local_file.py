@@ -6,12 +6,16 @@ import mimetypes
 import os
 import tempfile
 import weakref
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
 __all__ = ["LocalFile"]
 
-_TYPES = mimetypes.MimeTypes()  # the built-in tables only: the same on every machine
+
+@cache
+def _types() -> mimetypes.MimeTypes:
+    return mimetypes.MimeTypes()  # the built-in tables only: the same on every machine
 
 
 def _remove(path: str) -> None:
@@ -27,7 +31,7 @@ class LocalFile:
     __slots__ = ("__weakref__", "_finalizer", "path")
 
     def __init__(self, data: bytes, media_type: str | None) -> None:
-        suffix = _TYPES.guess_extension(media_type or "") or ""
+        suffix = _types().guess_extension(media_type or "") or ""
         handle, name = tempfile.mkstemp(suffix=suffix, prefix="xooai-")  # 0600, O_EXCL
         self.path = Path(name)
         self._finalizer = weakref.finalize(self, _remove, name)

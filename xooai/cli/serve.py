@@ -1,0 +1,148 @@
+"""`xooai serve`: executors on the network, until a signal comes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import takewhile
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from xooai.cli import logs, options
+from xooai.cli.load import load, made
+from xooai.cli.reload import supervised
+from xooai.driver import ListenOptions
+from xooai.executor import Executor, snake_case
+from xooai.hosting import DEFAULT_URL, GRACE, serve_until_signal
+
+__all__ = ["command"]
+
+_CLASSES = "xooai.cli.serve.classes"  # where the context keeps them
+_TERMINATED = 128 + signal.SIGTERM
+
+_STATIC: list[click.Parameter] = [
+    click.Argument(["targets"], nargs=-1, required=True, metavar="MODULE:CLASS..."),
+    click.Option(
+        ["--url", "urls"], multiple=True, default=(DEFAULT_URL,), metavar="URL", show_default=True,
+        help="Where to listen, scheme://host:port; may be given several times; port 0 takes any free port, the banner tells it.",
+    ),
+    click.Option(["--certificate"], type=click.Path(exists=True, dir_okay=False), help="PEM file with the certificate, for https://."),
+    click.Option(["--key"], type=click.Path(exists=True, dir_okay=False), help="PEM file with the certificate's key."),
+    click.Option(
+        ["--grace"], type=click.FloatRange(min=0), default=GRACE, metavar="SECONDS", show_default=True,
+        help="How long calls under way may take when the server stops; a second Ctrl-C ends them.",
+    ),
+    click.Option(["--insecure"], is_flag=True, help="Allow addresses beyond this machine, where anybody may call."),
+    click.Option(["--reload"], is_flag=True, help="Start again when a .py file in the current directory changes; for development."),
+    click.Option(["--log"], type=click.Choice(["text", "json"]), default="text", show_default=True, help="How the log on stderr is written."),
+]  # fmt: skip
+
+
+class Serve(click.Command):
+    """A command whose further options are the constructor parameters of the classes that it is given."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        taken = [flag for param in _STATIC for flag in param.opts]
+        return [*super().get_params(ctx), *options.options(ctx.meta.get(_CLASSES, ()), [*taken, "--help"])]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        targets, reload, asks = _looked_through(args)
+        if reload and not asks:  # the classes are read by the process that serves, anew after each change
+            ctx.exit(supervised(["serve", *(arg for arg in args if arg != "--reload")]))
+        ctx.meta[_CLASSES] = _distinct(targets)
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        own = [param for param in self.get_params(ctx) if not isinstance(param, options.ConstructorOption)]
+        _write(formatter, ctx, "Options", own)
+        for cls in ctx.meta.get(_CLASSES, ()):
+            theirs = [param for param in self.get_params(ctx) if isinstance(param, options.ConstructorOption) and param.cls is cls]
+            _write(formatter, ctx, f"Options of {cls.__name__}", theirs)
+
+
+def _write(formatter: click.HelpFormatter, ctx: click.Context, title: str, params: Sequence[click.Parameter]) -> None:
+    records = [record for param in params if isinstance(param, click.Option) and (record := param.get_help_record(ctx))]
+    if records:
+        with formatter.section(title):
+            formatter.write_dl(records)
+
+
+def _looked_through(args: Sequence[str]) -> tuple[list[str], bool, bool]:
+    """The targets, whether to reload, and whether help is asked for, before the options of the classes are known."""
+    probe = click.Command("serve", params=_STATIC, add_help_option=False, context_settings={"ignore_unknown_options": True})
+    context = probe.make_context("serve", list(args), resilient_parsing=True)
+    given = context.params["targets"] or ()
+    targets = list(takewhile(lambda arg: not arg.startswith("-"), given))  # behind them an option's value would look like one
+    return targets, bool(context.params["reload"]), not {"-h", "--help"}.isdisjoint(given)
+
+
+def _distinct(targets: Sequence[str]) -> list[type[Executor]]:
+    classes = [load(target) for target in targets]
+    names = [snake_case(cls.__name__) for cls in classes]
+    for name in names:
+        if names.count(name) > 1:
+            raise click.UsageError(f"two executors are called {name!r}; serve them from Python, where name= gives one another name")
+    return classes
+
+
+def _serve(
+    urls: Sequence[str], certificate: str | None, key: str | None, grace: float, insecure: bool, log: str, **values: Any
+) -> None:
+    context = click.get_current_context()
+    logs.configure(log)
+    with _terminable(), ExitStack() as stack:
+        executors = [
+            stack.enter_context(made(cls, options.given(context, cls, values))) for cls in context.meta[_CLASSES]
+        ]
+        serve_until_signal(executors, urls, ListenOptions(certificate, key, insecure=insecure), grace, lambda bound: _announce(bound, executors))
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the program as Ctrl-C does, also while models are loaded: `close` is called."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _announce(urls: Sequence[str], executors: Sequence[Executor]) -> None:
+    """The banner: one line with the URLs, then one for each endpoint."""
+    lines = [f"xooai serves at {' '.join(urls)}"]
+    for url in urls:
+        lines += [f"  {url}/{one.hosted_name}/{endpoint.name}" for one in executors for endpoint, _ in one.hosted_endpoints()]
+        if urlsplit(url).scheme in ("http", "https"):
+            lines.append(f"  {url}/docs")
+    click.echo("\n".join(lines))
+    sys.stdout.flush()
+
+
+command = Serve(
+    "serve",
+    params=_STATIC,
+    callback=_serve,
+    context_settings={"token_normalize_func": lambda name: name.replace("_", "-")},
+    help="""Serve executors until Ctrl-C or SIGTERM.
+
+    MODULE:CLASS names a class, as my_reader:MyReader or path/to/reader.py:MyReader; modules are looked for in the current
+    directory first. The classes come before their options.
+
+    The parameters of a class's constructor are options: `xooai serve MODULE:CLASS --help` lists them. Of several classes, or where
+    serve has an option of that name itself, they carry the executor's name, as --my-reader.language. A value is read as the
+    parameter's type: JSON where it is no string; @FILE takes it from a file, and @@ begins one that begins with @.
+
+    Without --insecure only addresses of this machine are served.
+    """,
+    epilog="""\b
+Examples:
+  xooai serve my_reader:MyReader
+  xooai serve my_reader:MyReader --language de --url http://127.0.0.1:9000
+  xooai serve examples/reader.py:Reader my_ranker:Ranker --reader.side 1024
+  xooai serve my_reader:MyReader --url https://0.0.0.0:443 --certificate cert.pem --key key.pem --insecure
+  xooai serve my_reader:MyReader --reload""",
+)
