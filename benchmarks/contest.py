@@ -1,0 +1,135 @@
+"""Servers side by side: all up and all but one paused, measured in turn, round by round, each against its limit."""
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+import peers
+import report
+from exchanges import Exchange
+from load import Sample, measure
+from options import Options
+from processes import Server, cores, end_when_terminated, free_port
+
+SERVERS = Path(__file__).parent / "servers"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the table: a program under servers/, what it is asked, and the entry that it is held against."""
+
+    key: str
+    name: str
+    program: str
+    module: str  # what must be installed
+    exchange: Exchange
+    limit: str  # the key of its limit; its own for a limit
+
+    def server(self, python: str, core: int) -> Server:
+        """Return its server, not yet started."""
+        return Server([python, str(SERVERS / f"{self.program}.py")], free_port(), core)
+
+
+@dataclass(slots=True)
+class Contestant:
+    """An entry whose server is up, and what was measured of it, by the number of connections."""
+
+    entry: Entry
+    server: Server
+    reply: bytes
+    samples: dict[int, list[Sample]] = field(default_factory=dict)
+    cpu: dict[int, list[float]] = field(default_factory=dict)  # microseconds a request
+    memory: float = 0.0  # MiB, after the last round
+
+    def turn(self, connections: int, seconds: float) -> None:
+        """Measure it once, while the others are paused."""
+        self.server.resume()
+        before = self.server.cpu()
+        sample = measure(
+            self.server.port, self.entry.exchange.encode(self.server.port), self.reply, connections, seconds
+        )
+        self.cpu.setdefault(connections, []).append((self.server.cpu() - before) / sample.total * 1e6)
+        self.samples.setdefault(connections, []).append(sample)
+        self.memory = self.server.memory()
+        self.server.pause()
+
+    def rates(self, connections: int) -> list[float]:
+        """Return the answers a second of each round."""
+        return [sample.rate for sample in self.samples[connections]]
+
+
+def run(question: str | None, entries: Sequence[Entry], connections: str) -> None:
+    """Read the command line, measure the entries chosen, and print the table."""
+    options = Options(question, [entry.key for entry in entries], seconds=2, rounds=5)
+    options.add_connections(connections)
+    options.add_argument(
+        "--python", type=peers.pair, action="append", default=[], metavar="PEER=PATH", help="the Python that has a peer"
+    )
+    given = options.parse_args()
+    end_when_terminated()
+    core, load_core = cores()
+    if core == load_core:
+        print("only one core is allowed: server and load share it, and the figures say little", file=sys.stderr)
+    os.sched_setaffinity(0, {load_core})
+    with contextlib.ExitStack() as stack:
+        contestants = _contestants(entries, given, core, stack)
+        print(f"{report.machine()}; {given.rounds} rounds of {given.seconds:g} s\n", flush=True)
+        for number in given.connections:
+            for _ in range(given.rounds):
+                for contestant in contestants:
+                    contestant.turn(number, given.seconds)
+    print(_table(contestants, given.connections, given.markdown))
+
+
+def _contestants(
+    entries: Sequence[Entry], given: argparse.Namespace, core: int, stack: contextlib.ExitStack
+) -> list[Contestant]:
+    """Start those chosen whose modules are there, and their limits."""
+    keys = set(given.only) | {entry.limit for entry in entries if entry.key in given.only}
+    started = []
+    for entry in entries:
+        if entry.key not in keys:
+            continue
+        python = peers.interpreter(entry.module, dict(given.python))
+        if python is None:
+            print(f"without {entry.key}: {peers.missing(entry.module)}", file=sys.stderr)
+            continue
+        server = stack.enter_context(entry.server(python, core))
+        started.append(Contestant(entry, server, server.first_answer(entry.exchange)))
+        server.pause()
+    return started
+
+
+def _table(contestants: Sequence[Contestant], connections: Sequence[int], markdown: bool) -> str:
+    by_key = {contestant.entry.key: contestant for contestant in contestants}
+    header = (
+        f"at {' / '.join(map(str, connections))} connections",
+        "answers a second",
+        "ratio to its limit",
+        "spread ± %",
+        "CPU µs a request",
+        "CPU ratio",
+        "memory MiB",
+        "load's core %",
+    )
+    rows = []
+    for one in contestants:
+        limit = by_key[one.entry.limit]
+        rows.append(
+            (
+                one.entry.name,
+                report.joined((median(one.rates(n)) for n in connections), ",.0f"),
+                report.joined(report.ratio(one.rates(n), limit.rates(n)) for n in connections),
+                report.joined((report.spread(one.rates(n)) for n in connections), ".0f"),
+                report.joined((median(one.cpu[n]) for n in connections), ",.0f"),
+                report.joined(report.ratio(one.cpu[n], limit.cpu[n]) for n in connections),
+                f"{one.memory:,.0f}",
+                report.joined((100 * median(sample.load for sample in one.samples[n]) for n in connections), ".0f"),
+            )
+        )
+    return report.table(header, rows, markdown)

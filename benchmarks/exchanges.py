@@ -1,0 +1,84 @@
+"""What is asked: the requests that every server gets, and what a right answer means."""
+
+import base64
+import json
+import math
+import random
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+JSON, PNG = "application/json", "image/png"
+COMBO = {"text": "The quick brown fox jumps over the lazy dog.", "count": 42, "score": 0.875}
+TEXT = {"kind": "text", "value": COMBO["text"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request, and whether a body is the right answer to it."""
+
+    path: str
+    body: bytes
+    means: Callable[[bytes], bool]
+    content_type: str = JSON
+    accept: str = "*/*"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers but Host and Content-Length."""
+        return {"Content-Type": self.content_type, "Accept": self.accept}
+
+    def encode(self, port: int) -> bytes:
+        """Return the whole request as it goes to a connection."""
+        headers = {"Host": f"127.0.0.1:{port}", **self.headers, "Content-Length": str(len(self.body))}
+        lines = [f"POST {self.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+        return "\r\n".join(lines).encode() + self.body
+
+
+def combo(path: str) -> Exchange:
+    """Ask for the echo of the three-field document."""
+    return Exchange(path, _arguments(COMBO), lambda reply: COMBO.items() <= json.loads(reply).items())
+
+
+def text(path: str) -> Exchange:
+    """Ask for the echo of a text document."""
+    return Exchange(path, _arguments(TEXT), lambda reply: TEXT.items() <= json.loads(reply).items())
+
+
+def picture(path: str, size: int) -> Exchange:
+    """Ask for the echo of a picture of `size` bytes in a typed document: base64 in JSON."""
+    content = png(size)
+    document = {"kind": "image", "value": base64.b64encode(content).decode(), "media_type": PNG}
+    return Exchange(path, _arguments(document), lambda reply: _content(reply) == content)
+
+
+def raw(path: str, size: int) -> Exchange:
+    """Ask for the echo of a picture of `size` bytes as the body itself."""
+    content = png(size)
+    return Exchange(path, content, lambda reply: reply == content, PNG, "image/*")
+
+
+def png(size: int) -> bytes:
+    """Return a grey picture of noise, the same each time, whose file has exactly `size` bytes (at least 300)."""
+    side = math.isqrt(size - size // 500 - 200)  # the rest of the file is headers, at most 0.2 % and 200 bytes
+    noise = random.Random(size)
+    rows = b"".join(b"\0" + noise.randbytes(side) for _ in range(side - 1))
+    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", side, side - 1, 8, 0, 0, 0, 0))
+    parts = [b"\x89PNG\r\n\x1a\n", header, _chunk(b"IDAT", zlib.compress(rows, 0)), _chunk(b"IEND", b"")]
+    room = size - sum(map(len, parts)) - len(_chunk(b"tEXt", b""))
+    parts.insert(2, _chunk(b"tEXt", b"Comment\0".ljust(room, b" ")))
+    return b"".join(parts)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _arguments(document: object) -> bytes:
+    return json.dumps({"doc": document}, separators=(",", ":")).encode()
+
+
+def _content(reply: bytes) -> bytes:
+    value: str = json.loads(reply)["value"]
+    return base64.b64decode(value, altchars="-_" if "-" in value or "_" in value else None)

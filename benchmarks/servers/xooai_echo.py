@@ -1,0 +1,41 @@
+"""The echo in xooai: an `async def` and a `def` endpoint of one ComboDoc, and endpoints of one Text and one Image."""
+
+import sys
+
+from xooai import ComboDoc, Executor, Image, Text, post
+
+
+class Document(ComboDoc):
+    """Three plain fields."""
+
+    text: str
+    count: int
+    score: float
+
+
+class Echo(Executor):
+    """Answers the document that came."""
+
+    @post
+    async def combo(self, doc: Document) -> Document:
+        """Echo on the loop."""
+        return doc
+
+    @post
+    def combo_in_thread(self, doc: Document) -> Document:
+        """Echo in a worker thread."""
+        return doc
+
+    @post
+    async def text(self, doc: Text) -> Text:
+        """Echo a text."""
+        return doc
+
+    @post
+    async def picture(self, doc: Image) -> Image:
+        """Echo a picture."""
+        return doc
+
+
+if __name__ == "__main__":
+    Echo().serve(f"http://127.0.0.1:{sys.argv[1]}")
