@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass, field
 from email.message import Message
+from functools import lru_cache
 from typing import Any, get_args
 
 from pydantic import ValidationError
@@ -25,24 +26,36 @@ _FIELD_LIMIT = 8192  # bytes of a part's own headers
 
 def arguments_of(endpoint: Endpoint, content_type: str, frame: bytes) -> dict[str, Any]:
     """The arguments in a body of this content type, validated. Raises InvalidArgument, and Unimplemented for other types."""
-    header = Message()
-    header["content-type"] = content_type
-    media_type = header.get_content_type() if content_type else ""
+    media_type, charset, boundary = _parsed(content_type)
     if media_type == "multipart/form-data":
-        given = _form(endpoint, header.get_param("boundary"), frame)
-    elif media_type.startswith(_RAW) or (media_type in _RAW_WHOLE and content_type):
-        charset = header.get_content_charset()
+        given = _form(endpoint, boundary, frame)
+        endpoint.check(given)
+    elif media_type.startswith(_RAW) or media_type in _RAW_WHOLE:
         if media_type == "text/plain" and charset not in (None, "utf-8", "us-ascii"):
             raise InvalidArgument(f"the text is in the charset {charset[:40]!r}; send UTF-8")
-        parameter = _single(endpoint)
+        parameter = endpoint.medium
+        if parameter is None:
+            listed = ", ".join(endpoint.parameters) or "none"
+            raise InvalidArgument(
+                f"{endpoint.name} is not an endpoint with one document (its parameters: {listed}); send JSON or a multipart form"
+            )
         given = {parameter.name: _document(endpoint, parameter, media_type, frame)}
     else:
         raise _unknown(media_type)
-    endpoint.check(given)
     try:
         return dict(endpoint.arguments.validator.validate_python(given))
     except ValidationError as error:
         raise invalid(error) from None
+
+
+@lru_cache(maxsize=256)  # clients send few different ones; a peer that invents them only makes us parse
+def _parsed(content_type: str) -> tuple[str, str | None, object]:
+    """Media type, charset and boundary of a Content-Type header (RFC 9110, 8.3.1)."""
+    if not content_type:
+        return "", None, None
+    header = Message()
+    header["content-type"] = content_type
+    return header.get_content_type(), header.get_content_charset(), header.get_param("boundary")
 
 
 def _unknown(media_type: str) -> Unimplemented:
@@ -54,18 +67,6 @@ def _unknown(media_type: str) -> Unimplemented:
         f"for an endpoint with one document{hint}",
         details={"reason": "codec"},
     )
-
-
-def _single(endpoint: Endpoint) -> Parameter:
-    """The parameter that a body of one medium stands for."""
-    documents = [parameter for parameter in endpoint.parameters.values() if parameter.document is not None]
-    needed = [parameter for parameter in documents if parameter.required]
-    found = needed if len(needed) == 1 else documents
-    others = [parameter.name for parameter in endpoint.parameters.values() if parameter.required and parameter not in found]
-    if len(found) != 1 or others:
-        listed = ", ".join(endpoint.parameters) or "none"
-        raise InvalidArgument(f"{endpoint.name} is not an endpoint with one document (its parameters: {listed}); send JSON or a multipart form")
-    return found[0]
 
 
 def _document(endpoint: Endpoint, parameter: Parameter, media_type: str | None, data: bytes, name: str | None = None) -> Doc:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from xooai import plugins
 from xooai.annotations import endpoint_from
-from xooai.call import Call, Layer, Service, composed, remaining
+from xooai.call import Call, Layer, composed, remaining
 from xooai.codec import MSGPACK, Codec, codec_of
 from xooai.describe import endpoint as describe_endpoint
 from xooai.driver import EMPTY, DialOptions, Head, Link
@@ -51,6 +51,9 @@ class Address:
         return cls(f"{parts.scheme}://{host}" + (f":{port}" if port is not None else ""), *names)
 
 
+_HEADS = 256  # endpoints × codecs: more than one program calls at one server
+
+
 @dataclass(slots=True)
 class Remote:
     """A server that calls go to. Holds one link a loop; dials on first use."""
@@ -62,7 +65,10 @@ class Remote:
     metadata: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     layers: tuple[Layer, ...] = ()
     _links: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Link] = field(default_factory=weakref.WeakKeyDictionary)
-    _service: Service | None = None
+    _keepers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = field(
+        default_factory=weakref.WeakKeyDictionary
+    )
+    _heads: dict[tuple[str, str], Head] = field(default_factory=dict)
     _known: dict[str, dict[str, Endpoint]] | None = None
 
     async def call(self, executor: str, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, codec: str | None, metadata: Mapping[str, str] | None) -> Any:
@@ -73,35 +79,52 @@ class Remote:
         if schema.facts.documents:
             arguments = await to_peer(schema, arguments, self.options.message_limit)
         frame = codec_of_call.encode(schema, arguments)
-        given = self.metadata if metadata is None else {**self.metadata, **metadata}
-        head = Head(f"/{executor}/{endpoint.name}", codec_of_call.media_type, timeout=timeout, metadata=given)
-        channel = MemoryChannel(head, frame)
-        call = Call(endpoint, channel)
-        if self._service is None:
-            self._service = composed(self.layers, self._send)
-        await self._service(call)
-        if call.reply is None:
-            raise Unavailable("the server ended the call without an answer")
-        return from_peer(endpoint.result, codec_of(call.reply_codec), call.reply)
+        head = self._head(f"/{executor}/{endpoint.name}", codec_of_call.media_type, timeout, metadata)
+        if not self.layers:
+            reply, reply_codec = await self._exchange(head, frame)
+        else:
+            call = Call(endpoint, MemoryChannel(head, frame))
+            await composed(self.layers, self._send)(call)
+            if call.reply is None:
+                raise Unavailable("a layer ended the call without an answer")
+            reply, reply_codec = call.reply, call.reply_codec
+        return from_peer(endpoint.result, codec_of(reply_codec), reply)
 
-    async def _send(self, call: Call) -> None:
-        """The innermost service of a client: the request goes out, the reply comes in."""
-        links = self._links
-        link = links.get(asyncio.get_running_loop()) or await self._dial()
-        channel = await link.open(call.head, await call.receive())
+    def _head(self, path: str, codec: str, timeout: float | None, metadata: Mapping[str, str] | None) -> Head:
+        """The head of a call: the same one again where it says nothing of its own."""
+        if metadata or timeout != self.timeout:
+            return Head(path, codec, timeout=timeout, metadata={**self.metadata, **(metadata or EMPTY)})
+        found = self._heads.get((path, codec))
+        if found is None:
+            if len(self._heads) >= _HEADS:
+                self._heads.clear()
+            found = self._heads[path, codec] = Head(path, codec, timeout=timeout, metadata=self.metadata)
+        return found
+
+    async def _exchange(self, head: Head, frame: bytes | None) -> tuple[bytes, str]:
+        """The request goes out, the reply comes in: its frame and codec."""
+        link = self._links.get(asyncio.get_running_loop()) or await self._dial()
+        channel = await link.open(head, frame)
         reply = await channel.receive()
         outcome = channel.outcome
         if reply is None or outcome is None:
             raise Unavailable("the server ended the call without an answer")
-        if outcome.metadata:
-            call.reply_metadata.update(outcome.metadata)
-        await call.send(reply, outcome.codec)
+        return reply, outcome.codec
+
+    async def _send(self, call: Call) -> None:
+        """The innermost service, where there are layers."""
+        await call.send(*await self._exchange(call.head, await call.receive()))
 
     async def _dial(self) -> Link:
         loop = asyncio.get_running_loop()
         driver = plugins.driver(urlsplit(self.server).scheme)
         link = await driver.dial(self.server, self.options)
-        self._links[loop] = link
+        keeper = _kept(link)
+        await anext(keeper)
+        if loop in self._links:  # another call was first
+            await keeper.aclose()
+            return self._links[loop]
+        self._links[loop], self._keepers[loop] = link, keeper
         return link
 
     async def endpoints(self, executor: str, timeout: float | None) -> dict[str, Endpoint]:
@@ -126,13 +149,23 @@ class Remote:
 
     async def aclose(self) -> None:
         """Close the link of the running loop."""
-        link = self._links.pop(asyncio.get_running_loop(), None)
-        if link is not None:
-            await link.aclose()
+        loop = asyncio.get_running_loop()
+        self._links.pop(loop, None)
+        keeper = self._keepers.pop(loop, None)
+        if keeper is not None:
+            await keeper.aclose()
 
     def loops(self) -> list[asyncio.AbstractEventLoop]:
         """The loops that have a link."""
         return list(self._links)
+
+
+async def _kept(link: Link) -> AsyncGenerator[None, None]:
+    """Close the link with its loop at the latest: asyncio.run ends the async generators that are open on a loop."""
+    try:
+        yield
+    finally:
+        await link.aclose()
 
 
 class Elsewhere:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, overload
 
 from xooai import sync
 from xooai.call import Layer, remaining
 from xooai.client import Address, Elsewhere, Remote
 from xooai.codec import MSGPACK, codec_of
-from xooai.declare import Declared, checked_name, client_class, listed, snake_case
+from xooai.declare import Declared, checked_name, client_class, listed, snake_case, surroundings
 from xooai.driver import EMPTY, DialOptions, ListenOptions
 from xooai.endpoint import Endpoint, nearest
 from xooai.errors import FailedPrecondition, InvalidArgument, NotFound
@@ -35,6 +35,8 @@ class Executor:
     _declared: ClassVar[Declared]
     _stands_for: ClassVar[type[Executor] | None] = None
     _client: ClassVar[type[Executor] | None] = None
+
+    _class_name: ClassVar[str] = "executor"
 
     _name: str | None = None
     _gateway: str | None = None
@@ -62,16 +64,14 @@ class Executor:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "_stands_for" not in cls.__dict__:
-            checked_name(snake_case(cls.__name__))
-            inherited = getattr(cls, "_declared", None)
+            cls._class_name = checked_name(snake_case(cls.__name__))
             cls._client = None
-            # The namespace in which the class stands: its annotations may name classes of a function's body.
-            cls._declared = Declared(cls, inherited, _OWN_NAMES, dict(sys._getframe(1).f_locals))
+            cls._declared = Declared(cls, _OWN_NAMES, surroundings(sys._getframe(1)))
 
     @property
     def name(self) -> str:
         """The name in the path of its endpoints."""
-        return self._name or snake_case((self._stands_for or type(self)).__name__)
+        return self._name or self._class_name
 
     # Calling
 
@@ -119,15 +119,19 @@ class Executor:
         endpoint = self._endpoint(on) if self._stands_for is not None else await self._described(remote, on, limit)
         return await remote.call(self.name, endpoint, arguments, limit, codec, metadata)
 
+    @overload
     async def call(
-        self, endpoint: Callable[Concatenate[Any, P], Awaitable[R]] | Callable[Concatenate[Any, P], R], /, *args: P.args, **kwargs: P.kwargs
-    ) -> R:
+        self, endpoint: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+    @overload
+    async def call(self, endpoint: Callable[Concatenate[Any, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    async def call(self, endpoint: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """The typed async form of an endpoint: `await r.call(Reader.read, doc=...)`."""
         found = self._declared.of(endpoint) if hasattr(self, "_declared") else None
         if found is None:
             given = getattr(endpoint, "__qualname__", repr(endpoint))
             raise NotFound(f"{given} is not an endpoint of {self.name}; there are: {listed(self._endpoints())}")
-        return await self.apost(found.name, **found.bind(args, kwargs))  # type: ignore[no-any-return]
+        return await self.apost(found.name, **found.bind(args, kwargs))
 
     def _url(self, on: str) -> str:
         if "://" in on:
@@ -256,8 +260,9 @@ class Executor:
         return f"<{(self._stands_for or type(self)).__name__} {self.name!r}{where}>"
 
 
-_OWN_NAMES = frozenset(name for name in vars(Executor) if not name.startswith("_"))
-_NOTHING = Declared(Executor, None, frozenset(), {})
+# The names of the streaming forms are kept free: a method that had one would hide them.
+_OWN_NAMES = frozenset(name for name in vars(Executor) if not name.startswith("_")) | {"astream", "open", "stream"}
+_NOTHING = Declared(Executor, frozenset(), {})
 
 
 def _chosen(endpoints: Mapping[str, Endpoint], on: str | None, owner: str) -> Endpoint:

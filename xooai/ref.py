@@ -18,10 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-import fsspec
-
 from xooai.errors import InvalidArgument, NotFound, PermissionDenied, PluginError, Unavailable, XooaiError, too_large
 from xooai.media_type import media_type_of
+from xooai.optional import load
 from xooai.redact import redact
 from xooai.scheme import is_chain, is_local, is_protocol, path_of, scheme_of
 
@@ -116,7 +115,7 @@ def _open_path(path: str, ref: str) -> BinaryIO:
 def _open_http(ref: str) -> tuple[BinaryIO, int | None]:
     """As a stream: fsspec's seekable file fails at its first seek where the server has no ranges, which is not known before."""
     url = _lower(ref)
-    filesystem = fsspec.filesystem(scheme_of(url))  # not url_to_fs: it would take [::1] for two hops
+    filesystem = load("fsspec", "a ref").filesystem(scheme_of(url))  # not url_to_fs: it would take [::1] for two hops
     size = filesystem.info(url).get("size")
     return cast("BinaryIO", filesystem.open(url, "rb", block_size=0, size=size)), size
 
@@ -127,7 +126,7 @@ def _open_url(ref: str) -> BinaryIO:
     scheme = scheme_of(ref)
     if scheme is not None and not is_chain(ref) and not is_protocol(scheme):
         raise InvalidArgument(f"unknown scheme {scheme!r} in {redact(ref)!r}; fsspec.available_protocols() lists what there is")
-    filesystem, path = fsspec.core.url_to_fs(_lower(ref))
+    filesystem, path = load("fsspec", "a ref").core.url_to_fs(_lower(ref))
     file = filesystem.open(path, "rb")
     if isinstance(file, io.BytesIO):  # memory:// gives every reader the same object, with one position for all of them
         return io.BytesIO(file.getvalue())

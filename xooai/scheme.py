@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-import fsspec
+from xooai.optional import load
 
 __all__ = ["REMOTE", "is_chain", "is_local", "is_protocol", "path_of", "scheme_of"]
 
@@ -43,6 +43,7 @@ def is_chain(ref: str) -> bool:
 
 
 def is_protocol(word: str) -> bool:
+    fsspec = load("fsspec", "a ref")  # by name, when a ref needs it: its import takes as long as all of ours
     return word in fsspec.available_protocols() or word in fsspec.registry  # the latter are those that were added by hand
 
 
