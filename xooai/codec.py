@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import deque
 from typing import Any, Protocol
 
 import msgspec
@@ -11,7 +13,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from xooai import screen
 from xooai.errors import InvalidArgument, Unimplemented
 from xooai.schema import Schema
-from xooai.walk import check_integers, keys_in
+from xooai.walk import check_finite, check_integers, check_keys, check_sendable, keys_in
 
 __all__ = ["CODECS", "JSON", "MSGPACK", "Codec", "codec_of", "invalid"]
 
@@ -33,19 +35,36 @@ def invalid(error: ValidationError) -> InvalidArgument:
     """Pydantic's verdict as ours: malformed when nothing could be read, else with each mistake's location."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     first = found[0]
-    if first["type"] == "json_invalid":
+    if first["type"] == "json_invalid" and not first["loc"]:
         return InvalidArgument(f"the body is not JSON: {first['msg'].removeprefix('Invalid JSON: ')}")
     where = ".".join(str(part) for part in first["loc"]) or "the body"
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return InvalidArgument(f"{where}: {first['msg']}{more}", errors=[{**mistake, "loc": list(mistake["loc"])} for mistake in found])
+    return InvalidArgument(
+        f"{where}: {first['msg']}{more}", errors=[{**mistake, "loc": list(mistake["loc"])} for mistake in found]
+    )
+
+
+_PREFIX = re.compile(
+    r"^(Error serializing to JSON: )?(PydanticSerializationError: )?(Error calling function `_\w+`: ValueError: )?"
+)
 
 
 def _refused(error: Exception) -> InvalidArgument:
-    reason = str(error).removeprefix("Error serializing to JSON: ").removeprefix("Error calling function `_json_only`: ")
-    return InvalidArgument(f"the value cannot be sent: {reason}")
+    return InvalidArgument(f"the value cannot be sent: {_PREFIX.sub('', str(error))}")
 
 
 _FAILURES = (PydanticSerializationError, UnicodeError, ValueError, TypeError, OverflowError, RecursionError)
+
+
+def _check(schema: Schema, value: Any) -> None:
+    """Raise InvalidArgument for what cannot be sent, where the type alone does not rule it out."""
+    if schema.facts.loose:
+        check_sendable(value)
+    if schema.facts.strict:
+        check_finite(value)
+
+
+_REPLACEMENT = "\ufffd".encode()
 
 
 class _Json:
@@ -54,27 +73,33 @@ class _Json:
 
     def encode(self, schema: Schema, value: Any) -> bytes:
         try:
-            if schema.facts.loose_ints:
-                check_integers(value)
+            _check(schema, value)
             if schema.facts.plain_floats:  # a plain model would write NaN as null
-                return to_json(schema.serializer.to_python(value, mode="json", warnings=False), inf_nan_mode="strings")
-            return schema.serializer.to_json(value, warnings=False)
+                written = schema.serializer.to_python(value, mode="json", by_alias=True, warnings=False)
+                frame = to_json(written, inf_nan_mode="strings")
+            else:
+                frame = schema.serializer.to_json(value, by_alias=True, warnings=False)
+            if schema.facts.free_keys and _REPLACEMENT in frame:
+                check_keys(value)
+            return frame
         except InvalidArgument:
             raise
         except _FAILURES as error:
             raise _refused(error) from error
 
     def decode(self, schema: Schema, frame: bytes, trusted: bool = False) -> Any:
+        bare = frame
         if not trusted:
-            screen.before_json(frame)
+            bare = screen.without_contents(frame)
+            screen.before_json(bare)
         try:
             value = schema.validator.validate_json(frame)
         except ValidationError as error:
             raise invalid(error) from None
         if trusted:
             return value
-        screen.doubled_json(frame, keys_in(value))
-        if schema.facts.loose_ints:
+        screen.doubled_json(frame, bare, keys_in(value) if schema.facts.countable else None)
+        if schema.facts.loose:
             check_integers(value)
         return value
 
@@ -89,14 +114,13 @@ class _Msgpack:
 
     def encode(self, schema: Schema, value: Any) -> bytes:
         try:
-            if schema.facts.loose_ints:
-                check_integers(value)
+            _check(schema, value)
             write = schema.serializer.to_python
             if schema.facts.as_they_are:
-                return self._pack(write(value, mode="python", warnings=False))
-            written = write(value, mode="json", warnings=False)
+                return self._pack(write(value, mode="python", by_alias=True, warnings=False))
+            written = write(value, mode="json", by_alias=True, warnings=False)
             if schema.facts.bytes:
-                written = _with_bytes(written, write(value, mode="python", warnings=False))
+                written = _with_bytes(written, write(value, mode="python", by_alias=True, warnings=False))
             return self._pack(written)
         except InvalidArgument:
             raise
@@ -104,13 +128,17 @@ class _Msgpack:
             raise _refused(error) from error
 
     def decode(self, schema: Schema, frame: bytes, trusted: bool = False) -> Any:
+        if not trusted:
+            screen.before_msgpack(frame)
         try:
             value = self._unpack(frame)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:  # ValueError: a text that is not UTF-8
             raise InvalidArgument(f"the body is not msgpack: {error}") from None
         if not trusted:
             screen.msgpack(frame, value)
         try:
+            if schema.facts.as_json:  # what JSON has no form for, such as a date, is taken as text only there
+                return schema.validator.validate_json(to_json(value, bytes_mode="base64", inf_nan_mode="strings"))
             return schema.validator.validate_python(value)
         except ValidationError as error:
             raise invalid(error) from None
@@ -121,8 +149,14 @@ def _with_bytes(written: Any, native: Any) -> Any:
     if isinstance(native, bytes | bytearray):
         return bytes(native)
     if isinstance(written, dict) and isinstance(native, dict) and len(written) == len(native):
-        return {name: _with_bytes(one, other) for (name, one), other in zip(written.items(), native.values(), strict=True)}
-    if isinstance(written, list) and isinstance(native, list | tuple | set | frozenset) and len(written) == len(native):
+        return {
+            name: _with_bytes(one, other) for (name, one), other in zip(written.items(), native.values(), strict=True)
+        }
+    if (
+        isinstance(written, list)
+        and isinstance(native, list | tuple | set | frozenset | deque)
+        and len(written) == len(native)
+    ):
         return [_with_bytes(one, other) for one, other in zip(written, native, strict=True)]
     return written
 
@@ -130,7 +164,10 @@ def _with_bytes(written: Any, native: Any) -> Any:
 JSON: Codec = _Json()
 MSGPACK: Codec = _Msgpack()
 CODECS = {codec.name: codec for codec in (JSON, MSGPACK)}
-_BY_MEDIA_TYPE = {codec.media_type: codec for codec in CODECS.values()} | {"application/x-msgpack": MSGPACK, "application/vnd.msgpack": MSGPACK}
+_BY_MEDIA_TYPE = {codec.media_type: codec for codec in CODECS.values()} | {
+    "application/x-msgpack": MSGPACK,
+    "application/vnd.msgpack": MSGPACK,
+}
 
 
 def codec_of(name: str) -> Codec:

@@ -64,7 +64,9 @@ class Doc(BaseModel, ABC):
     of a kind shares it. It declares `value` and implements `encode` and `decode`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="strings"
+    )
 
     _kind: ClassVar[str] = ""
 
@@ -73,7 +75,7 @@ class Doc(BaseModel, ABC):
     value: Any = None
     media_type: str | None = Absent
     signature: Annotated[str | None, Field(pattern=_SIGNATURE)] = Absent
-    size: Annotated[int | None, Field(ge=0)] = Absent
+    size: Annotated[int | None, Field(ge=0, le=2**63 - 1)] = Absent
 
     def __init__(self, **fields: Any) -> None:
         """Make a document of what the caller has: `value` may be anything that `encode` takes."""

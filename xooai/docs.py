@@ -163,7 +163,7 @@ class Tensor(_Bytes, kind="tensor"):
 
     media_type: str | None = Field(default="application/octet-stream", exclude_if=lambda given: given in (None, "application/octet-stream"))
     dtype: Annotated[str, Field(json_schema_extra={"enum": list(tensor.DTYPES)})]
-    shape: tuple[Annotated[int, Field(ge=0)], ...]
+    shape: tuple[Annotated[int, Field(ge=0, le=2**63 - 1)], ...]
 
     if TYPE_CHECKING:
 

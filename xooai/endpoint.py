@@ -7,6 +7,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from types import UnionType
 from typing import Annotated, Any, overload
 
 from pydantic import GetCoreSchemaHandler
@@ -17,7 +18,7 @@ from typing_extensions import NotRequired, TypedDict
 from xooai.doc import Doc, kinds
 from xooai.driver import Shape
 from xooai.errors import InvalidArgument
-from xooai.forms import Facts
+from xooai.facts import Facts
 from xooai.schema import Schema, Settled
 
 __all__ = ["RESERVED", "Endpoint", "Mark", "Parameter", "arguments", "mark_of", "nearest", "post", "untyped"]
@@ -53,7 +54,8 @@ def post(function: F | None = None, /, *, name: str | None = None) -> F | Callab
 
 def mark_of(function: object) -> Mark | None:
     """What `@post` wrote, or None where it did not stand."""
-    return getattr(function, "__xooai__", None)
+    inner = function.__func__ if isinstance(function, staticmethod | classmethod) else function
+    return vars(inner).get("__xooai__") if inspect.isfunction(inner) else None  # anything else may answer to any name
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,20 @@ class Parameter:
     @property
     def document(self) -> type[Doc] | None:
         """The kind of document that this parameter takes, where it is one (or optional)."""
-        found = [kind for kind in (self.annotation, *typing.get_args(self.annotation)) if isinstance(kind, type) and issubclass(kind, Doc)]
+        found = _documents(self.annotation)
         return found[0] if len(found) == 1 else None
+
+
+def _documents(annotation: Any) -> list[type[Doc]]:
+    """The kinds of documents that a value of this type may be, those inside of containers aside."""
+    if isinstance(annotation, type) and issubclass(annotation, Doc):
+        return [annotation]
+    origin, members = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return _documents(members[0])
+    if origin in (typing.Union, UnionType):
+        return [kind for member in members for kind in _documents(member)]
+    return []
 
 
 @dataclass(slots=True)
@@ -86,12 +100,23 @@ class Endpoint:
     summary: str = ""
     order: Sequence[str] = ()
     _parts: dict[str, Schema] = field(default_factory=dict)
+    medium: Parameter | None = field(init=False, default=None)
+    """The parameter that a body of one medium, such as a picture's bytes, stands for."""
+
+    def __post_init__(self) -> None:
+        documents = [parameter for parameter in self.parameters.values() if parameter.document is not None]
+        needed = [parameter for parameter in self.parameters.values() if parameter.required]
+        found = needed if needed else documents
+        if len(found) == 1 and found[0].document is not None:
+            self.medium = found[0]
 
     @classmethod
     def of(cls, function: Callable[..., Any], owner: str, name: str, namespace: Mapping[str, Any] | None = None) -> Endpoint:
         """Read a method's signature. Raises TypeError naming the method, NameError where an annotation is not defined yet."""
         where = f"{owner}.{function.__name__}"
-        hints = typing.get_type_hints(function, localns=dict(namespace or {}), include_extras=True)
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(f"{where}: an endpoint of @post returns one reply; this method has a yield")
+        hints = _hints(function, namespace or {}, where)
         parameters = dict(_parameters(function, hints, where))
         result = hints.get("return", inspect.Signature.empty)
         return cls(
@@ -142,9 +167,20 @@ class Endpoint:
         return ", ".join(name if parameter.required else f"{name}={parameter.default!r}" for name, parameter in self.parameters.items()) or "nothing"
 
 
+def _hints(function: Callable[..., Any], namespace: Mapping[str, Any], where: str) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function, localns=dict(namespace), include_extras=True)
+    except NameError as error:
+        raise NameError(f"{where}: {error}", name=error.name) from None
+    except (AttributeError, SyntaxError, TypeError) as error:  # what evaluating the text of an annotation gives
+        raise TypeError(f"{where}: an annotation cannot be read: {error}") from error
+
+
 def _parameters(function: Callable[..., Any], hints: Mapping[str, Any], where: str) -> typing.Iterator[tuple[str, Parameter]]:
-    listed = list(inspect.signature(function).parameters.values())[1:]  # without self
-    for parameter in listed:
+    listed = list(inspect.signature(function).parameters.values())
+    if not listed or listed[0].kind is inspect.Parameter.KEYWORD_ONLY:
+        raise TypeError(f"{where}: a method's first parameter is self")
+    for parameter in listed[1:]:
         name = parameter.name
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
             raise TypeError(f"{where}: the parameter {str(parameter).partition(':')[0]!r} cannot be given by name; an endpoint's parameters are all named")
@@ -200,5 +236,5 @@ def _revive(value: Any, info: cs.ValidationInfo) -> Any:
 def untyped() -> Schema:
     """The schema of a reply without annotation."""
     schema = Schema(Annotated[Any, _Untyped], "a reply")
-    schema.facts = Facts(documents=True, as_they_are=False, plain_floats=True, bytes=True, loose_ints=True)
+    schema.facts = Facts(documents=True, as_they_are=False, plain_floats=True, bytes=True, loose=True)
     return schema

@@ -87,8 +87,12 @@ def serve_until_signal(executors: Sequence[Hosted], urls: Sequence[str], options
         stopping, forced = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
 
+        task, is_up = asyncio.current_task(), False
+
         def stop() -> None:
             (forced if stopping.is_set() else stopping).set()
+            if not is_up and task is not None:  # a setup that takes long is not waited for
+                task.cancel()
 
         numbers = (signal.SIGINT, signal.SIGTERM)
         if sys.platform == "win32":  # no add_signal_handler there
@@ -97,9 +101,14 @@ def serve_until_signal(executors: Sequence[Hosted], urls: Sequence[str], options
         else:
             for number in numbers:
                 loop.add_signal_handler(number, stop)
-        async with _listening(executors, urls, options, grace, forced) as bound:
-            announce(bound)
-            await stopping.wait()
+        try:
+            async with _listening(executors, urls, options, grace, forced) as bound:
+                is_up = True
+                announce(bound)
+                await stopping.wait()
+        except asyncio.CancelledError:
+            if not stopping.is_set():
+                raise
 
     with asyncio.Runner(loop_factory=_new_loop) as runner:
         runner.run(main())

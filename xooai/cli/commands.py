@@ -1,17 +1,16 @@
-"""The commands by name, each imported when it is run, and the one place where failures become a line and an exit code."""
+"""The commands by name, each imported when it is run, and how a run ends."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 
 import click
 
-from xooai.cli.failure import report
-from xooai.cli.installed import version_line
-from xooai.endpoint import nearest
+from xooai.cli.version import version_line
 
 __all__ = ["commands", "run"]
 
@@ -23,7 +22,6 @@ COMMANDS = {
     "new": "Write a small project that runs and tests itself.",
 }
 INTERRUPTED = 130  # 128 + SIGINT, as shells tell it
-PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 
 class Commands(click.Group):
@@ -38,9 +36,13 @@ class Commands(click.Group):
         found: click.Command = import_module(f"xooai.cli.{cmd_name}").command
         return found
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in COMMANDS and not args[0].startswith("-"):
-            ctx.fail(f"no command {args[0]!r}{nearest(args[0], COMMANDS)}; there are: {', '.join(COMMANDS)}")
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            ctx.fail(f"no command {args[0]!r}{hint}; there are: {', '.join(COMMANDS)}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -56,24 +58,36 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 @click.group(
     cls=Commands,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
 Examples:
   xooai new my-reader
   xooai serve my_reader:MyReader
   xooai describe http://127.0.0.1:8080
-  xooai post http://127.0.0.1:8080/my_reader/shout doc=hello
+  xooai post http://127.0.0.1:8080/my_reader/count doc='to be or not to be'
 
 \b
 Exit codes: 0 done, 1 failed, 2 typed wrongly, 130 interrupted.
 A failure is one line on stderr; XOOAI_TRACEBACK=1 shows where it came from.""",
 )
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version and exit.")
-def commands() -> None:
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
+@click.pass_context
+def commands(ctx: click.Context) -> None:
     """Put machine-learning models into production.
 
     An executor is a class whose methods are endpoints: `serve` puts it on the network, `post` calls it from anywhere.
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(2)
 
 
 def run(args: Sequence[str]) -> int:
@@ -86,9 +100,9 @@ def run(args: Sequence[str]) -> int:
         sys.stdout.flush()
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output (`| head`) has left; nothing is wrong
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return PIPE_CLOSED
+    except BrokenPipeError:  # the reader of our output (`| head`) has left: as click and rich, end without a word
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Exception as error:  # noqa: BLE001 - the one place that turns errors into a line
-        return report(error)
+        code = import_module("xooai.cli.failure").report(error)  # imported now: no command that works needs it
     return code if isinstance(code, int) else 0

@@ -39,11 +39,11 @@ def _text(error: Exception) -> str:
         return invalid(error).message
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return f"{type(error).__name__}: {error}; XOOAI_TRACEBACK=1 shows where"
+    return f"{reason(error)}; XOOAI_TRACEBACK=1 shows more"
 
 
 def reason(error: BaseException) -> str:
-    """What somebody's code raised, with the line of that code: `ModuleNotFoundError: No module named 'torch' (reader.py, line 3)`."""
+    """What somebody's code raised, and where: `ModuleNotFoundError: No module named 'torch' (reader.py, line 3)`."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{type(error).__name__}: {error.msg} ({_near(error.filename)}, line {error.lineno})"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]

@@ -38,7 +38,9 @@ def load(target: str) -> type[Executor]:
     try:
         found = attrgetter(name)(module)
     except AttributeError:
-        raise click.ClickException(f"{module_name!r} has no {name!r}{nearest(name, known)}; executors in it: {listed}") from None
+        raise click.ClickException(
+            f"{module_name!r} has no {name!r}{nearest(name, known)}; executors in it: {listed}"
+        ) from None
     if not (isinstance(found, type) and issubclass(found, Executor)):
         what = "a class" if isinstance(found, type) else f"an instance of {type(found).__name__}"
         raise click.ClickException(f"{target!r} is {what}, not a subclass of xooai.Executor; executors in it: {listed}")
@@ -49,7 +51,7 @@ def made(cls: type[Executor], options: Mapping[str, Any]) -> Executor:
     """An executor, by its constructor. Raises ClickException with one line for whatever that raises."""
     try:
         return cls(**options)
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         raise click.ClickException(f"{cls.__name__}() failed: {reason(error)}") from error
 
 
@@ -58,7 +60,10 @@ def _executors(module: ModuleType) -> list[str]:
     return [
         name
         for name, found in vars(module).items()
-        if isinstance(found, type) and issubclass(found, Executor) and found.__module__ == module.__name__ and not name.startswith("_")
+        if isinstance(found, type)
+        and issubclass(found, Executor)
+        and found.__module__ == module.__name__
+        and not name.startswith("_")
     ]
 
 
@@ -86,8 +91,8 @@ def _from_file(path: Path) -> ModuleType:
             return sys.modules[name]
     name = str(path) if path.stem in sys.modules else path.stem  # a file called json.py is not to replace json
     spec = spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError("it is no Python file")
+    assert spec is not None  # every .py has a loader
+    assert spec.loader is not None
     sys.path.insert(0, str(path.parent))
     module = sys.modules[name] = module_from_spec(spec)  # pydantic looks a postponed annotation up in its module
     try:

@@ -1,4 +1,4 @@
-"""The log of a server on stderr: text for people or JSON for machines, in which a client cannot forge lines and secrets are left out."""
+"""The log of a server on stderr, as text or JSON: clients cannot forge lines in it, and secrets are left out."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from xooai.redact import redact
 __all__ = ["configure"]
 
 LONGEST = 2_000  # characters of one message: what a client wrote into it must not fill the disk
+DEEPEST = 20_000  # characters of one traceback, whose end tells most
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://[^\s'\"<>]+")
 _SECRET = re.compile(
     r"(?i)\b(authorization|proxy-authorization|cookie|(?:x-)?api[-_]?key|(?:access[-_]?)?token|secret|password|passwd|sig|signature)"
@@ -22,7 +23,7 @@ _SECRET = re.compile(
 
 
 def configure(form: str) -> None:
-    """Write the log as `form` (text or json), from INFO on, unless somebody has set logging up already (a served module may)."""
+    """Write the log as `form` (text or json), from WARNING on, unless a served module has set logging up already."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Json() if form == "json" else _Text())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
@@ -42,7 +43,7 @@ class _Text(logging.Formatter):
         return f"{line}\n{indent(printable(below), '    ')}" if below else line
 
     def _traceback(self, record: logging.LogRecord) -> str:
-        return _without_secrets(self.formatException(record.exc_info)) if record.exc_info else ""
+        return _without_secrets(self.formatException(record.exc_info)[-DEEPEST:]) if record.exc_info else ""
 
 
 class _Json(_Text):
@@ -50,7 +51,12 @@ class _Json(_Text):
 
     def format(self, record: logging.LogRecord) -> str:
         at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        entry = {"time": f"{at}.{int(record.msecs):03}Z", "level": record.levelname, "logger": record.name, "message": _message(record)}
+        entry = {
+            "time": f"{at}.{int(record.msecs):03}Z",
+            "level": record.levelname,
+            "logger": record.name,
+            "message": _message(record),
+        }
         below = self._traceback(record)
         return json.dumps({**entry, "traceback": below} if below else entry)  # ASCII: controls and U+2028 are escaped
 

@@ -14,8 +14,9 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from xooai.cli.type_names import members, shown
 from xooai.cli.values import value_of
+from xooai.declare import snake_case
 from xooai.errors import XooaiError
-from xooai.executor import Executor, snake_case
+from xooai.executor import Executor
 
 __all__ = ["Setting", "given", "options", "settings"]
 
@@ -59,7 +60,7 @@ def _of(base: type, signature: inspect.Signature) -> Iterator[Setting]:
 
 
 def _annotation(base: type, parameter: inspect.Parameter) -> Any:
-    """The annotation, evaluated where it was postponed; Any where there is none or its names exist for type checkers only."""
+    """The annotation; Any where there is none, or where its names exist for type checkers only."""
     if parameter.annotation is parameter.empty:
         return Any
     holder = type("_", (), {"__annotations__": {parameter.name: parameter.annotation}})
@@ -75,14 +76,15 @@ def _can_be_given(setting: Setting, cls: type[Executor]) -> bool:
         TypeAdapter(setting.annotation)
     except (PydanticSchemaGenerationError, PydanticUserError) as error:
         if setting.required:
+            needed = f"{setting.name}: {shown(setting.annotation)}"
             raise click.ClickException(
-                f"{cls.__name__}() needs {setting.name}: {shown(setting.annotation)}, which cannot be given as a text; serve it from Python"
+                f"{cls.__name__}() needs {needed}, which cannot be given as a text; serve it from Python"
             ) from error
         return False
     return True
 
 
-class _Validated(click.ParamType):
+class _Validated(click.ParamType):  # type: ignore[type-arg,unused-ignore] # generic from click 8.4 on
     """A text, read by an annotation."""
 
     def __init__(self, setting: Setting) -> None:
@@ -90,9 +92,8 @@ class _Validated(click.ParamType):
         self.name = shown(setting.annotation)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        texts = value if isinstance(value, tuple) else (value,)
         try:
-            return value_of(self.setting.annotation, texts, self.setting.name)
+            return value_of(self.setting.annotation, [value], self.setting.name)
         except XooaiError as error:
             self.fail(error.message, param, ctx)
 
@@ -105,7 +106,6 @@ class ConstructorOption(click.Option):
             [f"{snake_case(cls.__name__)}__{setting.name}", *_spelt(flag, setting)],
             type=click.BOOL if _is_switch(setting) else _Validated(setting),
             required=setting.required,
-            default=None,
             metavar=None if _is_switch(setting) else shown(setting.annotation),
             help="" if setting.required else f"[default: {setting.default!r}]",
         )
@@ -123,23 +123,24 @@ def _spelt(flag: str, setting: Setting) -> list[str]:
 
 
 def options(classes: Sequence[type[Executor]], taken: Sequence[str]) -> list[ConstructorOption]:
-    """An option for each parameter of the constructors: `--language` where there is one class, else `--reader.language`.
+    """One for each parameter of the constructors: `--language` where there is one class, else `--reader.language`.
 
-    So is one that is called as an option of the command itself (`taken`).
+    The latter too where the command has an option of that name itself (`taken`).
     """
     found = []
     for cls in classes:
         for setting in settings(cls):
             is_free = len(classes) == 1 and f"--{setting.name.replace('_', '-')}" not in taken
-            found.append(ConstructorOption(cls, setting, setting.name if is_free else f"{snake_case(cls.__name__)}.{setting.name}"))
+            flag = setting.name if is_free else f"{snake_case(cls.__name__)}.{setting.name}"
+            found.append(ConstructorOption(cls, setting, flag))
     return found
 
 
 def given(ctx: click.Context, cls: type[Executor], values: Mapping[str, Any]) -> dict[str, Any]:
     """What was given for a class's constructor; the rest keeps the defaults of the class."""
-    typed = {click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.ENVIRONMENT}
+    known = [option for option in ctx.command.get_params(ctx) if isinstance(option, ConstructorOption)]
     return {
-        option.setting.name: values[option.name]
-        for option in ctx.command.get_params(ctx)
-        if isinstance(option, ConstructorOption) and option.cls is cls and option.name and ctx.get_parameter_source(option.name) in typed
+        option.setting.name: values[str(option.name)]
+        for option in known
+        if option.cls is cls and ctx.get_parameter_source(str(option.name)) is click.core.ParameterSource.COMMANDLINE
     }

@@ -20,8 +20,8 @@ Works without the extra `cli` too."""
 def command() -> None:
     """List the installed drivers and stores.
 
-    One line for each URL scheme: whether it is a driver (for calls) or a store (for content), the distribution that it came
-    with, its module, and whether it loads; where it does not, what to install. Each is imported to find that out.
+    One line for each URL scheme: whether it is a driver (for calls) or a store (for content), the distribution that it
+    came with, its module, and whether it loads; where it does not, what to install. Each is imported to find that out.
     """
     click.echo(plugin_table())
 

@@ -16,11 +16,11 @@ from xooai import optional
 
 __all__ = ["supervised"]
 
-STOP = 5.0  # seconds for a server to end by itself: the calls of a developer are short, and waiting is what reloading is to save
+STOP = 5.0  # seconds for a server to end by itself: a developer is waiting
 
 
 def supervised(args: Sequence[str]) -> int:
-    """Run `xooai` with `args` in a process of its own, again after each change of a .py file under the current directory.
+    """Run `xooai` with `args` in a process of its own, again after each change of a .py file below this directory.
 
     Returns when a signal ends it. One that fails is left alone until the next change.
     """

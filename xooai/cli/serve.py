@@ -15,30 +15,36 @@ import click
 from xooai.cli import logs, options
 from xooai.cli.load import load, made
 from xooai.cli.reload import supervised
+from xooai.declare import snake_case
 from xooai.driver import ListenOptions
-from xooai.executor import Executor, snake_case
+from xooai.executor import Executor
 from xooai.hosting import DEFAULT_URL, GRACE, serve_until_signal
+from xooai.server import Hosted
 
 __all__ = ["command"]
 
-_CLASSES = "xooai.cli.serve.classes"  # where the context keeps them
+_CLASSES, _OPTIONS = "xooai.cli.serve.classes", "xooai.cli.serve.options"  # where the context keeps them
 _TERMINATED = 128 + signal.SIGTERM
 
+_FILE = click.Path(exists=True, dir_okay=False)
 _STATIC: list[click.Parameter] = [
     click.Argument(["targets"], nargs=-1, required=True, metavar="MODULE:CLASS..."),
     click.Option(
         ["--url", "urls"], multiple=True, default=(DEFAULT_URL,), metavar="URL", show_default=True,
-        help="Where to listen, scheme://host:port; may be given several times; port 0 takes any free port, the banner tells it.",
+        help="Where to listen, scheme://host:port; may be repeated. Port 0 is any free one, the banner tells which.",
     ),
-    click.Option(["--certificate"], type=click.Path(exists=True, dir_okay=False), help="PEM file with the certificate, for https://."),
-    click.Option(["--key"], type=click.Path(exists=True, dir_okay=False), help="PEM file with the certificate's key."),
+    click.Option(["--certificate"], type=_FILE, metavar="FILE", help="PEM file with the certificate, for https://."),
+    click.Option(["--key"], type=_FILE, metavar="FILE", help="PEM file with the certificate's key."),
     click.Option(
         ["--grace"], type=click.FloatRange(min=0), default=GRACE, metavar="SECONDS", show_default=True,
         help="How long calls under way may take when the server stops; a second Ctrl-C ends them.",
     ),
     click.Option(["--insecure"], is_flag=True, help="Allow addresses beyond this machine, where anybody may call."),
-    click.Option(["--reload"], is_flag=True, help="Start again when a .py file in the current directory changes; for development."),
-    click.Option(["--log"], type=click.Choice(["text", "json"]), default="text", show_default=True, help="How the log on stderr is written."),
+    click.Option(["--reload"], is_flag=True, help="Start again when a .py file below this directory changes."),
+    click.Option(
+        ["--log"], type=click.Choice(["text", "json"]), default="text", show_default=True,
+        help="How the log on stderr is written.",
+    ),
 ]  # fmt: skip
 
 
@@ -46,21 +52,21 @@ class Serve(click.Command):
     """A command whose further options are the constructor parameters of the classes that it is given."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        taken = [flag for param in _STATIC for flag in param.opts]
-        return [*super().get_params(ctx), *options.options(ctx.meta.get(_CLASSES, ()), [*taken, "--help"])]
+        return [*super().get_params(ctx), *ctx.meta.get(_OPTIONS, ())]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         targets, reload, asks = _looked_through(args)
         if reload and not asks:  # the classes are read by the process that serves, anew after each change
             ctx.exit(supervised(["serve", *(arg for arg in args if arg != "--reload")]))
         ctx.meta[_CLASSES] = _distinct(targets)
+        taken = ["--help", *(flag for param in _STATIC for flag in param.opts)]
+        ctx.meta[_OPTIONS] = options.options(ctx.meta[_CLASSES], taken)
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        own = [param for param in self.get_params(ctx) if not isinstance(param, options.ConstructorOption)]
-        _write(formatter, ctx, "Options", own)
-        for cls in ctx.meta.get(_CLASSES, ()):
-            theirs = [param for param in self.get_params(ctx) if isinstance(param, options.ConstructorOption) and param.cls is cls]
+        _write(formatter, ctx, "Options", super().get_params(ctx))
+        for cls in ctx.meta[_CLASSES]:
+            theirs = [option for option in ctx.meta[_OPTIONS] if option.cls is cls]
             _write(formatter, ctx, f"Options of {cls.__name__}", theirs)
 
 
@@ -73,10 +79,13 @@ def _write(formatter: click.HelpFormatter, ctx: click.Context, title: str, param
 
 def _looked_through(args: Sequence[str]) -> tuple[list[str], bool, bool]:
     """The targets, whether to reload, and whether help is asked for, before the options of the classes are known."""
-    probe = click.Command("serve", params=_STATIC, add_help_option=False, context_settings={"ignore_unknown_options": True})
+    probe = click.Command(
+        "serve", params=_STATIC, add_help_option=False, context_settings={"ignore_unknown_options": True}
+    )
     context = probe.make_context("serve", list(args), resilient_parsing=True)
     given = context.params["targets"] or ()
-    targets = list(takewhile(lambda arg: not arg.startswith("-"), given))  # behind them an option's value would look like one
+    # Behind an option that is not known yet, its value would look like a target.
+    targets = list(takewhile(lambda arg: not arg.startswith("-"), given))
     return targets, bool(context.params["reload"]), not {"-h", "--help"}.isdisjoint(given)
 
 
@@ -85,7 +94,9 @@ def _distinct(targets: Sequence[str]) -> list[type[Executor]]:
     names = [snake_case(cls.__name__) for cls in classes]
     for name in names:
         if names.count(name) > 1:
-            raise click.UsageError(f"two executors are called {name!r}; serve them from Python, where name= gives one another name")
+            raise click.UsageError(
+                f"two executors are called {name!r}; serve them from Python, where name= gives one another name"
+            )
     return classes
 
 
@@ -95,10 +106,11 @@ def _serve(
     context = click.get_current_context()
     logs.configure(log)
     with _terminable(), ExitStack() as stack:
-        executors = [
-            stack.enter_context(made(cls, options.given(context, cls, values))) for cls in context.meta[_CLASSES]
-        ]
-        serve_until_signal(executors, urls, ListenOptions(certificate, key, insecure=insecure), grace, lambda bound: _announce(bound, executors))
+        classes = context.meta[_CLASSES]
+        executors = [stack.enter_context(made(cls, options.given(context, cls, values))) for cls in classes]
+        hosted = [executor._local() for executor in executors]
+        listening = ListenOptions(certificate, key, insecure=insecure)
+        serve_until_signal(hosted, urls, listening, grace, lambda bound: _announce(bound, hosted))
 
 
 @contextmanager
@@ -111,11 +123,11 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _announce(urls: Sequence[str], executors: Sequence[Executor]) -> None:
+def _announce(urls: Sequence[str], executors: Sequence[Hosted]) -> None:
     """The banner: one line with the URLs, then one for each endpoint."""
     lines = [f"xooai serves at {' '.join(urls)}"]
     for url in urls:
-        lines += [f"  {url}/{one.hosted_name}/{endpoint.name}" for one in executors for endpoint, _ in one.hosted_endpoints()]
+        lines += [f"  {url}/{one.name}/{endpoint.name}" for one in executors for endpoint, _ in one.endpoints()]
         if urlsplit(url).scheme in ("http", "https"):
             lines.append(f"  {url}/docs")
     click.echo("\n".join(lines))
@@ -129,12 +141,13 @@ command = Serve(
     context_settings={"token_normalize_func": lambda name: name.replace("_", "-")},
     help="""Serve executors until Ctrl-C or SIGTERM.
 
-    MODULE:CLASS names a class, as my_reader:MyReader or path/to/reader.py:MyReader; modules are looked for in the current
-    directory first. The classes come before their options.
+    MODULE:CLASS names a class, as my_reader:MyReader or path/to/reader.py:MyReader; modules are looked for in the
+    current directory first. The classes come before their options.
 
-    The parameters of a class's constructor are options: `xooai serve MODULE:CLASS --help` lists them. Of several classes, or where
-    serve has an option of that name itself, they carry the executor's name, as --my-reader.language. A value is read as the
-    parameter's type: JSON where it is no string; @FILE takes it from a file, and @@ begins one that begins with @.
+    The parameters of a class's constructor are options: `xooai serve MODULE:CLASS --help` lists them. Of several
+    classes, or where serve has an option of that name itself, they carry the executor's name, as
+    --my-reader.language. A value is read as the parameter's type: JSON where it is no string; @FILE takes it from a
+    file, and @@ begins one that begins with @.
 
     Without --insecure only addresses of this machine are served.
     """,

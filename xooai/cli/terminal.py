@@ -10,7 +10,7 @@ from rich.console import Console
 
 __all__ = ["console", "one_line", "printable"]
 
-# Control characters, and those that reorder or break lines: text of a peer must not move the cursor, forge a line or hide another.
+# Control characters, and those that reorder or break lines: a peer's text must not move the cursor or forge a line.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _WIDE = 10_000  # columns where there is no terminal: no cell is wrapped or cut
 
@@ -26,6 +26,6 @@ def one_line(text: str) -> str:
 
 
 def console(stream: TextIO | None = None) -> Console:
-    """A console that shows text as it is, on stdout unless told otherwise: no markup, no emoji codes, no colours of its own."""
+    """A console that shows text as it is, on stdout unless told otherwise: no markup, no emoji codes."""
     file = stream or sys.stdout
     return Console(file=file, width=None if file.isatty() else _WIDE, markup=False, emoji=False, highlight=False)

@@ -39,12 +39,14 @@ def shown(annotation: Any) -> str:
     if origin is Literal:
         return " | ".join(repr(one) for one in inner)
     if origin is not None and inner:
-        return f"{getattr(origin, '__name__', origin)}[{', '.join('...' if one is ... else shown(one) for one in inner)}]"
+        return (
+            f"{getattr(origin, '__name__', origin)}[{', '.join('...' if one is ... else shown(one) for one in inner)}]"
+        )
     return str(getattr(annotation, "__name__", annotation))
 
 
 def records(annotation: Any) -> list[type[BaseModel]]:
-    """The models in an annotation that are no documents, at any depth, the outer first: their fields are worth telling."""
+    """The models in an annotation that are no documents, at any depth, the outer first."""
     found: list[type[BaseModel]] = []
     waiting = [annotation]
     while waiting:

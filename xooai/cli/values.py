@@ -1,7 +1,7 @@
 """What a text on the command line stands for, by the annotation of what it is given to.
 
-`@FILE` is what a file holds (`@-`: standard input), `@@` begins a text that begins with `@`; a bare string is a `Text` or a
-`str`; all else is JSON where it parses, and a string where it does not.
+`@FILE` is what a file holds (`@-`: standard input), `@@` begins a text that begins with `@`; a bare string is a `Text`
+or a `str`; all else is JSON where it parses, and a string where it does not.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from pydantic_core import CoreConfig, SchemaValidator, from_json, to_json
 from xooai import optional
 from xooai import ref as refs
 from xooai.cli.type_names import members, shown
-from xooai.codec import invalid
 from xooai.doc import Doc, kinds
 from xooai.docs import Tensor, Text
 from xooai.driver import MESSAGE_LIMIT
@@ -49,10 +48,15 @@ def _is_whole(text: str, item: Any) -> bool:
     """Whether one text is a whole list, written as JSON or in a file of JSON, rather than its only item."""
     if text.startswith("@"):
         return not _documents(item)
+    return _is_json(text) and isinstance(from_json(text), list)
+
+
+def _is_json(text: str) -> bool:
     try:
-        return isinstance(from_json(text), list)
+        from_json(text)
     except ValueError:
         return False
+    return True
 
 
 def _documents(annotation: Any) -> list[type[Doc]]:
@@ -74,11 +78,13 @@ class _Target:
         if text.startswith("@") and not text.startswith("@@"):
             return self._from_source(text[1:])
         text = text[1:] if text.startswith("@@") else text
-        if any(issubclass(kind, Text) for kind in self._documents):
-            return Text(value=text)
-        if self._members == (str,):
-            return self._read_json(to_json(text))
-        return self._guessed(text)
+        for kind in self._documents:
+            if issubclass(kind, Text):
+                return kind(value=text)
+        return self._read_text(text)
+
+    def _read_text(self, text: str) -> Any:
+        return self._read_json(to_json(text)) if self._members == (str,) else self._guessed(text)
 
     def checked(self, value: Any) -> Any:
         try:
@@ -86,7 +92,7 @@ class _Target:
         except ValidationError as error:
             raise self._refused(error) from None
 
-    def _read_json(self, text: str | bytes) -> Any:
+    def _read_json(self, text: bytes) -> Any:
         try:
             return self._validator.validate_json(text)
         except ValidationError as error:
@@ -94,23 +100,22 @@ class _Target:
 
     def _guessed(self, text: str) -> Any:
         """JSON where it parses and fits, else the string."""
-        try:
-            from_json(text)
-        except ValueError:
-            return self._read_json(to_json(text))
-        try:
-            return self._validator.validate_json(text)
-        except ValidationError as error:
+        mistakes = []
+        for written in (text.encode(), to_json(text)):
             try:
-                return self._validator.validate_json(to_json(text))
-            except ValidationError:
-                raise self._refused(error) from None
+                return self._validator.validate_json(written)
+            except ValidationError as error:
+                mistakes.append(error)
+        was_meant_as_json = _is_json(text) or text.lstrip().startswith(("{", "["))
+        raise self._refused(mistakes[0 if was_meant_as_json else 1])
 
     def _refused(self, error: ValidationError) -> InvalidArgument:
-        mistakes = invalid(error).errors
-        where = ".".join(str(part) for part in (self._name, *mistakes[0]["loc"]))
+        """The first mistake, without what was given: it may be a secret."""
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in (self._name, *first["loc"]))
         hint = f"; write {self._name}=@FILE" if self._documents else ""
-        return InvalidArgument(f"{where} takes {shown(self._annotation)}: {mistakes[0]['msg']}{hint}" if mistakes else f"{where}: {error.title}{hint}")
+        takes = "" if first["loc"] else f" takes {shown(self._annotation)}"
+        return InvalidArgument(f"{where}{takes}: {first['msg']}{hint}")
 
     def _from_source(self, source: str) -> Any:
         if self._documents:
@@ -119,10 +124,11 @@ class _Target:
         if bytes in self._members:
             return content
         try:
-            text = content.decode()
+            text = content.decode().removesuffix("\n")  # as shells do: a token in a file ends with its line
         except UnicodeDecodeError as error:
-            raise InvalidArgument(f"{self._name}: {source!r} is not UTF-8 (byte {error.start}); it takes {shown(self._annotation)}") from None
-        return self._read_json(to_json(text) if self._members == (str,) else text)
+            where = f"{self._name}: {source!r} is not UTF-8 (byte {error.start})"
+            raise InvalidArgument(f"{where}; it takes {shown(self._annotation)}") from None
+        return self._read_text(text)
 
     def _document(self, source: str) -> Doc:
         content = _content(source) if source == "-" else None
@@ -140,7 +146,8 @@ class _Target:
         known = kinds()
         found = known.get((media_type or "").partition("/")[0], known["file"])
         if not issubclass(found, tuple(self._documents)):
-            raise InvalidArgument(f"{self._name} takes {shown(self._annotation)}, and {media_type or 'content of an unknown type'} is {found.__name__}")
+            given = f"{media_type or 'content of an unknown type'} is {found.__name__}"
+            raise InvalidArgument(f"{self._name} takes {shown(self._annotation)}, and {given}")
         return found
 
 

@@ -1,0 +1,121 @@
+"""`xooai post`: one call, typed by the endpoint's description."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Unpack
+
+import click
+
+from xooai.cli.progress import sending
+from xooai.cli.remote import Reaching, Server, reached, reaching
+from xooai.cli.show import content_of, outline
+from xooai.cli.terminal import printable
+from xooai.cli.values import value_of
+from xooai.codec import CODECS, JSON
+from xooai.doc import Doc
+from xooai.endpoint import Endpoint
+
+__all__ = ["command"]
+
+TIMEOUT = 60.0  # seconds, as for clients made in Python
+
+
+def _grouped(pairs: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise click.UsageError(
+                f"{pair[:80]!r} is no argument; write name=value, or name=@FILE for what a file holds",
+                click.get_current_context(),
+            )
+        found.setdefault(name, []).append(text)
+    return found
+
+
+async def _call(server: Server, texts: dict[str, list[str]]) -> tuple[Endpoint, Any]:
+    async with reached(server) as there:
+        executor, endpoint = await there.endpoint()
+        endpoint.check(texts)
+        arguments = {name: value_of(endpoint.parameters[name].annotation, given, name) for name, given in texts.items()}
+        with sending(arguments) as prepared:
+            return endpoint, await there.call(executor, endpoint, prepared)
+
+
+def _output(_: click.Context, __: click.Parameter, path: str | None) -> str | None:
+    """Checked before the call: its reply should not be lost."""
+    if path not in (None, "-") and not Path(str(path)).absolute().parent.is_dir():
+        raise click.BadParameter(f"there is no directory {str(Path(str(path)).parent)!r}")
+    return path
+
+
+@click.command(
+    epilog="""\b
+Arguments, by the type of the parameter:
+  doc=@scan.jpg             a document: the file's content goes along
+  doc=@https://host/a.jpg   a document that is elsewhere: the address alone goes, and the server fetches it, if it does
+  doc=@-                    a document from standard input
+  docs=@a.jpg docs=@b.jpg   a list: one argument for each item
+  text='to be or not'       a Text or a string, as it stands; @@ begins one that begins with @
+  min_score=0.7             anything else: JSON where it parses, else a string; bytes are base64
+  page='{"scan": {"ref": "scan.jpg"}}'   a ComboDoc: JSON, in which refs to local files are sent as their content
+  page=@page.json           the same from a file
+
+\b
+Examples:
+  xooai post http://127.0.0.1:8080/reader/read doc=@scan.jpg min_score=0.7
+  xooai post http://127.0.0.1:8080/reader/read doc=@scan.jpg --json | jq .text
+  xooai post http://127.0.0.1:8080/my_executor/echo doc=@scan.jpg -o copy.jpg
+  xooai post https://host/reader/read doc=@scan.jpg --metadata authorization=@token.txt"""
+)
+@click.argument("url")
+@click.argument("arguments", nargs=-1, metavar="[NAME=VALUE]...")
+@click.option("--json", "as_json", is_flag=True, help="Write the reply to stdout as JSON, on one line.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    callback=_output,
+    help="Write the reply to FILE (-: stdout): a document's content, anything else as JSON.",
+)
+@click.option("--codec", type=click.Choice(list(CODECS)), help="How the call is written.  [default: msgpack]")
+@reaching(TIMEOUT)
+def command(
+    url: str,
+    arguments: Sequence[str],
+    as_json: bool,
+    output: str | None,
+    **way: Unpack[Reaching],
+) -> None:
+    """Call an endpoint and show its reply.
+
+    URL is scheme://host:port/executor/endpoint; a name may be left out where the server has only one. The types of the
+    arguments come from the server's description (see: xooai describe URL). Text is shown as it is, a picture or other
+    media is described: -o writes it to a file.
+    """
+    texts = _grouped(arguments)
+    endpoint, reply = asyncio.run(_call(Server(url, **way), texts))
+    if output is not None:
+        content = None if as_json else content_of(reply)
+        _write(output, JSON.encode(endpoint.result, reply) if content is None else content)
+    elif as_json:
+        click.echo(JSON.encode(endpoint.result, reply))
+    else:
+        shown = outline(reply)
+        click.echo(printable(shown) if sys.stdout.isatty() else shown)
+        if isinstance(reply, Doc) and shown.startswith("<") and sys.stderr.isatty():
+            click.echo("xooai: -o FILE writes it to a file", err=True)
+
+
+def _write(output: str, content: bytes) -> None:
+    if output == "-":
+        click.echo(content, nl=False)
+    else:
+        Path(output).write_bytes(content)
+
+
+command.name = "post"

@@ -1,0 +1,164 @@
+"""A server as the command line sees it: reached by a URL, known by its description."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, NotRequired, TypedDict, TypeVar
+
+import click
+
+from xooai.cli.values import value_of
+from xooai.client import Address, Remote
+from xooai.codec import MSGPACK, codec_of
+from xooai.describe import endpoint as describe_endpoint
+from xooai.driver import DialOptions
+from xooai.endpoint import Endpoint, nearest
+from xooai.errors import DeadlineExceeded, NotFound
+
+__all__ = ["Reaching", "Server", "reached", "reaching"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Reaching(TypedDict):
+    """What the options of a command say of the way to a server."""
+
+    timeout: float
+    metadata: Mapping[str, str]
+    trust: str | None
+    codec: NotRequired[str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server and the way to it: `timeout` in seconds for all calls together, `trust` a PEM file of authorities."""
+
+    url: str
+    timeout: float
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    trust: str | None = None
+    codec: str | None = None
+
+
+def reaching(timeout: float) -> Callable[[F], F]:
+    """Give a command the options that say how to reach a server; `timeout` is the default, in seconds."""
+    added = [
+        click.option(
+            "--timeout",
+            type=click.FloatRange(min=0, min_open=True),
+            default=timeout,
+            metavar="SECONDS",
+            show_default=True,
+            help="How long all may take.",
+        ),
+        click.option(
+            "-m",
+            "--metadata",
+            multiple=True,
+            metavar="KEY=VALUE",
+            callback=_metadata,
+            help="Sent beside the call; VALUE may be @FILE.",
+        ),
+        click.option(
+            "--trust",
+            type=click.Path(exists=True, dir_okay=False),
+            metavar="FILE",
+            help="PEM file of authorities to trust instead of the system's.",
+        ),
+    ]
+
+    def add(command: F) -> F:
+        for option in reversed(added):
+            command = option(command)
+        return command
+
+    return add
+
+
+def _metadata(ctx: click.Context, param: click.Parameter, pairs: Sequence[str]) -> dict[str, str]:
+    """`key=value` pairs; a value `@FILE` is what the file holds, so that a secret is not in the list of processes."""
+    found = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{key[:80]!r} is no pair; write key=value", ctx, param)
+        found[key] = str(value_of(str, [text], key)).strip()
+    return found
+
+
+class Reached:
+    """A server while a command talks to it."""
+
+    def __init__(self, server: Server) -> None:
+        self.address = Address.of(server.url)
+        self._timeout = server.timeout
+        self._deadline = asyncio.get_running_loop().time() + server.timeout
+        codec = MSGPACK if server.codec is None else codec_of(server.codec)
+        self._remote = Remote(
+            self.address.server, DialOptions(trust=server.trust), codec, server.timeout, server.metadata
+        )
+
+    async def description(self) -> dict[str, Any]:
+        """What the server says of its executors. Raises NotFound where nothing describes itself."""
+        try:
+            found: dict[str, Any] = await self._remote.call("xooai", describe_endpoint(), {}, self._left(), None, None)
+        except NotFound as error:
+            raise NotFound(
+                f"{self.address.server} does not describe itself: is it a xooai server? ({error.message})"
+            ) from error
+        return found
+
+    async def endpoint(self) -> tuple[str, Endpoint]:
+        """The executor and endpoint that the URL names. A name may be left out where there is only one."""
+        known = await self._remote.executors(self._left())
+        wanted = [name for name in (self.address.executor, self.address.endpoint) if name]
+        found = [
+            (executor, one)
+            for executor, endpoints in known.items()
+            for name, one in endpoints.items()
+            if wanted in ([], [executor], [name], [executor, name])
+        ]
+        if len(found) == 1:
+            return found[0]
+        raise self._several(
+            "/".join(wanted), [f"{executor}/{name}" for executor, endpoints in known.items() for name in endpoints]
+        )
+
+    def _several(self, wanted: str, known: list[str]) -> NotFound:
+        names = ", ".join(known) or "none"
+        if not wanted:
+            return NotFound(
+                f"{self.address.server} has {len(known)} endpoints; write one of them into the URL: {names}"
+            )
+        matching = [path for path in known if wanted in path.split("/")]
+        if matching:
+            names = ", ".join(matching)
+            return NotFound(
+                f"{wanted!r} names {len(matching)} endpoints of {self.address.server}; write one of: {names}"
+            )
+        return NotFound(f"{self.address.server} has no endpoint {wanted!r}{nearest(wanted, known)}; there are: {names}")
+
+    async def call(self, executor: str, endpoint: Endpoint, arguments: dict[str, Any]) -> Any:
+        return await self._remote.call(executor, endpoint, arguments, self._left(), None, None)
+
+    def _left(self) -> float:
+        left = self._deadline - asyncio.get_running_loop().time()
+        if left <= 0:
+            raise DeadlineExceeded(f"the time allowed ({self._timeout:g} s) has passed")
+        return left
+
+    async def aclose(self) -> None:
+        await self._remote.aclose()
+
+
+@asynccontextmanager
+async def reached(server: Server) -> AsyncIterator[Reached]:
+    """A server, connected with on first use, let go of at the end. Raises InvalidArgument for what is no URL."""
+    found = Reached(server)
+    try:
+        yield found
+    finally:
+        await found.aclose()
