@@ -1,0 +1,176 @@
+"""The client's side of the HTTP driver: unary calls as requests on pooled connections."""
+
+from __future__ import annotations
+
+import asyncio
+from math import inf
+
+from xooai.driver import DialOptions, Head, Outcome
+from xooai.errors import (
+    Code,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    Unavailable,
+    Unimplemented,
+    XooaiError,
+    error_from,
+)
+from xooai.http import (
+    TIMEOUT_HEADER,
+    outcome_of,
+    passing_headers,
+    request_target,
+    standing_headers,
+    timeout_value,
+)
+from xooai_http.connection import Connection
+from xooai_http.pool import Pool, PoolLimits
+from xooai_http.response_reader import Response
+from xooai_http.target import Target
+
+__all__ = ["HttpChannel", "HttpLink"]
+
+LIMITS = PoolLimits()
+_OK = Outcome()
+STARTS = 1024  # heads kept ready: a path and codec needs one, and a server has some dozens of endpoints
+_TIMEOUT = TIMEOUT_HEADER.encode() + b": %d\r\n"
+
+
+class HttpLink:
+    """Calls to the server at `url`. Connects with the first call, and stays on its loop."""
+
+    def __init__(self, url: str, options: DialOptions, limits: PoolLimits = LIMITS) -> None:
+        self._target = Target.at(url, options)
+        self._reply_limit = options.message_limit
+        self._limits = limits
+        self._pool: Pool | None = None
+        self._is_closed = False
+        self._starts: dict[tuple[str, str, str], bytes] = {}
+
+    async def open(self, head: Head, request: bytes | None = None) -> HttpChannel:
+        """Send a unary call. What this raises was raised before a byte of the call was sent: it did not run."""
+        if request is None or head.shape:
+            raise Unimplemented("the HTTP driver answers unary calls: the one frame of the request comes with its head")
+        pool = self._pool
+        if pool is None or pool.loop is not asyncio.get_running_loop():
+            pool = self._bind()
+        start = self._starts.get((head.path, head.codec, head.accept)) or self._start(head)
+        if head.timeout is None and not head.metadata:
+            lines = b"%bcontent-length: %d\r\n\r\n" % (start, len(request))
+        else:
+            lines = b"%b%bcontent-length: %d\r\n\r\n" % (start, _passing(head), len(request))
+        deadline = inf if head.timeout is None else self._deadline(head.timeout, pool)
+        channel = HttpChannel(head)
+        connection = pool.take() or await pool.acquire(deadline)
+        if not connection.send(channel, lines, request):
+            connection = await pool.acquire(deadline)  # nothing was sent, so once more cannot make it run twice
+            if not connection.send(channel, lines, request):
+                raise Unavailable(f"{self._target.peer} closes each connection as soon as it is open")
+        if deadline < inf:
+            pool.watch(connection, deadline)
+        channel.connection = connection
+        return channel
+
+    async def aclose(self) -> None:
+        """Close all connections; calls under way end with Unavailable, later ones too."""
+        self._is_closed = True
+        pool = self._pool
+        if pool is not None and not pool.loop.is_closed():  # a loop that is closed has closed its sockets
+            await pool.aclose()
+
+    def _bind(self) -> Pool:
+        peer = self._target.peer
+        if self._is_closed:
+            raise Unavailable(f"the link to {peer} has been closed")
+        if self._pool is not None:
+            raise FailedPrecondition(f"the link to {peer} belongs to another event loop; dial once more on this one")
+        self._pool = Pool(self._target, self._limits, self._reply_limit)
+        return self._pool
+
+    def _start(self, head: Head) -> bytes:
+        """The lines that all calls with this path, codec and accept begin with."""
+        if not head.path.startswith("/"):
+            raise InvalidArgument(f"the path of the call is {head.path!r}; it takes /executor/endpoint")
+        lines = [f"POST {request_target(head.path)} HTTP/1.1", f"host: {self._target.authority}"]
+        lines += [f"{name}: {value}" for name, value in standing_headers(head)]
+        start = "".join(line + "\r\n" for line in lines).encode("ascii")
+        if len(self._starts) >= STARTS:  # somebody makes up paths; what is needed comes back with its next call
+            self._starts.clear()
+        self._starts[head.path, head.codec, head.accept] = start
+        return start
+
+    def _deadline(self, timeout: float, pool: Pool) -> float:
+        if timeout <= 0:
+            raise DeadlineExceeded(f"no time is left for the call to {self._target.peer}: timeout={timeout:g} s")
+        return pool.loop.time() + timeout
+
+
+def _passing(head: Head) -> bytes:
+    if not head.metadata and head.timeout is not None:  # the usual case, said without a generator
+        return _TIMEOUT % timeout_value(head.timeout)
+    return "".join(f"{name}: {value}\r\n" for name, value in passing_headers(head)).encode("ascii")
+
+
+class HttpChannel:
+    """One unary call: its request has been sent, its reply comes from `receive()`. Used by one task."""
+
+    outcome: Outcome | None = None
+    connection: Connection | None = None
+    """What the call runs on, until it ends."""
+    _waiter: asyncio.Future[None] | None = None
+    _response: Response | None = None
+    _error: XooaiError | None = None
+
+    def __init__(self, head: Head) -> None:
+        self.head = head
+
+    async def receive(self) -> bytes | None:
+        """Wait for the reply and return it, None the second time. Raises the error that the call ended with."""
+        if self.connection is not None:
+            waiter = self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await waiter
+            except BaseException:  # cancelled: the server is to see it at once
+                self.abort()
+                raise
+        if self._error is not None:
+            raise self._error
+        response, self._response = self._response, None
+        if response is None:
+            return None
+        status, headers, body = response
+        outcome = self.outcome = outcome_of(status, headers, body)
+        if outcome.code == Code.OK:
+            return body
+        self._error = error_from(outcome.code, outcome.message, outcome.details, outcome.id)
+        raise self._error
+
+    async def send(self, frame: bytes) -> None:
+        raise FailedPrecondition("the request of a unary call is sent when the call is opened; it has no second frame")
+
+    async def end(self, frame: bytes | None = None, outcome: Outcome = _OK) -> None:
+        """Nothing is left to do, the call's side of ours ended as it was opened; a frame is refused as in `send`."""
+        if frame is not None:
+            await self.send(frame)
+
+    def abort(self) -> None:
+        connection = self.connection
+        if connection is not None:
+            connection.fail(Unavailable(f"the call to {self.head.path} was given up"))
+
+    # What the connection calls.
+
+    def answered(self, response: Response) -> None:
+        self._response = response
+        self._wake()
+
+    def failed(self, error: XooaiError) -> None:
+        self._error = error
+        self._wake()
+
+    def _wake(self) -> None:
+        self.connection = None
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)

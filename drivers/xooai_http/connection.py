@@ -1,0 +1,196 @@
+"""One connection of the client: a request out and its response in, one after another."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from math import inf
+from typing import Protocol, cast
+
+from xooai.driver import Head
+from xooai.errors import DeadlineExceeded, Unavailable, XooaiError
+from xooai_http.response_reader import Response, ResponseReader
+
+__all__ = ["Caller", "Connection", "Owner"]
+
+WHOLE = 64 * 1024  # bytes of a body that are copied behind the head, so that both go out in one write
+PIECE = 256 * 1024  # bytes of a larger body between two looks at what came in: about what a socket takes at once
+
+# A peer that vanished (cable, suspended machine) is noticed after 30 + 2 × 5 seconds of silence, and as soon when it
+# does not acknowledge what was sent (promises, P20). Which of these there are depends on the platform.
+KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 40_000}
+
+
+class Caller(Protocol):
+    """Who waits for a response; told once, by one of the two."""
+
+    head: Head
+
+    def answered(self, response: Response) -> None: ...
+
+    def failed(self, error: XooaiError) -> None: ...
+
+
+class Owner(Protocol):
+    """Who keeps a connection between calls."""
+
+    def release(self, connection: Connection) -> None:
+        """The connection is free for another call."""
+
+    def lost(self, connection: Connection) -> None:
+        """The connection is closed."""
+
+
+class Connection(asyncio.BufferedProtocol):
+    """A connection to `peer`, as errors name it. What comes in passes through `buffer`, which many may share."""
+
+    __slots__ = (
+        "_buffer", "_caller", "_is_paused", "_loop", "_owner", "_peer", "_poll", "_reader", "_transport", "_unsent",
+        "deadline", "idle_since",
+    )  # fmt: skip
+
+    deadline: float
+    """When the call under way has to be over, in the loop's time; set by the owner."""
+    idle_since: float
+    """Since when nobody uses it, in the loop's time; set by the owner."""
+
+    def __init__(self, owner: Owner, peer: str, reader: ResponseReader, buffer: memoryview) -> None:
+        self._owner = owner
+        self._peer = peer
+        self._reader = reader
+        self._buffer = buffer
+        self._caller: Caller | None = None
+        self._unsent: memoryview | None = None
+        self._is_paused = False
+        self.deadline = self.idle_since = inf
+
+    def is_usable(self) -> bool:
+        """Whether a request can be sent: open at this moment, and nothing came in that nobody asked for.
+
+        Asks the socket itself: what the loop has not yet seen counts, and a request to a peer that has just closed is
+        lost for good, because nobody knows whether it ran.
+        """
+        return not (self._transport.is_closing() or self._poll(0))
+
+    def send(self, caller: Caller, head: bytes, body: bytes) -> bool:
+        """Send a request, and tell `caller` how it ends. False says that the connection broke before its first byte."""
+        transport = self._transport
+        if len(body) <= WHOLE:
+            transport.write(head + body)
+        else:
+            transport.write(head + body[:WHOLE])
+            self._unsent = memoryview(body)[WHOLE:]
+        if transport.is_closing():  # asyncio sends there and then, and closes when that fails
+            self._unsent = None
+            return False
+        self._caller = caller
+        if self._unsent is not None:
+            self._send_more()
+        return True
+
+    def _send_more(self) -> None:
+        """Send what the socket takes of a large body; resume_writing() goes on, so that no task is needed.
+
+        A server that refuses the body answers and closes. Writing to a closed connection would throw away the answer
+        that waits in its socket: hence never a write while there is something to read.
+        """
+        while self._unsent is not None and not self._is_paused and not self._transport.is_closing():
+            if self._poll(0):
+                self._loop.call_soon(self._send_more)
+                return
+            piece, rest = self._unsent[:PIECE], self._unsent[PIECE:]
+            self._unsent = rest or None
+            self._transport.write(piece)
+
+    def abort(self) -> None:
+        """Close at once. The call under way is not told: whoever calls this ends it."""
+        self._caller = self._unsent = None
+        self._transport.abort()
+
+    def fail(self, error: XooaiError) -> None:
+        """Close at once and end the call under way with `error`."""
+        caller = self._caller
+        self.abort()
+        if caller is not None:
+            caller.failed(error)
+
+    def expire(self) -> None:
+        """The time of the call under way is over: close, so that the server sees the client leave."""
+        if self._caller is not None:
+            self.fail(DeadlineExceeded(f"no answer from {self._peer} within {self._caller.head.timeout:g} s"))
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        self._loop = asyncio.get_running_loop()
+        connected = self._transport.get_extra_info("socket")
+        with suppress(OSError):  # one that is broken already says so when it is used
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in KEEP_ALIVE.items():
+                if hasattr(socket, name):
+                    connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        self._poll = _question(connected)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, count: int) -> None:
+        caller = self._caller
+        if caller is None:  # nobody asked: what follows must not be taken for the next call's response
+            self._transport.abort()
+            return
+        try:
+            response = self._reader.feed(self._buffer[:count])
+        except XooaiError as error:
+            self.fail(error)
+            return
+        if response is not None:
+            self._answer(caller, response)
+
+    def _answer(self, caller: Caller, response: Response) -> None:
+        if self._reader.keep_alive and self._unsent is None:
+            self._caller = None
+            self._owner.release(self)
+        else:  # also when the answer came before the whole request was sent: the rest would be read as another one
+            self.abort()
+        caller.answered(response)
+
+    def eof_received(self) -> None:
+        caller = self._caller
+        response = self._reader.end() if caller is not None else None
+        if caller is None or response is None:
+            self._break(None)
+        else:
+            self.abort()
+            caller.answered(response)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._break(exc)
+        self._owner.lost(self)
+
+    def _break(self, cause: Exception | None) -> None:
+        when = "in the middle of its answer" if self._reader.has_begun else "before it answered; the call may have run"
+        reason = f" ({cause})" if cause else ""
+        self.fail(Unavailable(f"{self._peer} closed the connection {when}{reason}"))
+
+    def pause_writing(self) -> None:
+        self._is_paused = True
+
+    def resume_writing(self) -> None:
+        self._is_paused = False
+        if self._unsent is not None:  # not at once: asyncio closes twice over when a write from here fails
+            self._loop.call_soon(self._send_more)
+
+
+def _question(connected: socket.socket) -> Callable[[int], object]:
+    """Whether there is something to read now: asked of the system, cheap enough for every call (0.3 µs)."""
+    if sys.platform == "win32":  # which has no poll
+        return lambda timeout: select.select((connected,), (), (), timeout)[0]
+    poll = select.poll()
+    poll.register(connected.fileno(), select.POLLIN)
+    return poll.poll

@@ -1,0 +1,184 @@
+"""A listener: accepts connections within its limits, and ends them in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import ssl
+from collections import Counter
+from contextlib import suppress
+
+from xooai.driver import ListenOptions, Site
+from xooai.guard import Hosts
+from xooai_http.binding import Place, bind, is_loopback, parse, resolve, tls
+from xooai_http.limits import Limits
+from xooai_http.protocol import HttpConnection
+from xooai_http.server import Server
+
+__all__ = ["HttpListener", "listen"]
+
+_LOG = logging.getLogger("xooai.http")
+_AT_ONCE = 64  # connections accepted before the others get their turn
+_NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+_RETRY = 1.0  # seconds without accepting when the process has no room for another connection; as asyncio
+_SETTLE = 0.05  # seconds in which a draining listener takes requests that were sent before it began
+_STOP = 5.0  # seconds for cancelled calls to end; what then still runs has ignored its cancellation
+
+
+async def listen(url: str, site: Site, options: ListenOptions, limits: Limits) -> HttpListener:
+    """Listen at `url`. Raises Unavailable, InvalidArgument or PermissionDenied."""
+    place = parse(url)
+    context = tls(place, options)
+    addresses = await resolve(place, options.insecure)
+    is_named = bool(options.hosts) or all(is_loopback(host) for _, host in addresses)
+    hosts = Hosts((place.authority, *options.hosts) if is_named else None)
+    sockets = bind(place, addresses)
+    bound = Place(place.scheme, place.host, sockets[0].getsockname()[1])
+    return HttpListener(bound.url, Server(site, hosts, options.message_limit, limits), sockets, context)
+
+
+class HttpListener:
+    """One URL: one or two listening sockets, and the connections that came through them."""
+
+    def __init__(self, url: str, server: Server, sockets: list[socket.socket], context: ssl.SSLContext | None) -> None:
+        self.url = url
+        self._server = server
+        self._sockets = sockets
+        self._context = context
+        self._loop = server.loop
+        self._clients: Counter[str] = Counter()  # connections by address
+        self._attaching: set[asyncio.Task[None]] = set()
+        self._is_paused = True
+        self._changed = asyncio.Event()
+        server.on_left = self._left
+        self._resume()
+
+    # -- accepting
+
+    def _resume(self) -> None:
+        if self._is_paused and not self._server.is_draining:
+            self._is_paused = False
+            for bound in self._sockets:
+                self._loop.add_reader(bound, self._accept, bound)
+
+    def _pause(self) -> None:
+        if not self._is_paused:
+            self._is_paused = True
+            for bound in self._sockets:
+                self._loop.remove_reader(bound)
+
+    def _accept(self, bound: socket.socket) -> None:
+        for _ in range(_AT_ONCE):
+            if self._clients.total() >= self._server.limits.connections:
+                self._pause()  # until one leaves; the kernel keeps the others waiting
+                return
+            try:
+                accepted, address = bound.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._wait_for_room(error)
+                return
+            self._take(accepted, (str(address[0]), int(address[1])))
+
+    def _wait_for_room(self, error: OSError) -> None:
+        if error.errno in _NO_ROOM:  # others are a network's error that came before the accept (man 2 accept)
+            _LOG.error("no room for another connection: %s", error.strerror)
+            self._pause()
+            self._loop.call_later(_RETRY, self._resume)
+
+    def _take(self, accepted: socket.socket, client: tuple[str, int]) -> None:
+        host = client[0]
+        if self._clients[host] >= self._server.limits.connections_per_client and not is_loopback(host):
+            _LOG.warning("%s has %d connections; another one is refused", host, self._clients[host])
+            accepted.close()
+            return
+        self._clients[host] += 1
+        accepted.setblocking(False)
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        task = self._loop.create_task(self._attach(accepted, client))
+        self._attaching.add(task)
+        task.add_done_callback(self._attaching.discard)
+
+    async def _attach(self, accepted: socket.socket, client: tuple[str, int]) -> None:
+        connection = HttpConnection(self._server, client)
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: connection,
+                accepted,
+                ssl=self._context,
+                ssl_handshake_timeout=self._server.limits.head_time if self._context else None,
+                ssl_shutdown_timeout=self._server.limits.linger if self._context else None,
+            )
+        except OSError as error:  # no TLS, or gone before it was made
+            _LOG.debug("%s:%d: no connection was made: %s", *client, error)
+        finally:
+            if connection.transport is None:
+                accepted.close()
+                self._left(client)
+
+    def _left(self, client: tuple[str, int]) -> None:
+        self._clients[client[0]] -= 1
+        if not self._clients[client[0]]:
+            del self._clients[client[0]]
+        self._changed.set()
+        self._resume()
+
+    # -- ending
+
+    async def aclose(self, grace: float = 0) -> None:
+        """Stop accepting, let calls under way finish for `grace` seconds, then cancel what is left.
+
+        May be called again, to give less grace.
+        """
+        server = self._server
+        if not server.is_draining:
+            self._close_sockets()
+        deadline = self._loop.time() + grace
+        for connection in self._connections():
+            connection.shutdown()
+        if grace > 0 and self._clients:
+            await asyncio.sleep(min(grace, _SETTLE))
+        for connection in self._connections():
+            connection.close_idle()
+        await self._until_gone(deadline)
+        await self._force()
+        server.close()
+
+    def _connections(self) -> list[HttpConnection]:
+        return [found for found in self._server.state.connections if isinstance(found, HttpConnection)]
+
+    def _close_sockets(self) -> None:
+        for bound in self._sockets:
+            self._accept(bound)  # who is in the kernel's queue believes to be connected
+        self._server.is_draining = True
+        self._pause()
+        for bound in self._sockets:
+            bound.close()
+
+    async def _until_gone(self, deadline: float) -> None:
+        """Wait until all connections and calls have ended, or for the deadline."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                while self._clients:
+                    self._changed.clear()
+                    await self._changed.wait()
+                while self._server.tasks:
+                    await asyncio.wait(self._server.tasks)
+
+    async def _force(self) -> None:
+        for connection in self._connections():
+            connection.stop()
+        tasks = {*self._server.tasks, *self._attaching}
+        for task in tasks:
+            self._server.cancel(task)
+        if tasks:
+            _, ignored = await asyncio.wait(tasks, timeout=_STOP)
+            if ignored:
+                _LOG.error("%d calls have ignored their cancellation for %g seconds", len(ignored), _STOP)
+        await self._until_gone(self._loop.time() + _SETTLE)
+        for connection in self._connections():
+            connection.drop()
+        await self._until_gone(self._loop.time() + _STOP)

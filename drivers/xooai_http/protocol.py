@@ -1,0 +1,237 @@
+"""The server's side of one HTTP/1.1 connection: a plain call goes straight to the site, the rest through ASGI.
+
+It stands on uvicorn 0.54. What `reading`, `fallback` and this module know of its inside: `HttpToolsProtocol` makes the
+httptools parser, which calls `on_url`, `on_header` and so on; it keeps `transport`, `flow`, `url`, `headers`, `client`,
+`server`, `scheme`, and `cycle` (marked disconnected in connection_lost), and itself in `server_state.connections`;
+`RequestResponseCycle` runs an application, writes its response, calls `on_response` after the last byte, and logs a
+cancellation as the application's failure. Its own way of reading (pausing, pipelining, keep-alive timers) is replaced:
+a request is taken whole before it begins, and reading never stops, or a client's leaving would go unseen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+
+from xooai.driver import Head, Outcome
+from xooai.errors import DeadlineExceeded, Unavailable, XooaiError
+from xooai.http import status_of
+from xooai_http.fallback import Cycle
+from xooai_http.pace import Pace
+from xooai_http.reading import BODY, DEAF, HEAD, IDLE, LINGER, Excess, Pending, Refusal, RequestReader
+from xooai_http.reply import refuse, response
+from xooai_http.server import Server
+from xooai_http.unary import UnaryChannel
+
+__all__ = ["HttpConnection"]
+
+_LOG = logging.getLogger("xooai.http")
+_WRITING = (object(),)  # the state in which a client has to take what was written
+
+
+class HttpConnection(RequestReader):
+    """One connection. Calls run one at a time, in the order of their requests."""
+
+    def __init__(self, server: Server, client: tuple[str, int]) -> None:
+        super().__init__(server, client)
+        self._client = client
+        self._queue: deque[Pending] = deque()
+        self._pace = Pace()
+
+    # -- the transport's events, beside data_received
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
+        super().connection_made(transport)
+        self._server.joined()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        call, self._call = self._call, None
+        self._queue.clear()
+        self._mode = DEAF
+        self._count_off()
+        if call is not None and call.task is not None:
+            self._server.cancel(call.task)
+        self._server.on_left(self._client)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._proceed()
+
+    # -- calls, one at a time
+
+    def _taken(self, head: Head | None, body: bytes) -> None:
+        call: UnaryChannel | Cycle
+        if head is not None:
+            call = UnaryChannel(self, head, body, self._keep_alive)
+        else:
+            call = Cycle(self, self._method.decode("ascii"), body, self._keep_alive, self.on_response_complete)
+        if self._call is None:
+            self._start(call)
+        elif len(self._queue) < self._server.limits.pipeline:
+            self._queue.append(call)
+        else:
+            raise Excess
+
+    def _refuse(self, error: XooaiError, status: int | None = None) -> None:
+        status, data = refuse(error, status)
+        self._mode = DEAF
+        self._body, self._pieces = b"", None
+        if self._server.has_log:
+            request = f"{self.parser.get_method().decode()} {self.url.decode('latin-1')}" if self.url else "-"
+            self._server.log(self._peer, request, status, len(data))
+        if self._call is not None:
+            self._queue.append(Refusal(data))
+        else:
+            self._start(Refusal(data))
+
+    def _hear_no_more(self) -> None:
+        self._mode = DEAF
+        last = self._queue[-1] if self._queue else self._call
+        if last is not None:
+            last.keep_alive = False
+
+    def _start(self, call: Pending) -> None:
+        self._call = call
+        if not self.flow.write_paused:  # else resume_writing begins it: one unread reply in memory is enough
+            self._begin(call)
+
+    def _begin(self, call: Pending) -> None:
+        if isinstance(call, UnaryChannel):
+            task = self.loop.create_task(self._run(call))
+        elif isinstance(call, Cycle):
+            self.cycle = call
+            task = self.loop.create_task(self._run_cycle(call))
+        else:
+            self._linger(call.data)
+            return
+        if not task.done():  # a loop may start tasks eagerly
+            call.task = task
+            self._server.tasks.add(task)
+
+    async def _run(self, call: UnaryChannel) -> None:
+        try:
+            await self._server.accept(call)
+        except Exception:  # noqa: BLE001  # a site answers every failure itself: this one is its mistake
+            _LOG.exception("the site failed to answer a call")
+        finally:
+            self._done(call.task, call.is_open)
+
+    async def _run_cycle(self, cycle: Cycle) -> None:
+        try:
+            await cycle.run(self._server.application)
+        finally:
+            self._done(cycle.task, not cycle.response_complete)
+            if self._server.has_log:
+                self._server.log(self._peer, cycle.request, cycle.status, cycle.size)
+
+    def _done(self, task: asyncio.Task[None] | None, is_open: bool) -> None:
+        if task is not None:
+            self._server.tasks.discard(task)
+        if is_open and not self.transport.is_closing():
+            _LOG.error("a call was left without an answer; its connection is closed")
+            self.drop()
+
+    def answer(self, call: UnaryChannel, frame: bytes | None, outcome: Outcome) -> None:
+        """Write the response of the running call: head and body in one write unless it is large."""
+        first, rest = response(frame, outcome, call.keep_alive)
+        transport = self.transport
+        if not transport.is_closing():
+            transport.write(first)
+            if rest:
+                transport.write(rest)
+            if self._server.has_log:
+                self._server.log(self._peer, "POST " + call.head.path, status_of(outcome), len(first) + len(rest))
+            if not call.keep_alive:
+                transport.close()
+        self.on_response_complete()
+
+    def on_response_complete(self) -> None:
+        self._call = None
+        if self._queue or self._stage or self._mode or self._buffered:
+            self._go_on()
+        else:
+            self._fed = self._ahead = 0
+
+    def _go_on(self) -> None:
+        self._count_off()
+        if self._queue:
+            self._call = self._queue.popleft()
+            # We are in the task of the call that ended: the next one must not inherit its context variables.
+            self.loop.call_soon(self._proceed, context=self._server.context)
+            return
+        self._start_count()
+        if self._mode == DEAF:
+            self.transport.close()
+        else:
+            self._offer_to_continue()
+
+    def _proceed(self) -> None:
+        call = self._call
+        if call is not None and call.task is None and not self.flow.write_paused:
+            self._begin(call)
+
+    # -- the ends of a connection
+
+    def drop(self) -> None:
+        """Close now, discarding what is not written."""
+        self.transport.abort()
+
+    def _linger(self, data: bytes) -> None:
+        # Closed at once with bytes unread, the connection would be reset and the client might never see the answer.
+        self._call = None
+        self._stage = LINGER
+        self._count_off()
+        self.transport.write(data)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def shutdown(self) -> None:
+        """Close after the calls that were taken, or the one that is coming in."""
+        self._repeated = None  # what it remembers may be kept alive
+        if self._call is not None:
+            self._hear_no_more()
+        elif self._stage == BODY:
+            self._keep_alive = False
+
+    def close_idle(self) -> None:
+        if self._call is None and self._stage == IDLE:
+            self.transport.close()
+
+    def stop(self) -> None:
+        """Close now, telling the client of a running call why."""
+        if isinstance(self._call, UnaryChannel) and not self.transport.is_closing():
+            self.transport.write(refuse(Unavailable("the server stopped before the call was done"))[1])
+            self.transport.close()
+        else:
+            self.transport.abort()
+
+    def check(self, now: float) -> None:
+        """Close when a deadline has passed."""
+        limits, pace, transport = self._server.limits, self._pace, self.transport
+        if self.flow.write_paused or transport.is_closing():
+            left = transport.get_write_buffer_size()
+            if pace.age(_WRITING, now, left) > limits.window:
+                if pace.is_slow(now, left, limits.rate):
+                    transport.abort()
+                pace.restart(now, left)
+        elif self._call is None:
+            self._check_waiting(pace.age((self.headers, self._stage), now, self._fed), now)
+
+    def _check_waiting(self, age: float, now: float) -> None:
+        limits = self._server.limits
+        if self._stage == LINGER:
+            if age > limits.linger:
+                self.transport.abort()
+        elif self._stage == HEAD:
+            if age > limits.head_time:
+                self._refuse(DeadlineExceeded(f"the headers took longer than {limits.head_time:g} seconds"), 408)
+        elif self._stage == BODY:
+            if age > limits.window:
+                if self._pace.is_slow(now, self._fed, limits.rate):
+                    self._refuse(DeadlineExceeded(f"the body came slower than {limits.rate:,} bytes a second"), 408)
+                self._pace.restart(now, self._fed)
+        elif age > (limits.keep_alive if self.headers is not None else limits.head_time):
+            self.transport.close()

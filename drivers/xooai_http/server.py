@@ -1,0 +1,96 @@
+"""What the connections of one listener share: the site, the limits, the calls under way, and the sweep of deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import TYPE_CHECKING
+
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from xooai.asgi import Application, is_page
+from xooai.driver import Site
+from xooai.guard import Hosts
+from xooai_http.limits import Limits
+
+if TYPE_CHECKING:
+    from xooai_http.protocol import HttpConnection
+
+__all__ = ["Server"]
+
+_ACCESS = logging.getLogger("xooai.access")
+_PATHS = 1024  # paths of calls remembered: a bound, since clients choose them; a server has fewer endpoints
+_SHOWN = 200  # characters of a client's text in the log
+
+
+class Server:
+    """One for each listener."""
+
+    def __init__(self, site: Site, hosts: Hosts, message_limit: int, limits: Limits) -> None:
+        self.accept = site.accept
+        self.hosts = hosts
+        self.message_limit = message_limit
+        self.limits = limits
+        self.loop = asyncio.get_running_loop()
+        self.application = Application(site, message_limit=message_limit)
+        # log_config and access_log: uvicorn would set up logging for the whole process; proxy headers are believed by
+        # nobody here (uvicorn's default believes whoever calls from 127.0.0.1).
+        self.config = Config(
+            self.application,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+        )
+        self.state = ServerState()
+        self.context = copy_context()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.buffered = 0
+        """Bytes of bodies that are coming in or belong to a running call, but for those that came in one piece."""
+        self.is_draining = False
+        self.has_log = _ACCESS.isEnabledFor(logging.INFO)
+        self._paths: dict[bytes, str] = {}
+        self.on_left: Callable[[tuple[str, int]], None] = lambda client: None
+        """Called when the connection of a client has gone."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def path_of(self, url: bytes) -> str | None:
+        """The path of a call; None where the URL takes more than a look: a page, a query, an escape."""
+        path = self._paths.get(url)
+        if path is None:
+            path = url.decode("latin-1")
+            if not path.startswith("/") or is_page(path) or any(mark in path for mark in "%?#"):
+                return None
+            if len(self._paths) < _PATHS:
+                self._paths[url] = path
+        return path
+
+    def cancel(self, task: asyncio.Task[None]) -> None:
+        task.cancel()
+        task.add_done_callback(self.tasks.discard)  # one that has not begun yet never will, and cannot do it itself
+
+    def joined(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(self.limits.sweep, self._sweep)
+
+    def _sweep(self) -> None:
+        now = self.loop.time()
+        connections: list[HttpConnection] = list(self.state.connections)  # type: ignore[arg-type]  # uvicorn names its own
+        for connection in connections:
+            connection.check(now)
+        self._timer = self.loop.call_later(self.limits.sweep, self._sweep) if connections else None
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def log(self, peer: str, request: str, status: int, size: int) -> None:
+        """One line of the access log; what the client wrote is escaped, so that it cannot forge another."""
+        _ACCESS.info("%s %s %d %d", peer, ascii(request[:_SHOWN]), status, size)
