@@ -1,0 +1,147 @@
+"""What holds for every test: marked ones run when they are asked for, and none leaves anything behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import fsspec.asyn
+import pytest
+from hypothesis import settings
+
+from xooai import sync
+from xooai.codec import CODECS, Codec
+
+# Examples a test: enough to meet what the strategies name, few enough for every run. A machine that loads and stalls is no
+# failure, so there is no deadline; where CI is set, the same examples come every time.
+settings.register_profile("quick", max_examples=20, deadline=None)
+settings.register_profile("ci", max_examples=20, deadline=None, derandomize=True)
+settings.register_profile("thorough", max_examples=1000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "quick"))
+
+HERE = Path(__file__).parent
+NEEDED = {HERE / "http": ("uvicorn", "httptools", "uvloop")}
+"""Tests of drivers, and the modules that the drivers' extras bring."""
+
+KEPT = ("xooai-loop", "fsspecIO", "asyncio_")
+"""Threads that live as long as the process: the two private loops, and the worker threads of these."""
+
+POOLED = (
+    "xooai-worker"  # ends by itself when it has been idle for some seconds: looked for once, when all tests are done
+)
+PATIENCE = 10.0  # seconds for what was told to end
+
+
+def missing(folder: Path) -> list[str]:
+    return [name for name in NEEDED.get(folder, ()) if find_spec(name) is None]
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    return True if missing(collection_path) else None
+
+
+def pytest_report_header() -> list[str]:
+    absent = {folder.name: missing(folder) for folder in NEEDED}
+    return [
+        f"skipped: all of tests/{name}, for want of the module {lacks[0]!r}" for name, lacks in absent.items() if lacks
+    ]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what is marked `system` or `slow`, unless -m asks for it."""
+    asked = config.getoption("markexpr")
+    for line in config.getini("markers"):
+        name, _, reason = line.partition(": ")
+        if name not in ("system", "slow") or name in asked:
+            continue
+        skipped = pytest.mark.skip(reason=reason)
+        for item in items:
+            if item.get_closest_marker(name):
+                item.add_marker(skipped)
+
+
+class Complaints(logging.Handler):
+    """What asyncio says of tasks destroyed, exceptions never retrieved and callbacks that failed."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.heard: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard.append(self.format(record))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_loops() -> Iterator[None]:
+    """Start what lives as long as the process before the first test counts what is there."""
+    sync.run(asyncio.sleep(0))
+    fsspec.asyn.get_loop()
+    yield
+    for thread in _threads(POOLED):
+        thread.join(PATIENCE)
+    left = _threads(POOLED)
+    assert not left, f"worker threads that do not end: {left}"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind() -> Iterator[None]:
+    """Fail a test that leaves a thread, a socket, a task on the private loop, or an exception that nobody saw."""
+    threads, sockets, complaints = set(threading.enumerate()), _sockets(), Complaints()
+    logging.getLogger("asyncio").addHandler(complaints)
+    try:
+        yield
+        left = _left(threads, sockets)
+        if left:  # what hangs in a reference cycle is not left: look again
+            gc.collect()
+            left = _left(threads, sockets)
+    finally:
+        logging.getLogger("asyncio").removeHandler(complaints)
+    assert not left, f"the test leaves behind: {', '.join(left)}"
+    assert not complaints.heard, "asyncio complains: " + "\n".join(complaints.heard)
+
+
+@pytest.fixture(params=CODECS.values(), ids=list(CODECS))
+def codec(request: pytest.FixtureRequest) -> Codec:
+    """Each codec in turn."""
+    found: Codec = request.param
+    return found
+
+
+def _left(threads: set[threading.Thread], sockets: frozenset[str]) -> list[str]:
+    others = [
+        thread
+        for thread in threading.enumerate()
+        if thread not in threads and not thread.name.startswith((*KEPT, POOLED))
+    ]
+    for thread in others:
+        thread.join(PATIENCE)
+    tasks = sync.run(_tasks())
+    return [repr(thread) for thread in others if thread.is_alive()] + tasks + sorted(_sockets() - sockets)
+
+
+async def _tasks() -> list[str]:
+    return [repr(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+
+def _threads(name: str) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith(name)]
+
+
+def _sockets() -> frozenset[str]:
+    """The open sockets by the kernel's number, where it tells."""
+    if sys.platform != "linux":
+        return frozenset()
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found.add(os.readlink(f"/proc/self/fd/{name}"))
+        except FileNotFoundError:
+            pass  # the listing's own
+    return frozenset(target for target in found if target.startswith("socket:"))

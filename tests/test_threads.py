@@ -1,0 +1,285 @@
+"""Worker threads for `def` handlers: they overlap, are bounded, and end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from xooai import ResourceExhausted
+from xooai.threads import Threads
+
+PATIENCE = 10  # seconds: what waits longer fails its test instead of stopping the run
+
+
+@pytest.fixture
+def pool() -> Iterator[Callable[..., Threads]]:
+    made: list[Threads] = []
+
+    def make(**options: Any) -> Threads:
+        made.append(Threads(**options))
+        return made[-1]
+
+    yield make
+    for threads in made:
+        threads.close()
+        threads.join(PATIENCE)
+
+
+def workers() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "xooai-worker"}
+
+
+def run(threads: Threads, *functions: Callable[[], Any]) -> list[Any]:
+    """Call all at once, on a loop of their own; what each gave or raised."""
+
+    async def main() -> list[Any]:
+        async with asyncio.timeout(PATIENCE):
+            return await asyncio.gather(*(threads.run(function, {}) for function in functions), return_exceptions=True)
+
+    return asyncio.run(main())
+
+
+def test_a_function_gets_its_arguments_and_gives_its_result(pool: Callable[..., Threads]) -> None:
+    threads = pool()
+
+    async def main() -> Any:
+        return await threads.run(lambda a, b: (a, b, threading.current_thread().name), {"a": 1, "b": 2})
+
+    assert asyncio.run(main()) == (1, 2, "xooai-worker")
+
+
+def test_functions_overlap(pool: Callable[..., Threads]) -> None:
+    meeting = threading.Barrier(4)
+    assert sorted(run(pool(size=4), *[lambda: meeting.wait(PATIENCE)] * 4)) == [0, 1, 2, 3]
+
+
+def test_functions_overlap_also_when_one_thread_is_idle(pool: Callable[..., Threads]) -> None:
+    threads = pool(size=4)
+    run(threads, lambda: None)  # leaves a thread that waits for work
+    for _ in range(20):
+        meeting = threading.Barrier(4)
+        assert sorted(run(threads, *[lambda: meeting.wait(PATIENCE)] * 4)) == [0, 1, 2, 3]  # noqa: B023
+
+
+def test_no_more_threads_run_than_were_allowed(pool: Callable[..., Threads]) -> None:
+    before = workers()
+    assert run(pool(size=2), *[lambda: None] * 50) == [None] * 50
+    assert len(workers() - before) <= 2
+
+
+def test_no_call_is_lost_among_many(pool: Callable[..., Threads]) -> None:
+    threads = pool(size=3)
+    for count in (1, 2, 3, 4, 100):
+        assert run(threads, *[lambda count=count: count] * count) == [count] * count  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyError("k"), ExceptionGroup("several", [OSError("x")])], ids=repr)
+def test_what_a_function_raises_reaches_the_caller(pool: Callable[..., Threads], error: Exception) -> None:
+    def fail() -> None:
+        raise error
+
+    assert run(pool(), fail) == [error]
+
+
+@pytest.mark.parametrize(
+    "error", [StopIteration(1), SystemExit(2), asyncio.CancelledError(), GeneratorExit(), KeyboardInterrupt()], ids=repr
+)
+def test_what_would_end_the_loop_or_the_task_is_wrapped(pool: Callable[..., Threads], error: BaseException) -> None:
+    def fail() -> None:
+        raise error
+
+    threads = pool()
+    (found,) = run(threads, fail)
+    assert isinstance(found, RuntimeError)
+    assert found.__cause__ is error
+    assert run(threads, lambda: "next") == ["next"]
+
+
+def test_a_function_sees_the_context_of_its_caller(pool: Callable[..., Threads]) -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="none")
+    threads = pool()
+
+    async def main() -> list[str]:
+        variable.set("mine")
+        mine = await threads.run(variable.get, {})
+        await threads.run(lambda: variable.set("theirs"), {})
+        return [mine, variable.get()]
+
+    assert asyncio.run(main()) == ["mine", "mine"]
+
+
+def test_work_beyond_the_queue_is_refused_with_a_time_to_come_back(pool: Callable[..., Threads]) -> None:
+    threads = pool(size=1, queue_limit=2)
+    started, release = threading.Event(), threading.Event()
+
+    def block() -> str:
+        started.set()
+        release.wait(PATIENCE)
+        return "done"
+
+    async def main() -> list[Any]:
+        running = asyncio.ensure_future(threads.run(block, {}))
+        await asyncio.to_thread(started.wait, PATIENCE)
+        waiting = [asyncio.ensure_future(threads.run(lambda: "waited", {})) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(ResourceExhausted) as caught:
+            await threads.run(lambda: "too much", {})
+        assert caught.value.retry_after
+        release.set()
+        return await asyncio.gather(running, *waiting)
+
+    assert asyncio.run(main()) == ["done", "waited", "waited"]
+
+
+def test_what_is_cancelled_before_it_began_is_never_run(pool: Callable[..., Threads]) -> None:
+    threads = pool(size=1)
+    started, release, ran = threading.Event(), threading.Event(), threading.Event()
+
+    def block() -> None:
+        started.set()
+        release.wait(PATIENCE)
+
+    async def main() -> None:
+        running = asyncio.ensure_future(threads.run(block, {}))
+        await asyncio.to_thread(started.wait, PATIENCE)
+        waiting = asyncio.ensure_future(threads.run(ran.set, {}))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        release.set()
+        await running
+        await threads.run(lambda: None, {})  # behind the cancelled one
+
+    asyncio.run(main())
+    assert not ran.is_set()
+
+
+def test_what_is_cancelled_while_it_runs_ends_unheard(pool: Callable[..., Threads]) -> None:
+    threads = pool(size=1)
+    started, release = threading.Event(), threading.Event()
+
+    def block() -> None:
+        started.set()
+        release.wait(PATIENCE)
+
+    async def main() -> str:
+        running = asyncio.ensure_future(threads.run(block, {}))
+        await asyncio.to_thread(started.wait, PATIENCE)
+        running.cancel()
+        await asyncio.wait([running])
+        release.set()
+        return str(await threads.run(lambda: "next", {}))
+
+    assert asyncio.run(main()) == "next"
+
+
+def test_several_loops_share_a_pool(pool: Callable[..., Threads]) -> None:
+    threads = pool(size=4)
+    found: list[list[Any]] = []
+    callers = [threading.Thread(target=lambda: found.append(run(threads, *[lambda: 1] * 50))) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(PATIENCE)
+    assert found == [[1] * 50] * 4
+
+
+def test_a_loop_that_closed_meanwhile_is_let_go(pool: Callable[..., Threads]) -> None:
+    threads = pool(size=1)
+    started, release = threading.Event(), threading.Event()
+
+    def block() -> None:
+        started.set()
+        release.wait(PATIENCE)
+
+    async def main() -> weakref.ref[asyncio.AbstractEventLoop]:
+        asyncio.ensure_future(threads.run(block, {}))
+        await asyncio.to_thread(started.wait, PATIENCE)
+        return weakref.ref(asyncio.get_running_loop())
+
+    loop = asyncio.run(main())  # cancels the call, not the thread
+    release.set()
+    assert run(threads, lambda: "next") == ["next"]
+    gc.collect()
+    assert loop() is None
+
+
+def test_closing_ends_all_threads_at_once(pool: Callable[..., Threads]) -> None:
+    before = workers()
+    threads = pool(size=4)
+    meeting = threading.Barrier(4)
+    run(threads, *[lambda: meeting.wait(PATIENCE)] * 4)
+    mine = workers() - before
+    assert len(mine) == 4
+
+    threads.close()
+
+    for thread in mine:
+        thread.join(2)  # well below the time after which an idle thread ends by itself
+    assert not [thread for thread in mine if thread.is_alive()]
+    assert not workers() - before - mine
+
+
+def test_a_pool_that_was_closed_takes_work_again(pool: Callable[..., Threads]) -> None:
+    threads = pool(size=2)
+    for _ in range(20):
+        assert run(threads, *[lambda: 1] * 5) == [1] * 5
+        threads.close()
+        threads.close()
+
+
+def test_work_behind_the_closing_is_done(pool: Callable[..., Threads]) -> None:
+    threads = pool(size=1)
+    started, release = threading.Event(), threading.Event()
+
+    def block() -> str:
+        started.set()
+        release.wait(PATIENCE)
+        return "first"
+
+    async def main() -> list[str]:
+        first = asyncio.ensure_future(threads.run(block, {}))
+        await asyncio.to_thread(started.wait, PATIENCE)
+        threads.close()
+        second = asyncio.ensure_future(threads.run(lambda: "second", {}))
+        await asyncio.sleep(0)
+        release.set()
+        async with asyncio.timeout(PATIENCE):
+            return list(await asyncio.gather(first, second))
+
+    assert asyncio.run(main()) == ["first", "second"]
+
+
+def test_an_idle_thread_ends_by_itself(pool: Callable[..., Threads], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xooai.threads.IDLE", 0.01)
+    before = workers()
+    threads = pool(size=2)
+    assert run(threads, *[lambda: 1] * 4) == [1] * 4
+    for thread in workers() - before:
+        thread.join(PATIENCE)
+    assert not workers() - before
+    assert run(threads, lambda: 2) == [2]
+
+
+def test_nothing_of_a_call_outlives_it(pool: Callable[..., Threads]) -> None:
+    class Payload:
+        pass
+
+    threads = pool(size=1)
+    payload = Payload()
+    gone = weakref.ref(payload)
+
+    async def main(thing: Payload) -> None:
+        await threads.run(lambda thing: None, {"thing": thing})
+
+    asyncio.run(main(payload))
+    run(threads, lambda: None)
+    del payload
+    gc.collect()
+    assert gone() is None
