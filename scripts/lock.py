@@ -1,0 +1,25 @@
+"""Write `scripts/locks/` anew after a change of pyproject.toml; what fits stays as it was. Arguments go to uv.
+
+python3 scripts/lock.py [--upgrade] [--upgrade-package NAME]
+"""
+
+import subprocess
+import sys
+
+from environment import ROOT, prepare
+
+LOCKS = ROOT / "scripts" / "locks"
+OPTIONS = ["--universal", "--generate-hashes", "--no-header", "--no-annotate", "--quiet"]
+EDITABLE = "hatchling\neditables\n"
+"""What an editable install builds with, where pip does not fetch it by itself."""
+
+
+def write(purpose: str, extra: str, *options: str) -> None:
+    """Write the lock of pyproject.toml with `extra`, for every platform and every Python that xooai runs on."""
+    command = [str(prepare("test")), "-m", "uv", "pip", "compile", "pyproject.toml", "-", "--extra", extra, *OPTIONS]
+    target = ["--output-file", str(LOCKS / f"{purpose}.txt")]
+    subprocess.run([*command, *target, *options], cwd=ROOT, input=EDITABLE, text=True, check=True)
+
+
+write("test", "dev", *sys.argv[1:])
+write("demo", "examples", "--constraint", str(LOCKS / "test.txt"), *sys.argv[1:])
