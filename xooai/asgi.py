@@ -112,8 +112,8 @@ class Application:
             left.cancel()
             call.cancel()  # nothing happens where it is done
             await asyncio.wait((call, left))
-        if not call.cancelled():
-            call.result()
+        if not call.cancelled() and (error := call.exception()):
+            raise RuntimeError("the site failed to answer a call") from error
 
 
 class _Left(Exception):

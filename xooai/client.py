@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from xooai import plugins
-from xooai.annotations import endpoint_from
+from xooai.annotations import executors_from
 from xooai.call import Call, Layer, composed, remaining
 from xooai.codec import MSGPACK, Codec, codec_of
 from xooai.describe import endpoint as describe_endpoint
@@ -69,7 +69,7 @@ class Remote:
         default_factory=weakref.WeakKeyDictionary
     )
     _heads: dict[tuple[str, str], Head] = field(default_factory=dict)
-    _known: dict[str, dict[str, Endpoint]] | None = None
+    _known: dict[str, Mapping[str, Endpoint]] | None = None
 
     async def call(self, executor: str, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, codec: str | None, metadata: Mapping[str, str] | None) -> Any:
         """Call an endpoint over there. `timeout` in seconds; None for no limit. Raises XooaiError."""
@@ -127,25 +127,26 @@ class Remote:
         self._links[loop], self._keepers[loop] = link, keeper
         return link
 
-    async def endpoints(self, executor: str, timeout: float | None) -> dict[str, Endpoint]:
+    async def endpoints(self, executor: str, timeout: float | None) -> Mapping[str, Endpoint]:
         """The endpoints of an executor over there, as its description tells. Raises NotFound listing the executors."""
         known = await self.executors(timeout)
         if executor not in known:
             raise NotFound(f"{self.server} has no executor {executor!r}{nearest(executor, known)}; there are: {', '.join(known) or 'none'}")
         return known[executor]
 
-    async def executors(self, timeout: float | None) -> dict[str, dict[str, Endpoint]]:
+    async def executors(self, timeout: float | None) -> Mapping[str, Mapping[str, Endpoint]]:
         """All executors over there; asked once."""
         if self._known is None:
             try:
                 found = await self.call("xooai", describe_endpoint(), {}, timeout, None, None)
             except NotFound as error:
                 raise NotFound(f"{self.server} does not describe itself: is it a xooai server? ({error.message})") from error
-            self._known = {
-                name: {one: endpoint_from(name, one, described, found.get("$defs", {})) for one, described in endpoints.items()}
-                for name, endpoints in found["executors"].items()
-            }
+            self._known = executors_from(found, self.server)
         return self._known
+
+    def forget(self) -> None:
+        """Ask again next time: the server may have been started anew, with other endpoints."""
+        self._known = None
 
     async def aclose(self) -> None:
         """Close the link of the running loop."""

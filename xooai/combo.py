@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 
-from xooai import forms
+from xooai import forms, refusal
 from xooai.doc import Doc
 from xooai.walk import documents
 
@@ -32,9 +32,9 @@ class ComboDoc(BaseModel):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         schema = handler(source)
-        forms.settle(schema, handler.resolve_ref_schema)
+        forms.settle(schema, handler.resolve_ref_schema, cls)
         return schema
 
     @classmethod
     def __pydantic_on_complete__(cls) -> None:
-        forms.refuse(cls.__pydantic_core_schema__, cls.__name__)
+        refusal.refuse(cls.__pydantic_core_schema__, cls.__name__)

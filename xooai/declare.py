@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import FrameType, new_class
 from typing import Any
 
 from xooai.endpoint import Endpoint, mark_of
 
-__all__ = ["Declared", "checked_name", "client_class", "snake_case"]
+__all__ = ["Declared", "checked_name", "client_class", "listed", "snake_case", "surroundings"]
 
 _TAKEN = frozenset({"livez", "readyz", "docs", "metrics", "status", "xooai"})
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,127}", re.IGNORECASE)
 
 
 def snake_case(name: str) -> str:
-    """`MyExecutor` → `my_executor`, `OCRReader` → `ocr_reader`."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+    """`MyExecutor` → `my_executor`, `OCRReader` → `ocr_reader`, `_Private` → `private`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name.lstrip("_")).lower()
 
 
 def checked_name(name: str) -> str:
@@ -29,59 +31,90 @@ def checked_name(name: str) -> str:
     return name
 
 
+def surroundings(frame: FrameType) -> dict[str, Any]:
+    """The names of the function in which a class stands: its annotations may use them. Empty for a class of a module."""
+    around: FrameType | None = frame
+    while around is not None and around.f_code.co_name == "__init_subclass__":  # of a base that has a hook of its own
+        around = around.f_back
+    return {} if around is None or around.f_locals is around.f_globals else dict(around.f_locals)
+
+
 class Declared:
     """The endpoints of one class, its bases' included. `attributes` says which attribute of the class each is."""
 
-    def __init__(self, cls: type, inherited: Declared | None, own_names: frozenset[str], namespace: Mapping[str, Any]) -> None:
+    def __init__(self, cls: type, own_names: frozenset[str], namespace: Mapping[str, Any]) -> None:
         self._cls = cls
-        self._namespaces: dict[str, Mapping[str, Any]] = dict(inherited._namespaces) if inherited else {}
+        self._namespace: Mapping[str, Any] = {cls.__name__: cls, **namespace}
         self._endpoints: dict[str, Endpoint] | None = None
-        self.attributes: dict[str, str] = dict(inherited.attributes) if inherited else {}
-        for attribute, function in vars(cls).items():
-            name = self._name_of(attribute, function)
-            if name is None:
-                continue
-            if attribute in own_names or name in own_names:
-                raise TypeError(
-                    f"{cls.__name__}.{attribute}: {name!r} is an attribute of every Executor; name the method otherwise, "
-                    "and the endpoint by @post(name=...)"
-                )
-            if not _NAME.fullmatch(name):
-                raise TypeError(f"{cls.__name__}.{attribute}: {name!r} is not a name for an endpoint; it takes letters, digits and _.-")
+        self.attributes: dict[str, str] = {}
+        for attribute in _attributes(cls):
+            name = _endpoint_name(cls, attribute, own_names)
+            if name in self.attributes:
+                raise TypeError(f"{cls.__name__}.{attribute}: the endpoint {name!r} is {self.attributes[name]!r} already; give one another name")
             self.attributes[name] = attribute
-            self._namespaces[name] = namespace
         try:
             self._endpoints = self._compiled()
         except NameError:
-            pass  # an annotation that is defined later: compiled on first use
-
-    def _name_of(self, attribute: str, function: object) -> str | None:
-        """The name of the endpoint that an attribute is, if it is one: marked, or overriding one that was."""
-        mark = mark_of(function)
-        inherited = next((name for name, known in self.attributes.items() if known == attribute), None)
-        if mark is not None:
-            return mark.name or attribute
-        return inherited if inspect.isfunction(function) else None
+            return  # an annotation that is defined later: compiled on first use
+        self._namespace = {}  # what stood around the class is not kept
 
     @property
     def endpoints(self) -> Mapping[str, Endpoint]:
         """The endpoints by name. Raises NameError while an annotation is not defined."""
         if self._endpoints is None:
             self._endpoints = self._compiled()
-            self._namespaces = {name: {} for name in self._namespaces}
+            self._namespace = {}
         return self._endpoints
 
     def _compiled(self) -> dict[str, Endpoint]:
         owner = snake_case(self._cls.__name__)
-        return {
-            name: Endpoint.of(inspect.getattr_static(self._cls, attribute), owner, name, self._namespaces[name])
-            for name, attribute in self.attributes.items()
-        }
+        return {name: self._endpoint(owner, name, attribute) for name, attribute in self.attributes.items()}
+
+    def _endpoint(self, owner: str, name: str, attribute: str) -> Endpoint:
+        home = next(_homes(self._cls, attribute))
+        declared: Declared | None = None if home is self._cls else vars(home).get("_declared")
+        namespace = self._namespace
+        if declared is not None and declared.attributes.get(name) == attribute:
+            if declared._endpoints is not None:
+                return replace(declared._endpoints[name], owner=owner)
+            namespace = {**declared._namespace, **namespace}
+        return Endpoint.of(vars(home)[attribute], owner, name, namespace)
 
     def of(self, function: object) -> Endpoint | None:
-        """The endpoint that a method of the class is."""
-        attribute = getattr(function, "__name__", None)
-        return next((self.endpoints[name] for name, known in self.attributes.items() if known == attribute), None)
+        """The endpoint that a method of the class, or the one that it overrides, is."""
+        for name, attribute in self.attributes.items():
+            if any(vars(home)[attribute] is function for home in _homes(self._cls, attribute)):
+                return self.endpoints[name]
+        return None
+
+
+def _homes(cls: type, attribute: str) -> Iterator[type]:
+    """The classes that define an attribute, the nearest first."""
+    return (base for base in cls.__mro__ if attribute in vars(base))
+
+
+def _attributes(cls: type) -> list[str]:
+    """The attributes of a class that are endpoints, those of its bases first: marked, or overriding one that was."""
+    return list(dict.fromkeys(name for base in reversed(cls.__mro__) for name, value in vars(base).items() if mark_of(value) is not None))
+
+
+def _endpoint_name(cls: type, attribute: str, own_names: frozenset[str]) -> str:
+    """The name of the endpoint that an attribute is. Raises TypeError."""
+    where = f"{cls.__name__}.{attribute}"
+    values = [vars(home)[attribute] for home in _homes(cls, attribute)]
+    if not inspect.isfunction(values[0]):
+        if mark_of(values[0]) is not None:
+            raise TypeError(f"{where}: @post stands on a method (def or async def), not on a {type(values[0]).__name__}")
+        raise TypeError(f"{where}: this endpoint is overridden by {values[0]!r}; only a method can answer calls")
+    if attribute in own_names:
+        raise TypeError(
+            f"{where}: {attribute!r} is an attribute of every Executor; name the method otherwise, and the endpoint by @post(name={attribute!r})"
+        )
+    given = next(mark.name for mark in map(mark_of, values) if mark is not None)
+    name = attribute if given is None else given
+    if not _NAME.fullmatch(name):
+        raise TypeError(f"{where}: {name!r} is not a name for an endpoint; it takes letters, digits and _.-")
+    return name
 
 
 def client_class(cls: type, declared: Declared, send: Callable[[Any, Endpoint, dict[str, Any]], Any]) -> type:
@@ -89,12 +122,17 @@ def client_class(cls: type, declared: Declared, send: Callable[[Any, Endpoint, d
     methods: dict[str, Any] = {
         attribute: _remote_method(declared.endpoints[name], getattr(cls, attribute), send) for name, attribute in declared.attributes.items()
     }
-    rest = {"_stands_for": cls, "__getattr__": _missing, "__module__": cls.__module__, "__doc__": cls.__doc__}
-    return type(cls.__name__, (cls,), {**methods, **rest})
+    # The hooks of the user's class are for what its constructor made.
+    rest = {"_stands_for": cls, "__getattr__": _missing, "close": _nothing, "__module__": cls.__module__, "__doc__": cls.__doc__}
+    return new_class(cls.__name__, (cls,), {}, lambda namespace: namespace.update(**methods, **rest))
 
 
 def _missing(self: Any, name: str) -> Any:
-    raise AttributeError(f"{name!r} is not here: this is {self!r}, a client, whose constructor never ran")
+    raise AttributeError(f"{name!r} is not here: this is a client of {self._remote.server if self._remote else 'nowhere'}, whose constructor never ran")
+
+
+def _nothing(self: Any) -> None:
+    """Leave a `with` block: the framework closes the connections."""
 
 
 def _remote_method(endpoint: Endpoint, function: Callable[..., Any], send: Callable[[Any, Endpoint, dict[str, Any]], Any]) -> Callable[..., Any]:

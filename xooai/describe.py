@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
 from typing import Any, Protocol
 
 import msgspec
 from pydantic import TypeAdapter
-from pydantic_core import to_jsonable_python
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema as cs
 
+from xooai.codec import JSON
 from xooai.driver import Shape
-from xooai.endpoint import Endpoint
-from xooai.errors import Unimplemented
+from xooai.endpoint import ANYTHING, INTEGER_KEY, Endpoint, Parameter
+from xooai.errors import InvalidArgument, Unimplemented
+from xooai.payload import leaves
+from xooai.walk import INT_MAX, INT_MIN, documents
 
 __all__ = ["Described", "document", "endpoint", "plain"]
 
@@ -52,22 +57,47 @@ def _listed(executors: Iterable[Described]) -> list[tuple[str, Endpoint]]:
     return [(executor.name, endpoint) for executor in executors for endpoint, _ in executor.endpoints()]
 
 
-def _schemas(listed: list[tuple[str, Endpoint]], template: str) -> tuple[dict[str, tuple[dict[str, Any], dict[str, Any]]], dict[str, Any]]:
+class _Schemas(GenerateJsonSchema):
+    """Pydantic's schemas, with what tells types apart that JSON writes alike."""
+
+    def bytes_schema(self, schema: cs.BytesSchema) -> JsonSchemaValue:
+        return {"type": "string", "contentEncoding": "base64"}
+
+    def decimal_schema(self, schema: cs.DecimalSchema) -> JsonSchemaValue:
+        found = super().decimal_schema(schema)
+        text = found["anyOf"][1] if "anyOf" in found else found
+        text["format"] = "decimal"  # https://spec.openapis.org/registry/format/decimal
+        return found
+
+    def dict_schema(self, schema: cs.DictSchema) -> JsonSchemaValue:
+        found = super().dict_schema(schema)
+        if schema.get("keys_schema", {}).get("type") == "int":
+            found["propertyNames"] = {"pattern": INTEGER_KEY}
+        return found
+
+
+def _schemas(
+    listed: list[tuple[str, Endpoint]], template: str
+) -> tuple[dict[str, tuple[dict[str, Any], dict[str, Any]]], dict[str, Any]]:
     """By path the schemas of body and reply, and the definitions that they share."""
     inputs: list[Any] = []
     for name, found in listed:
         path = f"/{name}/{found.name}"
-        inputs += [(f"{path} body", "validation", found.arguments.adapter), (f"{path} reply", "serialization", found.result.adapter)]
-    schemas, shared = TypeAdapter.json_schemas(inputs, ref_template=template)
+        inputs += [
+            (f"{path} body", "validation", found.arguments.adapter),
+            (f"{path} reply", "serialization", found.result.adapter),
+        ]
+    schemas, shared = TypeAdapter.json_schemas(inputs, ref_template=template, schema_generator=_Schemas)
     definitions = shared.get("$defs", {})
     by_path = {}
     for name, found in listed:
         path = f"/{name}/{found.name}"
         body = _inline(schemas[f"{path} body", "validation"], definitions)
-        body["properties"] = {key: _with_default(found, key, dict(schema)) for key, schema in body.get("properties", {}).items()}
+        properties = body.get("properties", {})
+        body["properties"] = {key: {**schema, **_default(found, found.parameters[key])} for key, schema in properties.items()}
         body["title"] = found.name
-        by_path[path] = (body, dict(schemas[f"{path} reply", "serialization"]))
-    return by_path, definitions
+        by_path[path] = (_portable(body), _portable(schemas[f"{path} reply", "serialization"]))
+    return by_path, _portable(definitions)
 
 
 def _inline(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
@@ -76,12 +106,31 @@ def _inline(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, An
     return dict(schema if ref is None else definitions.pop(ref.rpartition("/")[2]))
 
 
-def _with_default(found: Endpoint, name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    parameter = found.parameters[name]
-    if not parameter.required:
-        written = found.schema_of(parameter).serializer.to_python(parameter.default, mode="json", warnings=False)
-        schema["default"] = to_jsonable_python(written, inf_nan_mode="strings")
-    return schema
+def _default(found: Endpoint, parameter: Parameter) -> dict[str, Any]:
+    """The keyword `default`; nothing for one that cannot be sent, or that means something on this machine only."""
+    if parameter.required or not all(leaves(doc) for doc in documents(parameter.default)):
+        return {}
+    try:
+        return {"default": msgspec.json.decode(JSON.encode(found.schema_of(parameter), parameter.default))}
+    except InvalidArgument:
+        return {}
+
+
+_LIMITS = frozenset("minimum maximum exclusiveMinimum exclusiveMaximum multipleOf".split())
+
+
+def _portable(value: Any) -> Any:
+    """A schema as every reader of JSON takes it: no integer beyond 64 bits, no limit that is no number, nothing but JSON."""
+    if isinstance(value, dict):
+        pairs = ((str(key), _portable(inner)) for key, inner in value.items())
+        return {key: inner for key, inner in pairs if not (key in _LIMITS and isinstance(inner, str))}
+    if isinstance(value, list | tuple):
+        return [_portable(inner) for inner in value]
+    if isinstance(value, int) and not isinstance(value, bool) and not INT_MIN <= value <= INT_MAX:
+        return float(value) if abs(value) < 2**1023 else "Infinity"
+    if isinstance(value, float) and not isfinite(value):
+        return {"inf": "Infinity", "-inf": "-Infinity"}.get(str(value), "NaN")
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def plain(executors: Iterable[Described]) -> dict[str, Any]:
@@ -91,7 +140,8 @@ def plain(executors: Iterable[Described]) -> dict[str, Any]:
     found: dict[str, Any] = {executor.name: {} for executor in executors}
     for name, one in listed:
         body, reply = schemas[f"/{name}/{one.name}"]
-        found[name][one.name] = {"shape": Shape(one.shape).name, "summary": one.summary, "body": body, "reply": reply}
+        said = None if one.result.annotation is ANYTHING else reply
+        found[name][one.name] = {"shape": Shape(one.shape).name, "summary": one.summary, "body": body, "reply": said}
     return {"xooai": 1, "executors": found, "$defs": shared}
 
 
@@ -100,7 +150,16 @@ def openapi(executors: Iterable[Described]) -> dict[str, Any]:
     executors = tuple(executors)
     listed = _listed(executors)
     schemas, shared = _schemas(listed, "#/components/schemas/{model}")
-    paths = {path: {"post": _operation(name, one, *schemas[path])} for name, one in listed for path in [f"/{name}/{one.name}"]}
+    paths: dict[str, Any] = {}
+    ids: set[str] = set()
+    for name, one in listed:
+        path = f"/{name}/{one.name}"
+        paths[path] = {"post": _operation(name, one, *schemas[path])}
+        own = paths[path]["post"]["operationId"]
+        while own in ids:  # a_b/c and a/b_c
+            own += "_"
+        ids.add(own)
+        paths[path]["post"]["operationId"] = own
     return {
         "openapi": "3.1.0",
         "info": {"title": ", ".join(executor.name for executor in executors) or "xooai", "version": _version()},

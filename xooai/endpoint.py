@@ -21,10 +21,13 @@ from xooai.errors import InvalidArgument
 from xooai.facts import Facts
 from xooai.schema import Schema, Settled
 
-__all__ = ["RESERVED", "Endpoint", "Mark", "Parameter", "arguments", "mark_of", "nearest", "post", "untyped"]
+__all__ = ["ANYTHING", "INTEGER_KEY", "RESERVED", "Endpoint", "Mark", "Parameter", "arguments", "mark_of", "nearest", "post", "untyped"]
 
 RESERVED = frozenset({"on", "timeout", "metadata", "codec"})
 """Names of parameters that every call has already."""
+
+INTEGER_KEY = "^-?[0-9]+$"
+"""In a description the pattern of an object's names that stand for integers."""
 
 F = typing.TypeVar("F", bound=Callable[..., Any])
 
@@ -233,8 +236,12 @@ def _revive(value: Any, info: cs.ValidationInfo) -> Any:
     return {name: _revive(inner, info) for name, inner in value.items()}
 
 
+ANYTHING: Any = Annotated[Any, _Untyped]
+"""The annotation of a place where any value may stand, documents too."""
+
+
 def untyped() -> Schema:
     """The schema of a reply without annotation."""
-    schema = Schema(Annotated[Any, _Untyped], "a reply")
+    schema = Schema(ANYTHING, "a reply")
     schema.facts = Facts(documents=True, as_they_are=False, plain_floats=True, bytes=True, loose=True)
     return schema

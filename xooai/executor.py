@@ -153,7 +153,11 @@ class Executor:
             if len(known) != 1:
                 raise InvalidArgument(f"{remote.server} has several executors ({listed(known)}); write the name into the URL")
             self._name = next(iter(known))
-        return _chosen(await remote.endpoints(self._name, timeout), on, self._name)
+        try:
+            return _chosen(await remote.endpoints(self._name, timeout), on, self._name)
+        except NotFound:
+            remote.forget()
+            return _chosen(await remote.endpoints(self._name, timeout), on, self._name)
 
     def _local(self) -> Local:
         if self._own is None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from xooai import body
 from xooai.accept import Form, form_of
@@ -22,7 +23,7 @@ _BY_MEDIA_TYPE = {**CODECS, JSON.media_type: JSON, MSGPACK.media_type: MSGPACK, 
 
 def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) -> Service:
     """The service that answers calls to `endpoint` by calling `function` with the arguments by name."""
-    result_type = _checked(endpoint.result.annotation)
+    result_types = _checked(endpoint.result.annotation)
     is_async, result_documents = endpoint.is_async, endpoint.result.facts.documents
 
     async def handle(call: Call) -> None:
@@ -33,8 +34,8 @@ def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) 
             result = function(**arguments)
         else:
             result = await threads.run(function, arguments)
-        if result_type is not None and not isinstance(result, result_type):
-            raise TypeError(f"{endpoint.owner}.{endpoint.name} returned {type(result).__name__}, expected {_name(result_type)}")
+        if result_types and not isinstance(result, result_types):
+            raise TypeError(f"{endpoint.owner}.{endpoint.name} returned {type(result).__name__}, expected {_names(result_types)}")
         form = form_of(call.head.codec, call.head.accept)
         if result_documents:
             if call.marks is not None:  # within this process refs stay what they are
@@ -49,13 +50,35 @@ def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) 
     return handle
 
 
-def _checked(annotation: Any) -> type | None:
-    """The class that a reply must be of, where the annotation is one of ours."""
-    return annotation if isinstance(annotation, type) and hasattr(annotation, "model_fields") else type(None) if annotation is None else None
+_ARRAYS = (list, tuple, set, frozenset)  # written alike
+_PLAIN: dict[Any, tuple[type, ...]] = {
+    None: (type(None),),
+    type(None): (type(None),),
+    bool: (bool,),
+    int: (int,),
+    float: (float, int),
+    str: (str,),
+    bytes: (bytes, bytearray),
+    dict: (dict,),
+    **dict.fromkeys(_ARRAYS, _ARRAYS),
+}
 
 
-def _name(kind: type) -> str:
-    return "None" if kind is type(None) else kind.__name__
+def _checked(annotation: Any) -> tuple[type, ...]:
+    """The classes that a reply may be of, where one look at it tells; none where it does not."""
+    origin = get_origin(annotation) or annotation
+    if origin is Annotated:
+        return _checked(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        found = [_checked(choice) for choice in get_args(annotation)]
+        return tuple(kind for kinds in found for kind in kinds) if all(found) else ()
+    if isinstance(origin, type) and hasattr(origin, "model_fields"):
+        return (origin,)
+    return _PLAIN.get(origin, ()) if origin is None or isinstance(origin, type) else ()
+
+
+def _names(kinds: tuple[type, ...]) -> str:
+    return " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
 
 
 def _arguments(endpoint: Endpoint, call: Call, frame: bytes | None) -> dict[str, Any]:

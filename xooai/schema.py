@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import GetCoreSchemaHandler, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
-from pydantic_core import CoreConfig, CoreSchema, SchemaSerializer, SchemaValidator
+from pydantic_core import CoreSchema, SchemaSerializer, SchemaValidator
 
 from xooai import forms
+from xooai.facts import facts
+from xooai.refusal import refuse
 
 __all__ = ["Schema", "Settled"]
-
-# Passed to the validator and the serializer themselves: a TypedDict's own configuration does not reach its fields.
-_CONFIG = CoreConfig(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="strings")
 
 
 class Settled:
@@ -36,11 +35,13 @@ class Schema:
             self.adapter: TypeAdapter[Any] = TypeAdapter(Annotated[annotation, Settled])
         except PydanticSchemaGenerationError as error:
             reason = str(error).partition("\n")[0]
-            raise TypeError(f"{owner}: {reason}; annotate it with a document or a type that pydantic validates") from None
+            raise TypeError(
+                f"{owner}: {reason}; annotate it with a document or a type that pydantic validates"
+            ) from None
         except PydanticUserError as error:
             raise TypeError(f"{owner}: {error.message}") from None
         core = self.adapter.core_schema
-        forms.refuse(core, owner)
-        self.facts = forms.facts(core)
-        self.validator = SchemaValidator(core, _CONFIG)
-        self.serializer = SchemaSerializer(core, _CONFIG)
+        refuse(core, owner)
+        self.facts = facts(core)
+        self.validator = SchemaValidator(core, forms.CONFIG)
+        self.serializer = SchemaSerializer(core, forms.CONFIG)

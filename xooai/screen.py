@@ -22,8 +22,6 @@ __all__ = ["DEPTH_LIMIT", "NODE_LIMIT", "before_json", "before_msgpack", "double
 DEPTH_LIMIT = 64  # deeper than any model that a person wrote; far from the interpreter's own limit
 NODE_LIMIT = 1_000_000  # values in one frame: some 100 MiB of Python objects
 _LARGE = 65_536  # bytes from which passes that copy or look at each byte are avoided
-# Possessive, and with the closing quote optional: a string that never ends is looked through once, not once from each quote.
-_STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _LONG = 1024  # bytes of a string that is left out
 _QUOTED = 512  # strings of a large frame that are looked at: a document has five
 _BACKSLASH = 0x5C
@@ -63,7 +61,7 @@ def before_json(frame: bytes) -> None:
         if opened > DEPTH_LIMIT or len(frame) > NODE_LIMIT:
             _count(frame)
     if _may_stand_bare(frame, b"NaN") or _may_stand_bare(frame, b"Infinity"):
-        _read(frame, parse_constant=_constant)
+        _read(frame, constant=_constant)
 
 
 def _may_stand_bare(frame: bytes, word: bytes) -> bool:
@@ -80,8 +78,12 @@ def _may_stand_bare(frame: bytes, word: bytes) -> bool:
 
 def _count(frame: bytes) -> None:
     """Depth and values of JSON text."""
-    bare, strings = _STRINGS.subn(b"", frame, 2 * NODE_LIMIT + 1)  # keys and values
-    if strings > 2 * NODE_LIMIT or bare.count(b",") + bare.count(b"{") + bare.count(b"[") > NODE_LIMIT:
+    if b"\\" in frame:
+        frame = frame.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if frame.count(b'"') > 4 * NODE_LIMIT:  # keys and values
+        raise _too_many()
+    bare = _outside_strings(frame)
+    if bare.count(b",") + bare.count(b"{") + bare.count(b"[") > NODE_LIMIT:
         raise _too_many()
     depth = 0
     for found in re.finditer(rb"[\[{]|[\]}]", bare):
@@ -90,6 +92,17 @@ def _count(frame: bytes) -> None:
             raise _too_deep()
         if depth < 0:
             return  # is no JSON, as the parser will say
+
+
+def _outside_strings(frame: bytes) -> bytes:
+    """JSON text without its strings, none of which holds a quote; part by part, since the pieces of a whole take much memory."""
+    kept: list[bytes] = []
+    quotes = 0
+    for start in range(0, len(frame), _LARGE):
+        pieces = frame[start : start + _LARGE].split(b'"')
+        kept.append(b"".join(pieces[quotes % 2 :: 2]))
+        quotes += len(pieces) - 1
+    return b"".join(kept)
 
 
 def _too_many() -> InvalidArgument:
@@ -125,12 +138,16 @@ def _constant(name: str) -> NoReturn:
 
 
 def _exact(frame: bytes) -> None:
-    _read(frame, object_pairs_hook=_pairs)
+    _read(frame, pairs=_pairs)
 
 
-def _read(frame: bytes, **hooks: Callable[..., Any]) -> None:
+def _read(
+    frame: bytes,
+    pairs: Callable[[list[tuple[str, Any]]], Any] | None = None,
+    constant: Callable[[str], NoReturn] | None = None,
+) -> None:
     try:
-        json.loads(frame, **hooks)
+        json.loads(frame, object_pairs_hook=pairs, parse_constant=constant)
     except InvalidArgument:
         raise
     except (ValueError, RecursionError) as error:  # ValueError: among others an integer of thousands of digits

@@ -32,7 +32,7 @@ class _Return:
     __slots__ = ("_done", "_loop", "_woken")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self._loop = weakref.ref(loop)  # the loops are the keys of a weak dictionary, whose values must not hold them
         self._done: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
         self._woken = False
 
@@ -41,10 +41,13 @@ class _Return:
         self._done.append((future, result, error))
         if not self._woken:
             self._woken = True
+            loop = self._loop()
             try:
-                self._loop.call_soon_threadsafe(self._deliver)
-            except RuntimeError:
-                pass  # the loop is closed: nobody waits any more
+                if loop is not None:
+                    loop.call_soon_threadsafe(self._deliver)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                self._woken = False
+                self._done.clear()
 
     def _deliver(self) -> None:
         self._woken = False  # before looking: what is put from here on wakes the loop again
@@ -62,31 +65,29 @@ class Threads:
     """A bounded pool of daemon threads, started as calls come and ended when idle or closed."""
 
     def __init__(self, size: int = SIZE, queue_limit: int = QUEUE_LIMIT) -> None:
-        self._size = size
         self._queue_limit = queue_limit
         self._queue: SimpleQueue[Work | None] = SimpleQueue()
-        self._state = _State()
+        self._state = _State(size)
         self._returns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Return] = weakref.WeakKeyDictionary()
 
     async def run(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         """Call `function(**arguments)` in a thread. What is cancelled before it began is never run. Raises ResourceExhausted."""
-        if self._queue.qsize() >= self._queue_limit:
+        queue = self._queue
+        if queue.qsize() >= self._queue_limit:
             raise ResourceExhausted(f"{self._queue_limit:,} calls are waiting for a thread already; come back later", retry_after=1)
         loop = asyncio.get_running_loop()
         back = self._returns.get(loop)
         if back is None:
             back = self._returns[loop] = _Return(loop)
         future: asyncio.Future[Any] = loop.create_future()
-        self._queue.put((back, future, contextvars.copy_context(), function, arguments))
-        state = self._state
-        if not state.idle and state.count < self._size:
-            state.start(self._queue)
+        queue.put((back, future, contextvars.copy_context(), function, arguments))
+        self._state.start_where_needed(queue)
         return await future
 
     def close(self) -> None:
         """End the threads once they are done with what they are at; new work starts new ones."""
-        for _ in range(self._state.count):
-            self._queue.put(None)
+        if self._state.count:
+            self._queue.put(None)  # one for all: each passes it on
 
     def join(self, timeout: float) -> None:
         """Wait for the threads to end, each at most `timeout` seconds: a handler that does not return cannot be ended."""
@@ -95,51 +96,93 @@ class Threads:
 
 
 class _State:
-    """What the threads of one pool share."""
+    """What the threads of one pool share.
 
-    def __init__(self) -> None:
+    `idle` threads wait for work, or have just got some and not said so yet: hence each looks once more when it has.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
         self.count = 0
         self.idle = 0
         self.threads: set[Thread] = set()
         self._lock = Lock()
 
-    def start(self, queue: SimpleQueue[Work | None]) -> None:
+    def start_where_needed(self, queue: SimpleQueue[Work | None]) -> None:
+        """Start a thread when nobody is there for what is in the queue."""
+        if queue.qsize() > self.idle and self.count < self.size:
+            self._start(queue)
+
+    def _start(self, queue: SimpleQueue[Work | None]) -> None:
         with self._lock:
+            if self.count >= self.size:
+                return
             self.count += 1
             thread = Thread(target=_work, args=(self, queue), name="xooai-worker", daemon=True)
             self.threads.add(thread)
         thread.start()
 
-    def ended(self, thread: Thread) -> None:
+    def waits(self, by: int) -> None:
+        with self._lock:
+            self.idle += by
+
+    def ended(self, thread: Thread) -> int:
+        """Count a thread out; how many are left."""
         with self._lock:
             self.count -= 1
             self.threads.discard(thread)
+            return self.count
 
 
 def _next(state: _State, queue: SimpleQueue[Work | None]) -> Work | None:
+    """The next piece of work; None to end. Raises Empty when none came for long."""
     try:
         return queue.get_nowait()
     except Empty:
         pass
-    state.idle += 1
+    state.waits(1)
     try:
         return queue.get(timeout=IDLE)
-    except Empty:
-        return None
     finally:
-        state.idle -= 1
+        state.waits(-1)
+        state.start_where_needed(queue)
 
 
 def _work(state: _State, queue: SimpleQueue[Work | None]) -> None:
-    while (work := _next(state, queue)) is not None:
-        back, future, context, function, arguments = work
-        if future.cancelled():
-            continue
-        try:
-            back.put(future, context.run(function, **arguments), None)
-        except BaseException as error:  # noqa: BLE001 - handed to the caller, who waits for it
-            back.put(future, None, error)
-        del work, back, future, context, function, arguments  # nothing of a call outlives it here
-    state.ended(current_thread())
-    if queue.qsize():  # put just while this thread gave up waiting
-        state.start(queue)
+    is_closing = False
+    try:
+        while (work := _next(state, queue)) is not None:
+            _do(*work)
+            del work  # nothing of a call outlives it here
+        is_closing = True
+    except Empty:
+        pass
+    if state.ended(current_thread()) and is_closing:
+        queue.put(None)
+    else:
+        state.start_where_needed(queue)  # put just while this thread gave up waiting
+
+
+def _do(
+    back: _Return, future: asyncio.Future[Any], context: contextvars.Context, function: Callable[..., Any], arguments: dict[str, Any]
+) -> None:
+    if future.cancelled():
+        return
+    try:
+        result = context.run(function, **arguments)
+    except Exception as error:  # noqa: BLE001 - handed to the caller, who waits for it
+        back.put(future, None, _raisable(error))
+    except BaseException as error:  # noqa: BLE001 - as above: sys.exit() in a handler ends its call, not the server
+        back.put(future, None, _failed(error))
+    else:
+        back.put(future, result, None)
+
+
+def _raisable(error: Exception) -> Exception:
+    return _failed(error) if isinstance(error, StopIteration) else error  # no future takes that one
+
+
+def _failed(error: BaseException) -> RuntimeError:
+    failure = RuntimeError(f"the handler raised {error!r}")
+    failure.__cause__ = error
+    return failure

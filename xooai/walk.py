@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import re
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
+from datetime import datetime, time, timedelta
+from decimal import Decimal
+from math import isfinite
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
 from xooai.doc import Doc
 from xooai.errors import InvalidArgument
 
-__all__ = ["INT_MAX", "INT_MIN", "check_integers", "documents", "keys_in", "replaced"]
+__all__ = [
+    "INT_MAX",
+    "INT_MIN",
+    "check_finite",
+    "check_integers",
+    "check_keys",
+    "check_sendable",
+    "documents",
+    "keys_in",
+    "replaced",
+]
 
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1  # what every codec and most languages hold
 _LEAVES = frozenset({str, int, float, bool, bytes, type(None)})
@@ -34,7 +49,7 @@ def _inside(value: Any) -> Iterator[Any]:
         yield from (value.__pydantic_extra__ or {}).values()
     elif isinstance(value, dict):
         yield from value.values()
-    elif isinstance(value, list | tuple | set | frozenset):
+    elif isinstance(value, list | tuple | set | frozenset | deque):
         yield from value
     elif is_dataclass(value) and not isinstance(value, type):
         yield from (getattr(value, field.name) for field in fields(value))
@@ -52,7 +67,7 @@ def replaced(value: Any, change: Callable[[Doc], Doc]) -> Any:
     if isinstance(value, dict):
         new = _changed(value, change)
         return {**value, **new} if new else value
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | deque):
         items = [replaced(item, change) for item in value]
         same = all(new is old for new, old in zip(items, value, strict=True))
         return value if same else _rebuilt(value, items)
@@ -67,14 +82,17 @@ def _changed(mapping: dict[Any, Any], change: Callable[[Doc], Doc]) -> dict[Any,
 def _rebuilt(value: Any, items: list[Any]) -> Any:
     if isinstance(value, list):
         return items
+    if isinstance(value, deque):
+        return deque(items, value.maxlen)
     return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
 
 
 def keys_in(value: Any) -> int:
-    """How many keys of objects a value was read from: more or fewer where a validator of the user's changed it."""
+    """How many keys of objects a value was read from, if its type is countable (`Facts`). Defaults were not read."""
     if isinstance(value, BaseModel):
-        inside = [inner for inner in value.__dict__.values() if type(inner) not in _LEAVES]
-        found = len(value.__pydantic_fields_set__) + (len(value.__pydantic_extra__) if value.__pydantic_extra__ else 0)
+        given = value.__pydantic_fields_set__
+        inside = [inner for name, inner in value.__dict__.items() if type(inner) not in _LEAVES and name in given]
+        found = len(given)
     elif isinstance(value, dict):
         inside = [inner for inner in value.values() if type(inner) not in _LEAVES]
         found = len(value)
@@ -86,12 +104,61 @@ def keys_in(value: Any) -> int:
     return found
 
 
+def _scalars(value: Any) -> Iterator[Any]:
+    """What a value is made of, integers and keys among it, but for texts, bytes, floats and booleans."""
+    inside = list(_inside(value))
+    if isinstance(value, dict):
+        inside += value.keys()
+    for inner in inside:
+        if type(inner) not in _PASSED:
+            yield from _scalars(inner)
+    if not inside:
+        yield value
+
+
 def check_integers(value: Any) -> None:
     """Raise InvalidArgument for an integer beyond 64 bits, at any depth."""
-    if type(value) is int:
-        if not INT_MIN <= value <= INT_MAX:
-            raise InvalidArgument(f"an integer of {value.bit_length()} bits was given; integers have at most 64 bits, signed")
-        return
+    for scalar in _scalars(value):
+        if isinstance(scalar, int) and not INT_MIN <= scalar <= INT_MAX:
+            raise InvalidArgument(
+                f"an integer of {scalar.bit_length()} bits was given; integers have at most 64 bits, signed"
+            )
+
+
+def check_sendable(value: Any) -> None:
+    """Raise InvalidArgument for what would arrive as something else, at any depth."""
+    check_integers(value)
+    for scalar in _scalars(value):
+        if isinstance(scalar, Decimal) and not scalar.is_finite():
+            raise InvalidArgument(f"{scalar!r} cannot be sent: a Decimal is finite; a float may be NaN or infinite")
+        if isinstance(scalar, datetime | time) and (scalar.utcoffset() or timedelta()) % timedelta(minutes=1):
+            raise InvalidArgument(
+                f"{scalar!r} cannot be sent: its offset from UTC is not in whole minutes; convert it to UTC"
+            )
+        if isinstance(scalar, re.Pattern) and (scalar.flags != re.UNICODE or isinstance(scalar.pattern, bytes)):
+            raise InvalidArgument(
+                f"{scalar!r} cannot be sent: a pattern travels as its text, without flags; write them into it, as (?i)"
+            )
+        if isinstance(scalar, SecretStr | SecretBytes | Secret):
+            raise InvalidArgument(
+                "a secret would arrive as asterisks; send its get_secret_value(), or pass it as metadata"
+            )
+
+
+def check_keys(value: Any) -> None:
+    """Raise UnicodeEncodeError for a key that UTF-8 does not hold, at any depth: pydantic writes it as question marks."""
+    if isinstance(value, dict):
+        for key in value:
+            if isinstance(key, str):
+                key.encode()
     for inner in _inside(value):
-        if type(inner) not in _PASSED:
-            check_integers(inner)
+        if type(inner) not in _LEAVES:
+            check_keys(inner)
+
+
+def check_finite(value: Any) -> None:
+    """Raise InvalidArgument for NaN and infinities, at any depth."""
+    if type(value) is float and not isfinite(value):
+        raise InvalidArgument(f"{value} cannot be sent: JSON writes it as a string, which a strict model refuses")
+    for inner in _inside(value):
+        check_finite(inner)
