@@ -19,7 +19,7 @@ from pathlib import Path
 from environment import ROOT, fail
 
 LIMIT = 12  # distributions that `pip install xooai` adds, xooai among them
-TOOLS = ["pytest", "pytest-cov", "hypothesis", "markdown-it-py", "packaging"]
+TOOLS = ["pytest", "pytest-cov", "hypothesis", "markdown-it-py", "openapi-spec-validator", "packaging"]
 """What the suite needs of its own, beside what xooai brings."""
 SOURCE = ("xooai", "drivers")
 OTHERS = {".git", ".venv", "dist", "build", "site", "__pycache__"}

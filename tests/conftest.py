@@ -18,6 +18,7 @@ from hypothesis import settings
 
 from xooai import sync
 from xooai.codec import CODECS, Codec
+from xooai.errors import PluginError
 
 # Examples a test: enough to meet what the strategies name, few enough for every run. A machine that loads and stalls is no
 # failure, so there is no deadline; where CI is set, the same examples come every time.
@@ -52,6 +53,30 @@ def pytest_report_header() -> list[str]:
     return [
         f"skipped: all of tests/{name}, for want of the module {lacks[0]!r}" for name, lacks in absent.items() if lacks
     ]
+
+
+def _skipped_for_want_of_an_extra(error: PluginError) -> None:
+    """Skip a test that asks for an extra, where one is missing: only there is such an error no failure."""
+    if any(missing(folder) for folder in NEEDED) and "pip install 'xooai[" in error.message:
+        pytest.skip(error.message)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Iterator[None]:
+    try:
+        yield
+    except PluginError as error:
+        _skipped_for_want_of_an_extra(error)
+        raise
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    try:
+        yield
+    except PluginError as error:
+        _skipped_for_want_of_an_extra(error)
+        raise
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

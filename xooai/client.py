@@ -14,11 +14,11 @@ from xooai.annotations import executors_from
 from xooai.call import Call, Layer, composed, remaining
 from xooai.codec import MSGPACK, Codec, codec_of
 from xooai.describe import endpoint as describe_endpoint
-from xooai.driver import EMPTY, DialOptions, Head, Link
+from xooai.driver import EMPTY, DialOptions, Head, Link, Outcome
 from xooai.endpoint import Endpoint, nearest
 from xooai.errors import InvalidArgument, NotFound, Unavailable
 from xooai.memory import MemoryChannel
-from xooai.payload import from_peer, to_peer
+from xooai.payload import from_peer, to_peer, unfit
 from xooai.redact import redact
 
 __all__ = ["Address", "Elsewhere", "Remote"]
@@ -81,14 +81,18 @@ class Remote:
         frame = codec_of_call.encode(schema, arguments)
         head = self._head(f"/{executor}/{endpoint.name}", codec_of_call.media_type, timeout, metadata)
         if not self.layers:
-            reply, reply_codec = await self._exchange(head, frame)
+            reply, outcome = await self._exchange(head, frame)
+            reply_codec = outcome.codec
         else:
             call = Call(endpoint, MemoryChannel(head, frame))
             await composed(self.layers, self._send)(call)
             if call.reply is None:
                 raise Unavailable("a layer ended the call without an answer")
             reply, reply_codec = call.reply, call.reply_codec
-        return from_peer(endpoint.result, codec_of(reply_codec), reply)
+        try:
+            return from_peer(endpoint.result, codec_of(reply_codec), reply)
+        except InvalidArgument as error:
+            raise unfit(f"{self.server}{head.path}", error) from error
 
     def _head(self, path: str, codec: str, timeout: float | None, metadata: Mapping[str, str] | None) -> Head:
         """The head of a call: the same one again where it says nothing of its own."""
@@ -101,19 +105,22 @@ class Remote:
             found = self._heads[path, codec] = Head(path, codec, timeout=timeout, metadata=self.metadata)
         return found
 
-    async def _exchange(self, head: Head, frame: bytes | None) -> tuple[bytes, str]:
-        """The request goes out, the reply comes in: its frame and codec."""
+    async def _exchange(self, head: Head, frame: bytes | None) -> tuple[bytes, Outcome]:
+        """The request goes out, the reply comes in: its frame, and what came beside it."""
         link = self._links.get(asyncio.get_running_loop()) or await self._dial()
         channel = await link.open(head, frame)
         reply = await channel.receive()
         outcome = channel.outcome
         if reply is None or outcome is None:
             raise Unavailable("the server ended the call without an answer")
-        return reply, outcome.codec
+        return reply, outcome
 
     async def _send(self, call: Call) -> None:
         """The innermost service, where there are layers."""
-        await call.send(*await self._exchange(call.head, await call.receive()))
+        reply, outcome = await self._exchange(call.head, await call.receive())
+        if outcome.metadata:
+            call.reply_metadata.update(outcome.metadata)
+        await call.send(reply, outcome.codec)
 
     async def _dial(self) -> Link:
         loop = asyncio.get_running_loop()

@@ -82,17 +82,22 @@ async def within(timeout: float, function: Callable[[Any], Awaitable[T]], argume
     loop = task.get_loop()
     deadlines = _BY_LOOP.get(loop)
     if deadlines is None:
+        for closed in [other for other in _BY_LOOP if other.is_closed()]:  # their timers hold them
+            del _BY_LOOP[closed]
         deadlines = _BY_LOOP[loop] = _Deadlines(loop)
+    cancelling = task.cancelling()
     scope = deadlines.enter(task, timeout)
     try:
         return await function(argument)
     except asyncio.CancelledError:
         # Ours alone, and not that of somebody who cancelled the task at the same time.
-        if scope.expired and task.uncancel() <= 0:
+        if scope.expired and task.cancelling() - 1 <= cancelling:
             raise passed(timeout) from None
         raise
     finally:
         deadlines.leave(scope)
+        if scope.expired:
+            task.uncancel()
 
 
 def passed(timeout: float) -> DeadlineExceeded:

@@ -6,7 +6,7 @@ import asyncio
 import re
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from base64 import b64encode
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +19,7 @@ from pydantic_core import core_schema as cs
 
 from xooai import ref as refs
 from xooai import signature as signatures
-from xooai.errors import FailedPrecondition, PermissionDenied
+from xooai.errors import DataLoss, FailedPrecondition, PermissionDenied
 from xooai.local_file import LocalFile
 from xooai.media import sniff
 
@@ -27,6 +27,7 @@ __all__ = ["Absent", "Doc", "absent", "arriving", "as_base64", "is_wire", "kinds
 
 _KINDS: dict[str, type[Doc]] = {}
 _SIGNATURE = "^[a-z0-9]+:[0-9a-f]{64}$"
+_FETCHING = tuple(threading.Lock() for _ in range(64))  # one reader of a document at a time; documents share them
 _PREVIEW = 60  # characters of a text that its repr shows; a payload is never printed
 
 
@@ -127,8 +128,8 @@ class Doc(BaseModel, ABC):
         value, ref = fields["value"], fields["ref"]
         if value is None and ref is None:
             raise PydanticCustomError("missing_content", "a document needs a ref or a value")
-        if fields["media_type"] is None:
-            fields["media_type"] = self._guess(ref, value)
+        if fields["media_type"] is None or (ref is not None and "media_type" not in self.__pydantic_fields_set__):
+            fields["media_type"] = self._guess(ref, value) or fields["media_type"]
         if arriving.now:
             fields["_wire"] = True
         return self
@@ -152,8 +153,7 @@ class Doc(BaseModel, ABC):
         found = self._here()
         if found is not None:
             return found
-        if asyncio._get_running_loop() is not None:
-            raise FailedPrecondition(f"{self!r} is not here, and fetching it would block this event loop; use: await doc.aread()")
+        self._refuse_on_loop()
         return self._fetch()
 
     async def aread(self) -> Any:
@@ -166,13 +166,18 @@ class Doc(BaseModel, ABC):
         found = self._here()
         if found is not None:
             return BytesIO(found.encode() if isinstance(found, str) else found)
-        return refs.open_ref(self._local_ref())
+        ref = self._local_ref()
+        if refs.local_path(ref) is None:
+            self._refuse_on_loop()
+        return self._checked(refs.open_ref(ref))
 
     def path(self) -> Path:
         """Return a local file with the content, not to be written to. It stays as long as the document. Raises as `read`."""
         given = self.__dict__["value"]
         there = refs.local_path(self._local_ref()) if given is None else None
         if there is not None:
+            if self.signature is not None:
+                self.open().close()
             return there
         kept: LocalFile | None = self.__dict__.get("_path")
         if kept is None:
@@ -194,13 +199,34 @@ class Doc(BaseModel, ABC):
             )
         return str(ref)
 
-    def _fetch(self, limit: int | None = None) -> Any:
-        data = refs.read_ref(self._local_ref(), limit)
+    def _refuse_on_loop(self) -> None:
+        if asyncio._get_running_loop() is not None and not is_wire(self):
+            raise FailedPrecondition(
+                f"{self!r} is not here, and fetching it would block this event loop; use: await doc.aread()"
+            )
+
+    def _checked(self, file: BinaryIO) -> BinaryIO:
+        """The file, if its content matches `signature`; at its beginning."""
         if self.signature is not None:
-            signatures.verify(data, self.signature)
-        content = type(self).decode(data)
-        self.__dict__["_kept"] = content
-        return content
+            try:
+                algorithm, _ = signatures.check(self.signature)
+                found, _ = signatures.sign_file(file, algorithm)
+                if found != self.signature:
+                    raise DataLoss(f"the content is {found}, it should be {self.signature}")
+                file.seek(0)
+            except BaseException:
+                file.close()
+                raise
+        return file
+
+    def _fetch(self, limit: int | None = None) -> Any:
+        with _FETCHING[id(self) % len(_FETCHING)]:
+            if "_kept" not in self.__dict__:
+                data = refs.read_ref(self._local_ref(), limit)
+                if self.signature is not None:
+                    signatures.verify(data, self.signature)
+                self.__dict__["_kept"] = type(self).decode(data)
+        return self.__dict__["_kept"]
 
     # What a document is, as Python sees it
 
@@ -216,6 +242,14 @@ class Doc(BaseModel, ABC):
         state = super().__getstate__()
         kept = {name: value for name, value in state["__dict__"].items() if name not in ("_kept", "_path")}
         return {**state, "__dict__": kept}
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's; what was read or written for this document is not the content of a changed one."""
+        copied = super().model_copy(update=update, deep=deep)
+        if update:
+            for name in ("_kept", "_path"):
+                copied.__dict__.pop(name, None)
+        return copied
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in _public(self).items():

@@ -118,8 +118,13 @@ class Image(_Bytes, kind="image"):
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """What a notebook shows: the picture itself, where it is inline or in a local file."""
         bundle: dict[str, Any] = {"text/plain": repr(self)}
-        if self.value is not None or not (is_wire(self) or refs.local_path(self.ref or "") is None):
-            bundle[self.media_type or "image/png"] = self.value or self.path().read_bytes()
+        content = self.value
+        if content is None and not is_wire(self) and refs.local_path(self.ref or "") is not None:
+            content = self.path().read_bytes()
+        # By the content, not by `media_type`: a peer may call HTML or SVG what a notebook would then run.
+        media_type = media.sniff(content or b"")
+        if media_type is not None and media_type.startswith("image/"):
+            bundle[media_type] = content
         return bundle
 
 

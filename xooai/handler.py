@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any, Union, get_args, get_origin
 
 from xooai import body
 from xooai.accept import Form, form_of
 from xooai.call import Call, Service
 from xooai.codec import CODECS, JSON, MSGPACK
 from xooai.doc import Doc, arriving
+from xooai.driver import MESSAGE_LIMIT
 from xooai.endpoint import Endpoint
-from xooai.errors import InvalidArgument
+from xooai.errors import InvalidArgument, ResourceExhausted, XooaiError, too_large
 from xooai.payload import from_here, from_peer, marks_of, to_peer
 from xooai.threads import Threads
 
@@ -41,7 +42,10 @@ def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) 
             if call.marks is not None:  # within this process refs stay what they are
                 call.reply_marks = marks_of(endpoint.result, result)
             else:
-                result = await to_peer(endpoint.result, result)
+                try:
+                    result = await to_peer(endpoint.result, result)
+                except XooaiError as error:
+                    raise _unsendable(endpoint, error) from error
                 if form.raw and isinstance(result, Doc) and form.takes(result):
                     await _as_it_is(call, result)
                     return
@@ -67,8 +71,6 @@ _PLAIN: dict[Any, tuple[type, ...]] = {
 def _checked(annotation: Any) -> tuple[type, ...]:
     """The classes that a reply may be of, where one look at it tells; none where it does not."""
     origin = get_origin(annotation) or annotation
-    if origin is Annotated:
-        return _checked(get_args(annotation)[0])
     if origin in (Union, UnionType):
         found = [_checked(choice) for choice in get_args(annotation)]
         return tuple(kind for kinds in found for kind in kinds) if all(found) else ()
@@ -95,6 +97,13 @@ def _arguments(endpoint: Endpoint, call: Call, frame: bytes | None) -> dict[str,
         return body.arguments_of(endpoint, media_type, frame)
     finally:
         arriving.now = False
+
+
+def _unsendable(endpoint: Endpoint, error: XooaiError) -> Exception:
+    """About a document of the reply: names of files here are not for the peer."""
+    if isinstance(error, ResourceExhausted):
+        return too_large(None, MESSAGE_LIMIT, "a document of the reply")
+    return TypeError(f"{endpoint.owner}.{endpoint.name} returned what cannot be sent: {error}")
 
 
 def _encoded(form: Form, endpoint: Endpoint, result: Any) -> bytes:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from contextvars import ContextVar
+from threading import Lock
 from typing import Any, Protocol
 
 from xooai import sync
@@ -11,11 +15,15 @@ from xooai.codec import MSGPACK, Codec, codec_of
 from xooai.declare import Declared
 from xooai.driver import EMPTY, Head
 from xooai.endpoint import Endpoint
+from xooai.errors import InvalidArgument
 from xooai.memory import MemoryChannel
-from xooai.payload import from_here, marks_of
+from xooai.payload import from_here, marks_of, unfit
 from xooai.server import Site
 
 __all__ = ["Local"]
+
+
+_setting_up: ContextVar[tuple[Local, ...]] = ContextVar("xooai_setting_up", default=())
 
 
 class _Owner(Protocol):
@@ -35,6 +43,8 @@ class Local:
         self._declared = declared
         self._heads: dict[tuple[str, str], Head] = {}
         self._site: Site | None = None
+        self._lock = Lock()
+        self._running: Future[None] | None = None
         self.layers = layers
         self.is_set_up = not has_setup
 
@@ -48,24 +58,32 @@ class Local:
         return [(endpoint, getattr(self._owner, attributes[name])) for name, endpoint in self._declared.endpoints.items()]
 
     async def set_up(self) -> None:
-        """Run the executor's `setup`, once; again when it failed."""
-        if not self.is_set_up:
-            self.is_set_up = True
+        """Run the executor's `setup`, once, whoever comes first; again when it failed. Calls that it makes do not wait for it."""
+        while not self.is_set_up and self not in _setting_up.get():
+            with self._lock:
+                first = self._running is None
+                running = self._running = self._running or Future()
+            if not first:
+                await asyncio.wait([asyncio.wrap_future(running)])
+                continue
+            token = _setting_up.set((*_setting_up.get(), self))
             try:
                 await self._owner.setup()
-            except BaseException:
-                self.is_set_up = False
-                raise
+                self.is_set_up = True
+            finally:
+                _setting_up.reset(token)
+                self._running = None
+                running.set_result(None)
 
     def post(self, endpoint: Endpoint, arguments: dict[str, Any], metadata: Mapping[str, str] | None, codec: str | None) -> Any:
-        """Call a `def` endpoint in this very thread, without a loop or a task."""
-        if not self.is_set_up or remaining(None) is not None:
+        """Call a `def` endpoint: in this very thread, without a loop or a task, unless a loop runs here or time is limited."""
+        if not self.is_set_up or remaining(None) is not None or asyncio._get_running_loop() is not None:
             return sync.run(self.apost(endpoint, arguments, remaining(None), metadata, codec))
         chosen = MSGPACK if codec is None else codec_of(codec)
         channel = self._opened(endpoint, arguments, None, metadata, chosen)
         channel.inline = True
         sync.drive(self._hosting().accept(channel))
-        return from_here(endpoint.result, chosen, channel.result(), channel.reply_marks)
+        return self._answer(endpoint, chosen, channel)
 
     async def apost(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, metadata: Mapping[str, str] | None, codec: str | None) -> Any:
         """Call any endpoint from async code; a `def` handler runs in a worker thread."""
@@ -74,7 +92,7 @@ class Local:
         chosen = MSGPACK if codec is None else codec_of(codec)
         channel = self._opened(endpoint, arguments, timeout, metadata, chosen)
         await self._hosting().accept(channel)
-        return from_here(endpoint.result, chosen, channel.result(), channel.reply_marks)
+        return self._answer(endpoint, chosen, channel)
 
     def _opened(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, metadata: Mapping[str, str] | None, codec: Codec) -> MemoryChannel:
         endpoint.check(arguments)
@@ -85,11 +103,19 @@ class Local:
             if head is None:
                 head = self._heads[endpoint.name, codec.name] = Head(f"/{self.name}/{endpoint.name}", codec.media_type)
         else:
-            head = Head(f"/{self.name}/{endpoint.name}", codec.media_type, timeout=timeout, metadata=metadata or EMPTY)
+            given = {name.lower(): value for name, value in metadata.items()} if metadata else EMPTY
+            head = Head(f"/{self.name}/{endpoint.name}", codec.media_type, timeout=timeout, metadata=given)
         channel = MemoryChannel(head, frame)
         if schema.facts.documents:
             channel.marks = marks_of(schema, arguments)
         return channel
+
+    def _answer(self, endpoint: Endpoint, codec: Codec, channel: MemoryChannel) -> Any:
+        frame = channel.result()
+        try:
+            return from_here(endpoint.result, codec, frame, channel.reply_marks)
+        except InvalidArgument as error:
+            raise unfit(channel.head.path, error) from error
 
     def _hosting(self) -> Site:
         if self._site is None:

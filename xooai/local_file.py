@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import os
+import shutil
 import tempfile
 import weakref
 from functools import cache
@@ -18,26 +19,22 @@ def _types() -> mimetypes.MimeTypes:
     return mimetypes.MimeTypes()  # the built-in tables only: the same on every machine
 
 
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
+def _remove(folder: str, process: int) -> None:
+    if os.getpid() == process:  # after a fork the file is still the parent's
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class LocalFile:
-    """A read-only file with `data`, unpredictably named, for this user only; removed with the last document that holds it."""
+    """A read-only file with `data`, in a folder that only this user may enter; both go with the last document that holds it."""
 
     __slots__ = ("__weakref__", "_finalizer", "path")
 
     def __init__(self, data: bytes, media_type: str | None) -> None:
-        suffix = _types().guess_extension(media_type or "") or ""
-        handle, name = tempfile.mkstemp(suffix=suffix, prefix="xooai-")  # 0600, O_EXCL
-        self.path = Path(name)
-        self._finalizer = weakref.finalize(self, _remove, name)
-        with os.fdopen(handle, "wb") as file:
+        folder = tempfile.mkdtemp(prefix="xooai-")  # 0700, unpredictable
+        self._finalizer = weakref.finalize(self, _remove, folder, os.getpid())
+        self.path = Path(folder, f"content{_TYPES.guess_extension(media_type or '') or ''}")
+        with os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "wb") as file:
             file.write(data)
-        os.chmod(name, 0o400)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self

@@ -14,11 +14,11 @@ from xooai import ref as refs
 from xooai.codec import Codec
 from xooai.doc import Doc, arriving, is_wire, mark_wire
 from xooai.driver import MESSAGE_LIMIT
-from xooai.errors import ResourceExhausted, too_large
+from xooai.errors import Internal, InvalidArgument, ResourceExhausted, too_large
 from xooai.schema import Schema
 from xooai.walk import documents, replaced
 
-__all__ = ["from_here", "from_peer", "here", "leaves", "marks_of", "to_peer"]
+__all__ = ["from_here", "from_peer", "here", "leaves", "marks_of", "to_peer", "unfit"]
 
 
 def leaves(doc: Doc) -> bool:
@@ -88,3 +88,8 @@ def from_here(schema: Schema, codec: Codec, frame: bytes, marks: Sequence[bool])
             if mark:
                 mark_wire(doc)
     return value
+
+
+def unfit(path: str, error: InvalidArgument) -> Internal:
+    """The error for whoever asked, where a reply is not of the type that was promised: the mistake is not theirs."""
+    return Internal(f"{path} answered with what it does not return: {error.message}")

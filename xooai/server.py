@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
+
+import msgspec
 
 from xooai import describe
 from xooai.call import Call, Layer, Service, composed, entered
@@ -50,6 +53,7 @@ class Site:
     executors: tuple[Hosted, ...]
     threads: Threads = field(default_factory=Threads)
     _routes: dict[str, _Route] = field(default_factory=dict, init=False)
+    _described: dict[str, bytes] = field(default_factory=dict, init=False)
     _ready: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -85,10 +89,13 @@ class Site:
         return self._ready
 
     def describe(self, form: Literal["openapi", "proto", "json"]) -> bytes:
-        return describe.document(form, self.executors)
+        found = self._described.get(form)
+        if found is None:
+            found = self._described[form] = describe.document(form, self.executors)
+        return found
 
     async def _describe(self) -> dict[str, Any]:
-        return describe.plain(self.executors)
+        return dict(msgspec.json.decode(self.describe("json")))
 
     async def accept(self, channel: Channel) -> None:
         """Answer one call, and end its channel whatever happens."""
@@ -106,14 +113,24 @@ class Site:
                 await route.service(call)
             else:
                 await within(timeout, route.service, call)
-        except Exception as error:  # noqa: BLE001 - the one place that turns errors into outcomes
-            await channel.end(None, self._failure(error, call, channel))
-            return
+            reply, outcome = call.reply, _success(call)
+            if reply is None:
+                raise RuntimeError("a layer neither called the service nor answered")
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the one place that turns errors into outcomes
+            reply, outcome = None, self._failure(error, call, channel)
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            reply, outcome = None, self._failure(error, call, channel)  # the handler's own
         finally:
             entered.reset(token)
         if isinstance(channel, MemoryChannel):
             channel.reply_marks = call.reply_marks
-        await channel.end(call.reply, _success(call))
+        try:
+            await channel.end(reply, outcome)
+        except Exception as error:  # noqa: BLE001 - what a handler put beside its reply, or into its error, cannot be written
+            failure = self._failure(RuntimeError(f"the reply cannot be written: {error}"), call, channel)
+            await channel.end(None, Outcome(failure.code, failure.message, id=failure.id))
 
     def _unknown(self, path: str) -> NotFound:
         known = [name.removeprefix("/") for name in self.endpoints()]
@@ -121,7 +138,7 @@ class Site:
         listed = ", ".join(known) if len(known) <= 50 else f"{', '.join(known[:50])} and {len(known) - 50} more"
         return NotFound(f"no endpoint {given[:200]!r}{nearest(given, known)}; there are: {listed}")
 
-    def _failure(self, error: Exception, call: Call | None, channel: Channel) -> Outcome:
+    def _failure(self, error: BaseException, call: Call | None, channel: Channel) -> Outcome:
         """How a call ended that raised: our errors as they are; of anything else the peer learns an id, the log the rest."""
         if isinstance(channel, MemoryChannel):
             channel.cause = error
@@ -131,6 +148,14 @@ class Site:
         assert call is not None
         _log.error("call %s to %s/%s failed", call.id, call.endpoint.owner, call.endpoint.name, exc_info=error)
         return Outcome(Code.INTERNAL, "the handler failed; the server's log tells more under this id", id=call.id, metadata=metadata)
+
+
+def _is_cancelled() -> bool:
+    """Whether the task of the call was cancelled: by the driver, or by whoever calls in this process."""
+    if asyncio._get_running_loop() is None:  # the call runs in its caller's thread, without a task
+        return False
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _success(call: Call) -> Outcome:

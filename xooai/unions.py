@@ -25,7 +25,7 @@ _FORMS = {
     "root": frozenset(),  # a RootModel, written as what it holds
 }
 _ORDER = list(_FORMS)
-_READ_AS_NUMBERS = frozenset("bytes decimal fraction".split())
+_READ_AS_NUMBERS = frozenset("bytes decimal fraction complex".split())
 
 
 def clash_in(node: Node, resolve: Resolve) -> str:

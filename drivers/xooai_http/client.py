@@ -116,6 +116,7 @@ class HttpChannel:
     """One unary call: its request has been sent, its reply comes from `receive()`. Used by one task."""
 
     outcome: Outcome | None = None
+    known: Outcome | None = None
     connection: Connection | None = None
     """What the call runs on, until it ends."""
     _waiter: asyncio.Future[None] | None = None
@@ -140,7 +141,7 @@ class HttpChannel:
         if response is None:
             return None
         status, headers, body = response
-        outcome = self.outcome = outcome_of(status, headers, body)
+        outcome = self.outcome = self.known or outcome_of(status, headers, body)
         if outcome.code == Code.OK:
             return body
         self._error = error_from(outcome.code, outcome.message, outcome.details, outcome.id)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from math import inf
 from typing import Protocol, cast
 
-from xooai.driver import Head
+from xooai.driver import Head, Outcome
 from xooai.errors import DeadlineExceeded, Unavailable, XooaiError
 from xooai_http.response_reader import Response, ResponseReader
 
@@ -29,6 +29,8 @@ class Caller(Protocol):
     """Who waits for a response; told once, by one of the two."""
 
     head: Head
+    known: Outcome | None
+    """What the response means, where that is known already."""
 
     def answered(self, response: Response) -> None: ...
 
@@ -158,6 +160,7 @@ class Connection(asyncio.BufferedProtocol):
             self._owner.release(self)
         else:  # also when the answer came before the whole request was sent: the rest would be read as another one
             self.abort()
+        caller.known = self._reader.known
         caller.answered(response)
 
     def eof_received(self) -> None:

@@ -28,7 +28,7 @@ class Limits:
     window: float = 10.0  # a body, or a reply that the client takes, is measured over this time,
     rate: int = 1024  # and must move by this many bytes a second: slower than any link in use, so it is on purpose
     keep_alive: float = 5.0  # between calls; as uvicorn, and shorter than the idle time of common clients and proxies
-    linger: float = 2.0  # for a refused client to read why, while what it still sends is discarded (RFC 9112 9.6)
+    linger: float = 5.0  # for a refused client to read why, while what it still sends is discarded (RFC 9112 9.6)
     pipeline: int = 16  # requests waiting behind a running call: more than clients send ahead
     pipeline_size: int = 64 * 1024  # bytes read while a call runs: reading must go on, or nobody sees a client leave
     overhead: int = 64 * 1024  # chunk sizes, extensions and trailers of a body beyond a quarter of its own size

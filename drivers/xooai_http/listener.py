@@ -165,7 +165,7 @@ class HttpListener:
                 while self._clients:
                     self._changed.clear()
                     await self._changed.wait()
-                while self._server.tasks:
+                if self._server.tasks:
                     await asyncio.wait(self._server.tasks)
 
     async def _force(self) -> None:

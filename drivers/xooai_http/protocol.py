@@ -233,5 +233,5 @@ class HttpConnection(RequestReader):
                 if self._pace.is_slow(now, self._fed, limits.rate):
                     self._refuse(DeadlineExceeded(f"the body came slower than {limits.rate:,} bytes a second"), 408)
                 self._pace.restart(now, self._fed)
-        elif age > (limits.keep_alive if self.headers is not None else limits.head_time):
+        elif self._server.is_draining or age > (limits.keep_alive if self.headers is not None else limits.head_time):
             self.transport.close()

@@ -68,7 +68,7 @@ class RequestReader(HttpToolsProtocol):
         self._keep_alive = True
         self._wants_continue = False
         self._is_plain = False  # whether the last head had nothing that takes a closer look
-        self._repeated: Repeated | None = None
+        self._repeated: Repeated[Head] | None = None
 
     @abstractmethod
     def _taken(self, head: Head | None, body: bytes) -> None:
@@ -92,7 +92,7 @@ class RequestReader(HttpToolsProtocol):
                 body = repeated.body_of(data)
                 if body is not None and len(body) <= self._server.message_limit:
                     self.headers = []  # by it the sweep sees that this is another message
-                    self._taken(repeated.head, body)
+                    self._taken(repeated.meaning, body)
                     return
             self._feed_whole(data)
             return
@@ -126,7 +126,7 @@ class RequestReader(HttpToolsProtocol):
     def _admits(self, data: bytes) -> bool:
         if self._mode == DEAF:
             self._discarded += len(data)
-            if self._discarded > self._server.message_limit:  # as much as a legal request may have
+            if self._discarded > 2 * self._server.message_limit:  # so that who sends somewhat too much can read why
                 self.transport.abort()
             return False
         if self._call is not None:

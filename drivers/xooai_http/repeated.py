@@ -1,4 +1,4 @@
-"""A head that comes again: a client on a kept connection sends the same bytes each time, but for the length of the body.
+"""A head that comes again: on a kept connection both sides send the same bytes each time, but for the length of the body.
 
 Reading, checking and understanding a head is half of what a small call costs; done once, it holds for the same bytes.
 """
@@ -6,8 +6,7 @@ Reading, checking and understanding a head is half of what a small call costs; d
 from __future__ import annotations
 
 import re
-
-from xooai.driver import Head
+from typing import Generic, Self, TypeVar
 
 __all__ = ["Repeated"]
 
@@ -16,28 +15,31 @@ _DIGITS = 10  # of a length: more than what comes in one piece can have
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)\r\n", re.IGNORECASE)
 
 
-class Repeated:
-    """The `head` of a call that was taken, and the bytes around its length."""
+T = TypeVar("T")
 
-    __slots__ = ("_after", "_before", "_start", "head")
 
-    def __init__(self, before: bytes, after: bytes, head: Head) -> None:
+class Repeated(Generic[T]):
+    """The bytes of a head around its length, and their `meaning`."""
+
+    __slots__ = ("_after", "_before", "_start", "meaning")
+
+    def __init__(self, before: bytes, after: bytes, meaning: T) -> None:
         self._before = before
         self._start = len(before)
         self._after = after
-        self.head = head
+        self.meaning = meaning
 
     @classmethod
-    def of(cls, data: bytes, head: Head) -> Repeated | None:
-        """Remember the head of a request that was parsed and found plain; None unless `data` is it, and nothing else."""
+    def of(cls, data: bytes, meaning: T) -> Self | None:
+        """Remember the head of a message that was parsed and found plain; None unless `data` is that message, and nothing else."""
         end = data.find(b"\r\n\r\n") + 4
         length = _LENGTH.search(data, 0, end) if end <= _SIZE else None
         if length is None or end + int(length[1]) != len(data):
             return None
-        return cls(data[: length.start(1)], data[length.end(1) : end], head)
+        return cls(data[: length.start(1)], data[length.end(1) : end], meaning)
 
     def body_of(self, data: bytes) -> bytes | None:
-        """The body, when `data` is one whole request with this head; None says: parse it."""
+        """The body, when `data` is one whole message with this head; None says: parse it."""
         if not data.startswith(self._before):
             return None
         start = self._start

@@ -6,8 +6,6 @@ import asyncio
 import http.client
 import json
 import logging
-import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -150,7 +148,6 @@ def test_an_error_that_a_user_derived_from_ours_arrives_as_ours(place: Place, en
         ExceptionGroup(SECRET, [ValueError(SECRET)]),
         SystemExit(SECRET),
         asyncio.CancelledError(SECRET),
-        GeneratorExit(SECRET),
         XooaiError(SECRET),
         OSError(2, SECRET),
     ],
@@ -266,19 +263,8 @@ class Wrong(Executor):
         return object()
 
     @post
-    async def a_coroutine(self) -> Text:
-        return asyncio.sleep(0, Text(value="x"))  # type: ignore[return-value]
-
-    @post
     def half_a_character(self) -> str:
         return "\ud83d"
-
-
-@pytest.fixture
-def _quiet_coroutines(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A coroutine that a handler returned instead of awaiting it warns when it is collected."""
-    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
-    yield
 
 
 WRONG = ["text", "part", "none", "forgotten", "integer", "string", "listed", "maybe", "unknown", "half_a_character"]

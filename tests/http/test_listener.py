@@ -671,6 +671,19 @@ def test_a_call_that_ignores_its_cancellation_holds_nothing_up_for_ever(
     run(scene())
 
 
+@pytest.mark.parametrize("target", ["wait", "wait?by=asgi"])
+def test_a_listener_may_end_at_any_moment_of_a_call(run: Run, target: str) -> None:
+    async def scene() -> None:
+        for moment in range(12):
+            async with listening() as (listener, _), connected(listener.url) as client:
+                client.write(post(target))
+                for _ in range(moment):
+                    await asyncio.sleep(0)
+                await asyncio.wait_for(listener.aclose(), 2)
+
+    run(scene())
+
+
 def test_a_listener_that_starts_and_stops_leaves_nothing(run: Run) -> None:
     async def scene() -> None:
         for _ in range(50):
