@@ -35,7 +35,7 @@ def run(*command: str | Path, cwd: Path | None = None, env: dict[str, str] | Non
 
 def built(target: Path) -> Path:
     """Build the sdist, and the wheel out of the sdist; return the wheel."""
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", target, ROOT)
+    run(sys.executable, "-m", "build", "--outdir", target, ROOT)
     (wheel,) = target.glob("*.whl")
     return wheel
 

@@ -21,14 +21,14 @@ import uuid
 import zoneinfo
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, NotRequired, TypeVar
 
 import pydantic
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic_core import core_schema
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from xooai import Audio, ComboDoc, Doc, Executor, File, Image, Tensor, Text, Video, post
 
@@ -88,7 +88,10 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, decimal.Decimal):
         return str(one) == str(other)
     if isinstance(one, dt.datetime | dt.time):  # the zone's name does not travel, its offset does
-        return one.replace(tzinfo=None, fold=0) == other.replace(tzinfo=None, fold=0) and one.utcoffset() == other.utcoffset()
+        return (
+            one.replace(tzinfo=None, fold=0) == other.replace(tzinfo=None, fold=0)
+            and one.utcoffset() == other.utcoffset()
+        )
     if isinstance(one, re.Pattern):
         return bool((one.pattern, one.flags) == (other.pattern, other.flags))
     parts = _parts(one)
@@ -102,7 +105,10 @@ def _pairwise(one: list[Any], other: list[Any]) -> bool:
 def _parts(value: Any) -> list[Any] | None:
     """What a value is made of, in an order that does not depend on how it was made; None for what has no parts."""
     if isinstance(value, BaseModel):
-        return [*((name, getattr(value, name)) for name in type(value).model_fields), *(value.__pydantic_extra__ or {}).items()]
+        return [
+            *((name, getattr(value, name)) for name in type(value).model_fields),
+            *(value.__pydantic_extra__ or {}).items(),
+        ]
     if isinstance(value, Mapping):
         return [part for pair in sorted(value.items(), key=repr) for part in pair]
     if isinstance(value, set | frozenset):
@@ -117,12 +123,33 @@ def _parts(value: Any) -> list[Any] | None:
 # Values
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
-    ["", "\0", "NaN", "Infinity", "1", "true", "null", '{"a":1,"a":2}', "[[[", '"', "\\", "\u2028", "\ufeff", "𝄞", "2024-02-29", "é\u0301"]
+    [
+        "",
+        "\0",
+        "NaN",
+        "Infinity",
+        "1",
+        "true",
+        "null",
+        '{"a":1,"a":2}',
+        "[[[",
+        '"',
+        "\\",
+        "\u2028",
+        "\ufeff",
+        "𝄞",
+        "2024-02-29",
+        "é\u0301",
+    ]
 )
 BYTES = st.binary(max_size=20) | st.sampled_from([b"", b"\xff\xfe\xfb\xff", b"\xfb\xef\xbe", bytes(range(256))])
-FLOATS = st.floats() | st.sampled_from([NAN, INFINITY, -INFINITY, 0.0, -0.0, 5e-324, 1.7976931348623157e308, 0.1, 1e16, 1e22])
+FLOATS = st.floats() | st.sampled_from(
+    [NAN, INFINITY, -INFINITY, 0.0, -0.0, 5e-324, 1.7976931348623157e308, 0.1, 1e16, 1e22]
+)
 INTS = st.integers(INT_MIN, INT_MAX) | st.sampled_from([INT_MIN, INT_MAX, 2**53 + 1, -1, 0, 1])
-_ZONES = st.sampled_from([dt.timedelta(0), dt.timedelta(hours=5, minutes=30), dt.timedelta(hours=-23, minutes=-59)]).map(dt.timezone)
+_ZONES = st.sampled_from(
+    [dt.timedelta(0), dt.timedelta(hours=5, minutes=30), dt.timedelta(hours=-23, minutes=-59)]
+).map(dt.timezone)
 _BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
 NAIVE = st.datetimes() | st.sampled_from([dt.datetime.min, dt.datetime.max])
 AWARE = st.datetimes(dt.datetime(1950, 1, 1), timezones=_ZONES | st.just(_BERLIN)) | st.just(
@@ -335,7 +362,9 @@ class Countdown:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: pydantic.GetCoreSchemaHandler) -> Any:
-        from_text = pydantic.TypeAdapter(Annotated[str, pydantic.AfterValidator(lambda text: cls(int(text.removesuffix("s"))))])
+        from_text = pydantic.TypeAdapter(
+            Annotated[str, pydantic.AfterValidator(lambda text: cls(int(text.removesuffix("s"))))]
+        )
         return core_schema.json_or_python_schema(
             json_schema=from_text.core_schema,
             python_schema=core_schema.is_instance_schema(cls),
@@ -370,10 +399,14 @@ _JSON_VALUES = st.recursive(
 )
 _PLAIN = st.builds(Plain, x=FLOATS, n=INTS, scores=_table(TEXTS, FLOATS), rows=_lists(st.builds(Record, x=FLOATS)))
 _TREES = st.recursive(
-    st.builds(Tree, value=FLOATS, content=BYTES), lambda inner: st.builds(Tree, value=FLOATS, children=_lists(inner)), max_leaves=6
+    st.builds(Tree, value=FLOATS, content=BYTES),
+    lambda inner: st.builds(Tree, value=FLOATS, children=_lists(inner)),
+    max_leaves=6,
 )
 _PLAIN_TREES = st.recursive(
-    st.builds(PlainTree, value=FLOATS), lambda inner: st.builds(PlainTree, value=FLOATS, children=_lists(inner)), max_leaves=6
+    st.builds(PlainTree, value=FLOATS),
+    lambda inner: st.builds(PlainTree, value=FLOATS, children=_lists(inner)),
+    max_leaves=6,
 )
 _EVERYTHING = st.builds(
     Everything,
@@ -441,7 +474,11 @@ CASES = [
     Case("sequence", Sequence[dt.date], _lists(st.dates())),
     Case("sequence of bytes", Sequence[bytes], _lists(BYTES)),
     Case("counter", typing.Counter[str], _lists(TEXTS).map(collections.Counter)),
-    Case("defaultdict", typing.DefaultDict[str, int], _table(TEXTS, INTS).map(lambda table: collections.defaultdict(int, table))),
+    Case(
+        "defaultdict",
+        collections.defaultdict[str, int],
+        _table(TEXTS, INTS).map(lambda table: collections.defaultdict(int, table)),
+    ),
     Case("ordered dict", typing.OrderedDict[str, int], _table(TEXTS, INTS).map(collections.OrderedDict)),
     Case("dict", dict[str, bytes], _table(TEXTS, BYTES)),
     Case("dict by int", dict[int, bytes], _table(INTS, BYTES)),
@@ -468,7 +505,11 @@ CASES = [
     Case("list of everything", list[Everything], _lists(_EVERYTHING)),
     Case("aliases", Aliased, st.builds(Aliased, **{"class": TEXTS, "Value": INTS})),
     Case("either name", ByEitherName, st.builds(ByEitherName, value=INTS)),
-    Case("extra fields", Extended, st.builds(lambda extra: Extended(**extra), st.fixed_dictionaries({"more": _JSON_VALUES}))),
+    Case(
+        "extra fields",
+        Extended,
+        st.builds(lambda extra: Extended(**extra), st.fixed_dictionaries({"more": _JSON_VALUES})),
+    ),
     Case("strict model", Strictly, _STRICT),
     Case("strict date", Annotated[dt.date, pydantic.Strict()], st.dates()),
     Case("strict set", Annotated[set[int], pydantic.Strict()], st.sets(INTS, max_size=3)),
@@ -476,7 +517,11 @@ CASES = [
     Case("strict bytes", pydantic.StrictBytes, BYTES),
     Case("generic", Box[dt.date], st.builds(Box[dt.date], inside=st.dates(), others=_table(TEXTS, st.dates()))),
     Case("generic of bytes", Box[bytes], st.builds(Box[bytes], inside=BYTES, others=_table(TEXTS, BYTES))),
-    Case("generic of documents", Box[Text | Image], st.builds(Box[Text | Image], inside=_DOCUMENTS[Text] | _DOCUMENTS[Image])),
+    Case(
+        "generic of documents",
+        Box[Text | Image],
+        st.builds(Box[Text | Image], inside=_DOCUMENTS[Text] | _DOCUMENTS[Image]),
+    ),
     Case("any", Any, _JSON_VALUES),
     Case("object", object, _JSON_VALUES),
     Case("bare dict", dict, _table(TEXTS, _JSON_VALUES)),
@@ -513,10 +558,18 @@ CASES = [
     Case("text or sequence", str | Sequence[str], TEXTS | _lists(TEXTS)),
     Case("lists of int or str", list[int] | list[str], _lists(INTS) | _lists(TEXTS)),
     Case("lists of int or float", list[int] | list[float], _lists(INTS) | _lists(FLOATS)),
-    Case("point or box", tuple[int, int] | tuple[int, int, int, int], st.tuples(INTS, INTS) | st.tuples(INTS, INTS, INTS, INTS)),
+    Case(
+        "point or box",
+        tuple[int, int] | tuple[int, int, int, int],
+        st.tuples(INTS, INTS) | st.tuples(INTS, INTS, INTS, INTS),
+    ),
     Case("bytes or none or list", bytes | list[bytes] | None, BYTES | _lists(BYTES) | st.none()),
     Case("models", Left | Named, st.builds(Left, left=INTS) | st.builds(Named, name=TEXTS)),
-    Case("tagged models", Annotated[Cat | Dog, Field(discriminator="kind")], st.builds(Cat, lives=INTS) | st.builds(Dog, tricks=_lists(TEXTS))),
+    Case(
+        "tagged models",
+        Annotated[Cat | Dog, Field(discriminator="kind")],
+        st.builds(Cat, lives=INTS) | st.builds(Dog, tricks=_lists(TEXTS)),
+    ),
     Case("number or any", int | Any, _JSON_VALUES),
     *(Case(kind.__name__.lower(), kind, values) for kind, values in _DOCUMENTS.items()),
     Case("any document", Doc, DOCUMENTS),
@@ -525,7 +578,11 @@ CASES = [
     Case("any document or model", Doc | Left, DOCUMENTS | st.builds(Left, left=INTS)),
     Case("document or model", Text | Left, _DOCUMENTS[Text] | st.builds(Left, left=INTS)),
     Case("document or text", Text | str, _DOCUMENTS[Text] | TEXTS),
-    Case("documents", Text | Image | Tensor | Mesh | None, st.none() | DOCUMENTS.filter(lambda doc: not isinstance(doc, Audio | Video | File))),
+    Case(
+        "documents",
+        Text | Image | Tensor | Mesh | None,
+        st.none() | DOCUMENTS.filter(lambda doc: not isinstance(doc, Audio | Video | File)),
+    ),
     Case("documents or text", Text | Image | str, _DOCUMENTS[Text] | _DOCUMENTS[Image] | TEXTS),
     Case("list of documents", list[Doc], _lists(DOCUMENTS)),
     Case("documents by name", dict[str, Text | Image], _table(TEXTS, _DOCUMENTS[Text] | _DOCUMENTS[Image])),
@@ -560,7 +617,12 @@ REFUSED = [
     Refused("offset with seconds", dt.datetime, dt.datetime(1890, 1, 1, tzinfo=_SECONDS), "convert it to UTC"),
     Refused("zone of old", dt.datetime, dt.datetime(1890, 1, 1, tzinfo=_BERLIN), "convert it to UTC"),
     Refused("time with seconds of offset", dt.time, dt.time(1, tzinfo=_SECONDS), "convert it to UTC"),
-    Refused("datetime in a model", Everything, Everything(when=dt.datetime(1890, 1, 1, tzinfo=_SECONDS)), "convert it to UTC"),
+    Refused(
+        "datetime in a model",
+        Everything,
+        Everything(when=dt.datetime(1890, 1, 1, tzinfo=_SECONDS)),
+        "convert it to UTC",
+    ),
     Refused("pattern with flags", re.Pattern[str], re.compile("a", re.IGNORECASE), "without flags"),
     Refused("pattern of bytes", re.Pattern[bytes], re.compile(b"a"), "without flags"),
     Refused("secret text", pydantic.SecretStr, pydantic.SecretStr("hush"), "asterisks"),
@@ -764,7 +826,9 @@ UNFIT = [
     Unfit("times as numbers", lambda: _Seconds, "ser_json_timedelta='float'"),
     Unfit("plain model with extra", lambda: _Extra, "subclass ComboDoc"),
     Unfit("plain model with bytes", lambda: _WithBytes, "_WithBytes holds bytes.*subclass ComboDoc"),
-    Unfit("plain model with a document", lambda: list[_WithText], "_WithText holds the document Text.*subclass ComboDoc"),
+    Unfit(
+        "plain model with a document", lambda: list[_WithText], "_WithText holds the document Text.*subclass ComboDoc"
+    ),
     Unfit("plain model with any", lambda: dict[str, _WithAny], "_WithAny holds a value of any type.*subclass ComboDoc"),
     Unfit("plain model with float or text", lambda: _FloatOrText, "_FloatOrText holds a union of float and str"),
     Unfit("dataclass with bytes", lambda: _RecordOfBytes, "_RecordOfBytes holds bytes.*subclass ComboDoc"),

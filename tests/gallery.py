@@ -109,7 +109,9 @@ class Gallery(Executor):
         return Text(value=sep.join(doc.read() for doc in (*docs, *by_name.values())))
 
     @post
-    def times(self, at: dt.datetime, day: dt.date, until: dt.time, lasting: dt.timedelta = dt.timedelta(hours=1)) -> dt.datetime:
+    def times(
+        self, at: dt.datetime, day: dt.date, until: dt.time, lasting: dt.timedelta = dt.timedelta(hours=1)
+    ) -> dt.datetime:
         return at
 
     @post

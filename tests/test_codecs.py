@@ -139,7 +139,11 @@ def test_a_model_that_somebody_else_wrote_is_left_as_it_is() -> None:
 def test_what_a_field_is_called_on_the_wire_is_its_alias(codec: Codec) -> None:
     schema = Schema(cases.Aliased, "test")
     frame = codec.encode(schema, cases.Aliased(**{"class": "a", "Value": 1}))
-    assert msgspec.msgpack.decode(frame) == {"class": "a", "Value": 1} if codec is MSGPACK else json.loads(frame) == {"class": "a", "Value": 1}
+    assert (
+        msgspec.msgpack.decode(frame) == {"class": "a", "Value": 1}
+        if codec is MSGPACK
+        else json.loads(frame) == {"class": "a", "Value": 1}
+    )
 
 
 def test_a_peer_may_send_a_secret(codec: Codec) -> None:
@@ -173,7 +177,9 @@ class Page(ComboDoc):
         (None, ()),
     ],
 )
-def test_what_does_not_validate_is_an_invalid_argument_with_the_place(value: Any, loc: tuple[Any, ...], codec: Codec) -> None:
+def test_what_does_not_validate_is_an_invalid_argument_with_the_place(
+    value: Any, loc: tuple[Any, ...], codec: Codec
+) -> None:
     frame = json.dumps(value).encode() if codec is JSON else msgspec.msgpack.encode(value)
     with pytest.raises(InvalidArgument) as caught:
         codec.decode(Schema(Page, "test"), frame)

@@ -20,7 +20,20 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel, Field
 
-from xooai import Audio, ComboDoc, Doc, Executor, Image, Internal, InvalidArgument, NotFound, Tensor, Text, XooaiError, post
+from xooai import (
+    Audio,
+    ComboDoc,
+    Doc,
+    Executor,
+    Image,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    Tensor,
+    Text,
+    XooaiError,
+    post,
+)
 from xooai.annotations import executors_from
 from xooai.server import Site
 
@@ -122,7 +135,9 @@ class Library(Executor):
         return named
 
     @post
-    def either(self, one: Image | Text | None, two: int | str | list[int]) -> tuple[Image | Text | None, int | str | list[int]]:
+    def either(
+        self, one: Image | Text | None, two: int | str | list[int]
+    ) -> tuple[Image | Text | None, int | str | list[int]]:
         return one, two
 
     @post
@@ -198,7 +213,10 @@ def test_no_number_in_it_is_one_that_readers_of_json_do_not_know(described: dict
         if isinstance(value, int | float):
             yield value
 
-    assert all(math.isfinite(number) and (isinstance(number, float) or -(2**63) <= number < 2**63) for number in numbers(described))
+    assert all(
+        math.isfinite(number) and (isinstance(number, float) or -(2**63) <= number < 2**63)
+        for number in numbers(described)
+    )
 
 
 def test_every_endpoint_stands_there_with_its_schemas(described: dict[str, Any]) -> None:
@@ -255,7 +273,9 @@ def test_models_of_one_name_are_kept_apart() -> None:
 
     document = described_together(made("first", int), made("second", Text))
     assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
-    replies = [path["post"]["responses"]["200"]["content"]["application/json"]["schema"] for path in document["paths"].values()]
+    replies = [
+        path["post"]["responses"]["200"]["content"]["application/json"]["schema"] for path in document["paths"].values()
+    ]
     assert replies[0] != replies[1]
 
 
@@ -303,7 +323,9 @@ def test_a_reply_may_be_sent_again(client: Any) -> None:
 
 def test_types_of_a_tree_survive(client: Any) -> None:
     leaf = Tree(leaf=Image(value=PNG))
-    tree = Tree(leaf=Image(value=b"root"), branches=[leaf, Tree(leaf=Image(value=b"deep"), branches=[leaf])], named={"a": leaf})
+    tree = Tree(
+        leaf=Image(value=b"root"), branches=[leaf, Tree(leaf=Image(value=b"deep"), branches=[leaf])], named={"a": leaf}
+    )
 
     found = client("tree", tree=tree)
 
@@ -375,7 +397,10 @@ def test_the_executor_may_be_left_out_where_a_server_has_one(url: str) -> None:
 
 
 def test_an_unknown_executor_lists_the_known_ones(url: str) -> None:
-    with Executor(f"{url}/libary") as found, pytest.raises(NotFound, match="no executor 'libary'; did you mean 'library'.*library"):
+    with (
+        Executor(f"{url}/libary") as found,
+        pytest.raises(NotFound, match="no executor 'libary'; did you mean 'library'.*library"),
+    ):
         found.post(on="nothing")
 
 
@@ -413,7 +438,17 @@ def read(endpoints: Any, shared: Any = None) -> Any:
 
 @pytest.mark.parametrize(
     "description",
-    [None, 1, "x", [], {}, {"executors": None}, {"executors": []}, {"executors": {"e": None}}, {"executors": {"e": [1]}}],
+    [
+        None,
+        1,
+        "x",
+        [],
+        {},
+        {"executors": None},
+        {"executors": []},
+        {"executors": {"e": None}},
+        {"executors": {"e": [1]}},
+    ],
     ids=str,
 )
 def test_what_is_no_description_is_one_clear_error(description: Any) -> None:
@@ -484,7 +519,20 @@ def test_a_description_that_is_nested_without_end_is_read_in_time() -> None:
 
 
 def test_names_of_a_peer_become_no_attributes_of_python() -> None:
-    names = ["model_config", "__init__", "model_fields", "copy", "class", "x y", "_x", "é", "__class__", "model_dump", "iter_docs", ""]
+    names = [
+        "model_config",
+        "__init__",
+        "model_fields",
+        "copy",
+        "class",
+        "x y",
+        "_x",
+        "é",
+        "__class__",
+        "model_dump",
+        "iter_docs",
+        "",
+    ]
     schema = {"type": "object", "properties": {name: {"type": "integer"} for name in names}, "required": names}
     endpoint = read({"run": {"reply": schema}})["run"]
     found = endpoint.result.validator.validate_python(dict.fromkeys(names, 1))
@@ -538,7 +586,10 @@ def test_a_server_that_is_none_of_ours_is_one_clear_error() -> None:
     with HTTPServer(("127.0.0.1", 0), Page) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         try:
-            with Executor(f"http://127.0.0.1:{server.server_port}/x") as client, pytest.raises(XooaiError, match="text/html"):
+            with (
+                Executor(f"http://127.0.0.1:{server.server_port}/x") as client,
+                pytest.raises(XooaiError, match="text/html"),
+            ):
                 client.post(on="run")
         finally:
             server.shutdown()

@@ -11,14 +11,16 @@ import os
 import pickle
 import stat
 import threading
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import fsspec
 import pytest
 from fsspec.spec import AbstractFileSystem
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
+from typing_extensions import TypedDict
 
 import xooai
 from xooai import (
@@ -33,6 +35,7 @@ from xooai import (
     InvalidArgument,
     NotFound,
     PermissionDenied,
+    ResourceExhausted,
     Tensor,
     Text,
     Video,
@@ -40,7 +43,7 @@ from xooai import (
 )
 from xooai.codec import Codec
 from xooai.doc import kinds
-from xooai.payload import from_peer
+from xooai.payload import from_peer, here
 from xooai.schema import Schema
 
 PNG = b"\x89PNG\r\n\x1a\n and more"
@@ -135,7 +138,9 @@ def test_a_document_needs_a_ref_or_a_value() -> None:
         Image.model_validate({"kind": "image"})
 
 
-@pytest.mark.parametrize("empty", [Text(value=""), Image(value=b""), File(value=b""), Tensor(dtype="int8", shape=(0,), value=b"")])
+@pytest.mark.parametrize(
+    "empty", [Text(value=""), Image(value=b""), File(value=b""), Tensor(dtype="int8", shape=(0,), value=b"")]
+)
 def test_an_empty_content_is_a_content(empty: Doc) -> None:
     assert len(empty.read()) == 0
     assert empty.open().read() == b""
@@ -172,7 +177,10 @@ def test_ref_is_declared_once_on_doc() -> None:
         assert "ref" not in kind.__dict__.get("__annotations__", {})
 
 
-@pytest.mark.parametrize("wrong", [{"value": 5}, {"ref": 5}, {"value": "a", "unknown": 1}, {"value": "a", "size": -1}, {"value": "a", "size": 2**63}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"value": 5}, {"ref": 5}, {"value": "a", "unknown": 1}, {"value": "a", "size": -1}, {"value": "a", "size": 2**63}],
+)
 def test_what_is_no_document_raises_pydantics_own_error(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError) as caught:
         Text(**wrong)
@@ -277,7 +285,9 @@ def test_a_tensor_whose_parts_do_not_fit_is_refused(wrong: dict[str, Any]) -> No
         (Text(value="a", media_type="text/html"), "text/html"),
     ],
 )
-def test_the_media_type_is_the_argument_then_the_extension_then_the_first_bytes(doc: Doc, media_type: str | None) -> None:
+def test_the_media_type_is_the_argument_then_the_extension_then_the_first_bytes(
+    doc: Doc, media_type: str | None
+) -> None:
     assert doc.media_type == media_type
     assert Echo().post(on="echo", doc=doc).media_type == media_type
 
@@ -293,8 +303,24 @@ def test_a_document_is_never_refused_for_its_extension() -> None:
 def test_nothing_is_fetched_by_anything_but_reading(counted: list[str], codec: Codec) -> None:
     doc = Image(ref="counted://a.png")
     page = Page(scan=doc, caption=Text(ref="counted://a.txt"), more=[doc])
-    repr(doc), str(page), doc == copy.deepcopy(doc), hash(doc), doc.value, doc.media_type, doc.size, doc.signature, list(page.iter_docs())
-    doc.model_dump(), page.model_dump_json(), doc.model_copy(), pickle.loads(pickle.dumps(page)), Page.model_validate(page)
+    (
+        repr(doc),
+        str(page),
+        doc == copy.deepcopy(doc),
+        hash(doc),
+        doc.value,
+        doc.media_type,
+        doc.size,
+        doc.signature,
+        list(page.iter_docs()),
+    )
+    (
+        doc.model_dump(),
+        page.model_dump_json(),
+        doc.model_copy(),
+        pickle.loads(pickle.dumps(page)),
+        Page.model_validate(page),
+    )
     Page.model_validate_json(page.model_dump_json())
     with Echo() as e:
         assert e.post(on="echo", doc=doc, codec=codec.name) == doc
@@ -420,7 +446,9 @@ def test_a_content_that_matches_its_signature_is_read(counted: list[str]) -> Non
 
 
 @pytest.mark.parametrize("reading", [Doc.read, Doc.open, Doc.path, lambda doc: asyncio.run(doc.aread())])
-def test_a_content_that_does_not_match_its_signature_is_data_loss(reading: Callable[[Doc], Any], counted: list[str], tmp_path: Path) -> None:
+def test_a_content_that_does_not_match_its_signature_is_data_loss(
+    reading: Callable[[Doc], Any], counted: list[str], tmp_path: Path
+) -> None:
     (tmp_path / "a.txt").write_bytes(b"hello")
     for ref in ("counted://a.txt", str(tmp_path / "a.txt")):
         doc = Text(ref=ref, signature=sha256(b"other"))
@@ -524,8 +552,14 @@ def test_a_tensor_can_be_hashed() -> None:
         (Image(value=PNG), f"Image(value=<{len(PNG)} bytes>, media_type='image/png')"),
         (File(value=bytes(1_234_567)), "File(value=<1,234,567 bytes>)"),
         (Text(value="x" * 5000), f"Text(value='{'x' * 60}'… 5,000 characters)"),
-        (Image(ref="https://user:word@host/a.png?sig=1"), "Image(ref='https://***@host/a.png?***', media_type='image/png')"),
-        (File(ref="data:text/plain;base64,c2VjcmV0"), "File(ref='data:text/plain;base64,...', media_type='text/plain')"),
+        (
+            Image(ref="https://user:word@host/a.png?sig=1"),
+            "Image(ref='https://***@host/a.png?***', media_type='image/png')",
+        ),
+        (
+            File(ref="data:text/plain;base64,c2VjcmV0"),
+            "File(ref='data:text/plain;base64,...', media_type='text/plain')",
+        ),
         (Text(value="a", size=1), "Text(value='a', size=1)"),
     ],
 )
@@ -580,7 +614,9 @@ def test_a_kind_is_written_always_and_needed_where_several_are_possible() -> Non
 
 
 def test_a_field_typed_doc_is_read_by_the_registered_kind() -> None:
-    page = Page.model_validate({"scan": {"ref": "a"}, "more": [{"kind": "text", "value": "a"}, {"kind": "audio", "ref": "b"}]})
+    page = Page.model_validate(
+        {"scan": {"ref": "a"}, "more": [{"kind": "text", "value": "a"}, {"kind": "audio", "ref": "b"}]}
+    )
     assert page.more == [Text(value="a"), Audio(ref="b")]
     assert Page.model_validate_json(page.model_dump_json()) == page
 
@@ -651,7 +687,9 @@ def test_a_kind_that_is_taken_is_refused_naming_who_has_it() -> None:
 
         return Text
 
-    with pytest.raises(TypeError, match=r"the kind 'text' is taken by xooai.docs.Text; name another: class Text\(Doc, kind="):
+    with pytest.raises(
+        TypeError, match=r"the kind 'text' is taken by xooai.docs.Text; name another: class Text\(Doc, kind="
+    ):
         another()
     assert kinds()["text"] is Text
 
@@ -673,7 +711,17 @@ def test_a_class_that_is_made_again_takes_its_own_kind_again() -> None:
 # Where a document came from
 
 
-WIRE_REFS = ["/etc/passwd", "file:///etc/passwd", "counted://a.txt", "https://host/a", "data:,a", "zip://a::/tmp/b.zip", "store:sha256:00", "~/.ssh/id_rsa", ""]
+WIRE_REFS = [
+    "/etc/passwd",
+    "file:///etc/passwd",
+    "counted://a.txt",
+    "https://host/a",
+    "data:,a",
+    "zip://a::/tmp/b.zip",
+    "store:sha256:00",
+    "~/.ssh/id_rsa",
+    "",
+]
 
 
 def arrived(annotation: Any, value: Any, codec: Codec) -> Any:
@@ -714,7 +762,9 @@ def survivors() -> dict[str, Callable[[Doc], Doc]]:
 
 
 @pytest.mark.parametrize("way", survivors())
-def test_a_ref_that_came_from_a_peer_is_never_opened_whatever_is_done_with_it(way: str, codec: Codec, counted: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ref_that_came_from_a_peer_is_never_opened_whatever_is_done_with_it(
+    way: str, codec: Codec, counted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened: list[Any] = []
     monkeypatch.setattr("fsspec.core.url_to_fs", lambda *given, **_: opened.append(given))
     monkeypatch.setattr("fsspec.filesystem", lambda *given, **_: opened.append(given))
@@ -775,7 +825,9 @@ def test_every_document_of_a_frame_is_marked_at_any_depth(codec: Codec) -> None:
         inner: list[dict[str, tuple[Page, Text | Image]]] = []
         other: Deep | None = None
 
-    page = Page(scan=Image(ref="a"), caption=Text(ref="b"), more=[File(ref="c"), Tensor(dtype="int8", shape=(1,), ref="d")])
+    page = Page(
+        scan=Image(ref="a"), caption=Text(ref="b"), more=[File(ref="c"), Tensor(dtype="int8", shape=(1,), ref="d")]
+    )
     deep = Deep(other=Deep(inner=[{"x": (page, Text(ref="e"))}]))
     found = list(arrived(Deep, deep, codec).iter_docs())
     assert [doc.ref for doc in found] == ["a", "b", "c", "d", "e"]
@@ -813,3 +865,85 @@ def test_what_a_handler_is_given_in_a_call_keeps_its_mark(codec: Codec) -> None:
         for on in ("read", "aread"):
             with pytest.raises(PermissionDenied, match="came from a peer"):
                 r.post(on=on, doc=arrived(File, File(ref="/etc/passwd"), codec), codec=codec.name)
+
+
+def test_a_validator_that_changes_the_order_does_not_unmark_anything(codec: Codec, counted: list[str]) -> None:
+    class Sorter(Executor):
+        @post
+        def refs(
+            self, docs: Annotated[list[File], AfterValidator(lambda docs: sorted(docs, key=lambda doc: doc.ref))]
+        ) -> list[str]:
+            found = []
+            for doc in docs:
+                try:
+                    found.append(f"{doc.ref}: {doc.read()!r}")
+                except PermissionDenied:
+                    found.append(f"{doc.ref}: denied")
+            return found
+
+    docs = [
+        arrived(File, File(ref="counted://b"), codec),
+        File(ref="counted://a.txt"),
+        arrived(File, File(ref="/etc/passwd"), codec),
+    ]
+    assert Sorter().post(on="refs", docs=docs, codec=codec.name) == [
+        "/etc/passwd: denied",
+        "counted://a.txt: b'hello'",
+        "counted://b: denied",
+    ]
+
+
+# On the way to a peer
+
+
+def test_local_refs_are_inlined_at_any_depth_before_they_leave(tmp_path: Path, counted: list[str]) -> None:
+    class Pair(NamedTuple):
+        number: int
+        doc: Doc
+
+    class Row(TypedDict):
+        doc: Image
+
+    class Nested(ComboDoc):
+        one: Image
+        more: dict[str, list[tuple[Doc, ...]]]
+        queue: deque[Doc]
+        pair: Pair
+        row: Row
+        inner: Nested | None = None
+
+    (tmp_path / "a.png").write_bytes(PNG)
+    own = Image(ref=str(tmp_path / "a.png"))
+    leaf = Nested(
+        one=own, more={"x": [(own, Text(value="a"))]}, queue=deque([own], maxlen=3), pair=Pair(1, own), row={"doc": own}
+    )
+    value = leaf.model_copy(update={"inner": leaf})
+
+    sent = here(value)
+
+    found = [doc for doc in sent.iter_docs() if isinstance(doc, Image)]
+    assert len(found) == 10
+    assert {(doc.ref, doc.value, doc.media_type) for doc in found} == {(None, PNG, "image/png")}
+    assert sent.queue.maxlen == 3
+    assert type(sent.pair) is Pair
+    assert own.value is None
+    assert str(tmp_path) not in sent.model_dump_json()
+
+
+def test_what_may_leave_as_it_is_is_not_touched(counted: list[str], codec: Codec) -> None:
+    remote = Image(ref="https://host/a.png")
+    foreign = arrived(Image, Image(ref="/etc/passwd"), codec)
+    value = {"docs": [remote, foreign, Text(value="a"), Image(value=PNG, ref="/there/is/none")]}
+    assert here(value) is value
+    assert counted == []
+
+
+def test_a_file_that_is_missing_or_too_large_is_refused_before_anything_leaves(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="none"):
+        here([File(ref=str(tmp_path / "none"))])
+    (tmp_path / "large").write_bytes(bytes(101))
+    with pytest.raises(ResourceExhausted, match="101 bytes, the limit is 100 bytes") as caught:
+        here({"doc": File(ref=str(tmp_path / "large"))}, 100)
+    assert caught.value.reason == "size"
+    (tmp_path / "large").write_bytes(bytes(100))
+    assert here(File(ref=str(tmp_path / "large")), 100).value == bytes(100)

@@ -103,7 +103,10 @@ def test_a_class_named_as_a_path_of_the_server_is_an_error_when_it_is_made(name:
         type(name, (Executor,), {})
 
 
-@pytest.mark.parametrize("name", ["post", "apost", "call", "at", "serve", "start", "stop", "setup", "close", "name", "stream", "astream", "open"])
+@pytest.mark.parametrize(
+    "name",
+    ["post", "apost", "call", "at", "serve", "start", "stop", "setup", "close", "name", "stream", "astream", "open"],
+)
 def test_an_endpoint_named_as_an_attribute_of_executor_is_an_error_when_the_class_is_made(name: str) -> None:
     def method(self: Any, doc: Text) -> Text:
         return doc
@@ -146,7 +149,7 @@ def test_two_endpoints_of_one_name_are_an_error_when_the_class_is_made() -> None
 @pytest.mark.parametrize("name", ["on", "timeout", "metadata", "codec"])
 def test_a_parameter_that_every_call_has_already_is_an_error_when_the_class_is_made(name: str) -> None:
     namespace: dict[str, Any] = {}
-    exec(f"def method(self, {name}: int) -> int: ...", {}, namespace)  # noqa: S102 - the name is the parameter
+    exec(f"def method(self, {name}: int) -> int: ...", {}, namespace)
     with pytest.raises(TypeError, match=f"wrong.method: the parameter name {name!r}"):
         type("Wrong", (Executor,), {"method": post(namespace["method"])})
 
@@ -377,7 +380,7 @@ def test_a_base_with_a_hook_of_its_own_does_not_hide_the_function_around() -> No
 def test_a_subclass_of_a_class_with_late_annotations_works() -> None:
     class First(Executor):
         @post
-        def convert(self, page: Later) -> Later:  # noqa: F821
+        def convert(self, page: Later) -> Later:
             return page
 
     class Later(ComboDoc):

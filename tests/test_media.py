@@ -162,7 +162,18 @@ def tiff(tile_width: int, tile_height: int) -> bytes:
     """A grey TIFF of 10 x 10 pixels in one tile of any size, deflated."""
     packer = zlib.compressobj(9)
     tile = b"".join([packer.compress(bytes(tile_width)) for _ in range(tile_height)]) + packer.flush()
-    tags = {256: 10, 257: 10, 258: 8, 259: 8, 262: 1, 277: 1, 322: tile_width, 323: tile_height, 324: 134, 325: len(tile)}
+    tags = {
+        256: 10,
+        257: 10,
+        258: 8,
+        259: 8,
+        262: 1,
+        277: 1,
+        322: tile_width,
+        323: tile_height,
+        324: 134,
+        325: len(tile),
+    }
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + tile
 
@@ -323,14 +334,24 @@ def test_the_largest_picture_decodes_and_a_column_more_is_refused(pillow: Module
         pytest.param(png(2**31 - 1, 2**31 - 1), id="png"),
         pytest.param(b"\xff\xd8\xff\xc0\0\x0b\x08\xff\xff\xff\xff\x01\x01\x11\0\xff\xd9", id="jpeg"),
         pytest.param(
-            b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0, 0, 0) + b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02;",
+            b"GIF89a"
+            + struct.pack("<HHBBB", 65535, 65535, 0, 0, 0)
+            + b"\x2c"
+            + struct.pack("<HHHHB", 0, 0, 1, 1, 0)
+            + b"\x02;",
             id="gif",
         ),
         pytest.param(
-            b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0, 0, 0) + b"\x2c" + struct.pack("<HHHHB", 0, 0, 65535, 65535, 0) + b"\x02;",
+            b"GIF89a"
+            + struct.pack("<HHBBB", 1, 1, 0, 0, 0)
+            + b"\x2c"
+            + struct.pack("<HHHHB", 0, 0, 65535, 65535, 0)
+            + b"\x02;",
             id="gif-with-a-frame-larger-than-its-screen",
         ),
-        pytest.param(b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 100_000, 100_000, 1, 8, 0, 0, 0, 0, 0, 0), id="bmp"),
+        pytest.param(
+            b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 100_000, 100_000, 1, 8, 0, 0, 0, 0, 0, 0), id="bmp"
+        ),
         pytest.param(tiff(16_384, 16_384), id="tiff-of-10x10-in-one-enormous-tile"),
     ],
 )
@@ -362,7 +383,9 @@ def soundfile(numpy: ModuleType) -> ModuleType:
 
 def tone(numpy: ModuleType, channels: int = 2, rate: int = 16_000) -> Any:
     time = numpy.arange(rate // 4) / rate
-    return numpy.stack([0.5 * numpy.sin(440 * (channel + 1) * 2 * numpy.pi * time) for channel in range(channels)], axis=1)
+    return numpy.stack(
+        [0.5 * numpy.sin(440 * (channel + 1) * 2 * numpy.pi * time) for channel in range(channels)], axis=1
+    )
 
 
 @pytest.mark.parametrize(
@@ -383,7 +406,9 @@ def test_every_format_decodes_to_frames_by_channels(
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "int32"])
 @pytest.mark.parametrize("shape", [(0,), (7,), (7, 1), (7, 2), (0, 2)])
-def test_samples_come_back_as_they_were(dtype: str, shape: tuple[int, ...], soundfile: ModuleType, numpy: ModuleType) -> None:
+def test_samples_come_back_as_they_were(
+    dtype: str, shape: tuple[int, ...], soundfile: ModuleType, numpy: ModuleType
+) -> None:
     samples = numpy.random.default_rng(1).uniform(-1, 1, shape)
     scale = 1 if dtype.startswith("float") else 2 ** (int(dtype[3:]) - 1)
     given_samples = (samples * scale).astype(dtype)
@@ -484,7 +509,9 @@ def film(av: ModuleType, container: str, codec: str, size: tuple[int, int] = (64
         ("avi", "mpeg4"),
     ],
 )
-def test_every_container_gives_its_frames_in_order(container: str, codec: str, av: ModuleType, numpy: ModuleType) -> None:
+def test_every_container_gives_its_frames_in_order(
+    container: str, codec: str, av: ModuleType, numpy: ModuleType
+) -> None:
     if codec not in av.codecs_available:
         pytest.skip(f"this PyAV has no {codec}")
     data = film(av, container, codec)
@@ -555,7 +582,9 @@ def test_a_codec_that_is_not_allowed_is_named_with_those_that_are(av: ModuleType
         list(media.frames(film(av, "avi", "snow")))
 
 
-@pytest.mark.parametrize(("container", "codec", "kind"), [("mp4", "libx264", ResourceExhausted), ("mov", "png", InvalidArgument)])
+@pytest.mark.parametrize(
+    ("container", "codec", "kind"), [("mp4", "libx264", ResourceExhausted), ("mov", "png", InvalidArgument)]
+)
 def test_frames_above_the_limit_are_refused(
     container: str, codec: str, kind: type[XooaiError], av: ModuleType, numpy: ModuleType
 ) -> None:

@@ -20,7 +20,15 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xooai.errors import InvalidArgument, NotFound, PermissionDenied, PluginError, ResourceExhausted, Unavailable, XooaiError
+from xooai.errors import (
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    PluginError,
+    ResourceExhausted,
+    Unavailable,
+    XooaiError,
+)
 from xooai.ref import is_local, local_path, media_type_of, open_ref, read_ref, redact, size_of
 
 
@@ -397,7 +405,9 @@ def test_a_file_that_may_not_be_read_is_permission_denied(tmp_path: Path) -> Non
         ("strange", Unavailable, "RuntimeError"),
     ],
 )
-def test_what_a_filesystem_raises_becomes_ours_and_tells_no_secret(name: str, kind: type[XooaiError], words: str) -> None:
+def test_what_a_filesystem_raises_becomes_ours_and_tells_no_secret(
+    name: str, kind: type[XooaiError], words: str
+) -> None:
     ref = "broken://user:word@host/{}?signature=1234".format  # not on the line that raises: a traceback shows that line
     with pytest.raises(kind, match=words) as caught:
         read_ref(ref(name))
@@ -482,7 +492,13 @@ def test_http_is_read_with_ranges_without_and_without_a_size(site: str, name: st
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("404", NotFound), ("403", PermissionDenied), ("401", PermissionDenied), ("500", Unavailable), ("truncated", Unavailable)],
+    [
+        ("404", NotFound),
+        ("403", PermissionDenied),
+        ("401", PermissionDenied),
+        ("500", Unavailable),
+        ("truncated", Unavailable),
+    ],
 )
 def test_a_failure_over_http_is_typed_and_tells_no_secret(site: str, name: str, kind: type[XooaiError]) -> None:
     ref = f"{site}/{name}?signature=hidden"

@@ -1,4 +1,4 @@
-"""Frames from a peer: what is malformed, too deep, too much or doubled is refused, at once and as one error; look-alikes are not."""
+"""Frames from a peer: what is malformed, too deep, too much or doubled is refused at once; look-alikes are not."""
 
 from __future__ import annotations
 
@@ -84,7 +84,11 @@ def refused(codec: Codec, frame: bytes, words: str = ".", schema: Schema = ANY) 
 
 # Malformed
 
-WHOLE = {"lines": [{"text": "a \"q\" é", "box": {"x": 1.5, "y": -0.0}}], "scan": {"kind": "image", "ref": "a"}, "more": [None, True, 300, "x" * 40]}
+WHOLE = {
+    "lines": [{"text": 'a "q" é', "box": {"x": 1.5, "y": -0.0}}],
+    "scan": {"kind": "image", "ref": "a"},
+    "more": [None, True, 300, "x" * 40],
+}
 
 
 def test_a_whole_frame_is_read(codec: Codec) -> None:
@@ -191,7 +195,11 @@ def test_what_is_not_msgpack_or_not_taken_is_refused(frame: bytes, words: str) -
 
 
 def test_extension_types_deep_in_a_large_frame_are_refused() -> None:
-    refused(MSGPACK, b"\x92\xc6" + struct.pack(">I", 100_000) + bytes(100_000) + b"\xd4\x05\x00", "extension types are not taken")
+    refused(
+        MSGPACK,
+        b"\x92\xc6" + struct.pack(">I", 100_000) + bytes(100_000) + b"\xd4\x05\x00",
+        "extension types are not taken",
+    )
 
 
 # Announced lengths
@@ -243,7 +251,13 @@ def test_brackets_that_were_never_opened_are_refused_at_once() -> None:
 
 
 def test_a_string_that_never_ends_is_refused_at_once() -> None:
-    for tail in (b'\\"' * MEGABYTE, b"\\" * MEGABYTE, b"\\\\" * MEGABYTE, b'"' * (2 * MEGABYTE + 1), b"a" * (10 * MEGABYTE)):
+    for tail in (
+        b'\\"' * MEGABYTE,
+        b"\\" * MEGABYTE,
+        b"\\\\" * MEGABYTE,
+        b'"' * (2 * MEGABYTE + 1),
+        b"a" * (10 * MEGABYTE),
+    ):
         refused(JSON, b'["' * 70 + tail)
         refused(JSON, b"[" * 60 + b'"' + tail)
 
@@ -270,7 +284,12 @@ def test_more_values_than_the_limit_are_refused_before_they_are_made(codec: Code
 
 
 def test_many_values_below_the_limit_are_read(codec: Codec) -> None:
-    for values in ([0.5] * 100_000, list(range(-50_000, 50_000)), [{"a": i} for i in range(30_000)], [[i] for i in range(30_000)]):
+    for values in (
+        [0.5] * 100_000,
+        list(range(-50_000, 50_000)),
+        [{"a": i} for i in range(30_000)],
+        [[i] for i in range(30_000)],
+    ):
         assert codec.decode(ANY, written(codec, values)) == values
 
 
@@ -337,7 +356,15 @@ FORMS: dict[str, Callable[[str], list[bytes]]] = {
         b"\xda" + struct.pack(">H", len(text)) + text.encode(),
         b"\xdb" + struct.pack(">I", len(text)) + text.encode(),
     ],
-    "number": lambda text: [b"\x05", b"\xcc\x05", b"\xcd\x00\x05", b"\xce\x00\x00\x00\x05", b"\xcf" + bytes(7) + b"\x05", b"\xd0\x05", b"\xd3" + bytes(7) + b"\x05"],
+    "number": lambda text: [
+        b"\x05",
+        b"\xcc\x05",
+        b"\xcd\x00\x05",
+        b"\xce\x00\x00\x00\x05",
+        b"\xcf" + bytes(7) + b"\x05",
+        b"\xd0\x05",
+        b"\xd3" + bytes(7) + b"\x05",
+    ],
 }
 
 
@@ -423,7 +450,7 @@ def test_longer_forms_of_msgpack_than_needed_are_read() -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 65_000, 8 * MEGABYTE])
 def test_a_picture_of_any_size_is_read(codec: Codec, size: int) -> None:
-    content = (b"\x89PNG NaN{[:,\"" + bytes(range(256)) * (size // 256 + 1))[:size]
+    content = (b'\x89PNG NaN{[:,"' + bytes(range(256)) * (size // 256 + 1))[:size]
     frame = codec.encode(PAGE, Page(scan=Image(value=content)))
     began = time.perf_counter()
     page = codec.decode(PAGE, frame)

@@ -58,7 +58,18 @@ def test_one_changed_bit_is_data_loss(content: bytes, data: st.DataObject) -> No
 
 @pytest.mark.parametrize(
     "wrong",
-    ["", "sha256", "sha256:", ABC.upper(), ABC[:-1], ABC + "0", ABC + "\n", " " + ABC, ABC.replace(":", "-"), "x" * 10_000],
+    [
+        "",
+        "sha256",
+        "sha256:",
+        ABC.upper(),
+        ABC[:-1],
+        ABC + "0",
+        ABC + "\n",
+        " " + ABC,
+        ABC.replace(":", "-"),
+        "x" * 10_000,
+    ],
 )
 def test_what_is_no_signature_is_told_what_one_is(wrong: str) -> None:
     with pytest.raises(InvalidArgument, match="64 lower-case hex digits") as caught:
@@ -70,6 +81,10 @@ def test_what_is_no_signature_is_told_what_one_is(wrong: str) -> None:
 
 def test_an_unknown_algorithm_is_told_the_known_ones() -> None:
     md5 = "md5:" + ABC.removeprefix("sha256:")
-    for refused in (lambda: signatures.check(md5), lambda: signatures.sign(b"", "md5"), lambda: signatures.verify(b"", md5)):
+    for refused in (
+        lambda: signatures.check(md5),
+        lambda: signatures.sign(b"", "md5"),
+        lambda: signatures.verify(b"", md5),
+    ):
         with pytest.raises(InvalidArgument, match="'md5'; there are: sha256"):
             refused()

@@ -31,7 +31,9 @@ def test_every_array_comes_back_with_its_dtype_shape_and_bits(numpy: ModuleType)
     def run(data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(list(tensor.DTYPES)))
         order = data.draw(st.sampled_from("<>"))
-        array = data.draw(arrays.arrays(numpy.dtype(name).newbyteorder(order), arrays.array_shapes(min_dims=0, min_side=0)))
+        array = data.draw(
+            arrays.arrays(numpy.dtype(name).newbyteorder(order), arrays.array_shapes(min_dims=0, min_side=0))
+        )
         if data.draw(st.booleans()):
             array = array.T  # not in C order
         dtype, shape, content = tensor.pack(array)

@@ -80,7 +80,9 @@ def test_no_call_is_lost_among_many(pool: Callable[..., Threads]) -> None:
         assert run(threads, *[lambda count=count: count] * count) == [count] * count  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("error", [ValueError("no"), KeyError("k"), ExceptionGroup("several", [OSError("x")])], ids=repr)
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), KeyError("k"), ExceptionGroup("several", [OSError("x")])], ids=repr
+)
 def test_what_a_function_raises_reaches_the_caller(pool: Callable[..., Threads], error: Exception) -> None:
     def fail() -> None:
         raise error

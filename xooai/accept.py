@@ -10,7 +10,12 @@ from xooai.doc import Doc
 
 __all__ = ["Form", "form_of"]
 
-_OWN = {"application/json": JSON, "application/msgpack": MSGPACK, "application/x-msgpack": MSGPACK, "application/vnd.msgpack": MSGPACK}
+_OWN = {
+    "application/json": JSON,
+    "application/msgpack": MSGPACK,
+    "application/x-msgpack": MSGPACK,
+    "application/vnd.msgpack": MSGPACK,
+}
 _MEDIA = ("image/", "audio/", "video/", "text/plain", "application/octet-stream")
 
 

@@ -44,7 +44,9 @@ class _Reader:
     def __init__(self, shared: object) -> None:
         self._shared = _mapping(shared)
         self._made: dict[str, Any] = {}
-        self._open: dict[str, str] = {}  # named schemas that are being read → the name by which they refer to themselves
+        self._open: dict[
+            str, str
+        ] = {}  # named schemas that are being read → the name by which they refer to themselves
         self._models: list[type[BaseModel]] = []
         self._left = _NODES
 
@@ -100,7 +102,7 @@ class _Reader:
             return ANYTHING
         if decimal.Decimal in found:  # it is taken as a number, too
             found = [one for one in found if one is not float]
-        return Any if Any in found else Union[tuple(found)]
+        return Any if Any in found else Union[tuple(found)]  # noqa: UP007 - made of a list
 
     def _array(self, schema: Mapping[str, Any], depth: int) -> Any:
         fixed = schema.get("prefixItems")
@@ -128,7 +130,7 @@ class _Reader:
         title = schema.get("title")
         extra: Any = "ignore" if schema.get("additionalProperties", False) is False else "allow"
         try:
-            model = create_model(title if _is_free(title) else "Record", __base__=_base(extra), **fields)
+            model = create_model(str(title) if _is_free(title) else "Record", __base__=_base(extra), **fields)
         except Exception:  # noqa: BLE001 - pydantic's verdict on types that a peer made up
             return ANYTHING
         self._models.append(model)
@@ -156,7 +158,9 @@ def _listed(given: object) -> list[Any]:
 
 
 def _literal(values: object) -> Any:
-    known = isinstance(values, list) and values and all(value is None or isinstance(value, str | int) for value in values)
+    known = (
+        isinstance(values, list) and values and all(value is None or isinstance(value, str | int) for value in values)
+    )
     return Literal[tuple(values)] if known else ANYTHING  # type: ignore[arg-type]
 
 

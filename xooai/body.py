@@ -61,15 +61,22 @@ def _parsed(content_type: str) -> tuple[str, str | None, object]:
 def _unknown(media_type: str) -> Unimplemented:
     known = ", ".join(codec.media_type for codec in CODECS.values())
     given = f"the content type {media_type[:80]!r} is not taken" if media_type else "the request has no content type"
-    hint = "; with curl, send JSON by --json or --header 'Content-Type: application/json'" if "urlencoded" in media_type else ""
+    hint = (
+        "; with curl, send JSON by --json or --header 'Content-Type: application/json'"
+        if "urlencoded" in media_type
+        else ""
+    )
     return Unimplemented(
-        f"{given}; taken are: {known}, multipart/form-data, and image/*, audio/*, video/*, text/plain or application/octet-stream "
+        f"{given}; taken are: {known}, multipart/form-data, and image/*, audio/*, video/*, text/plain or "
+        "application/octet-stream "
         f"for an endpoint with one document{hint}",
         details={"reason": "codec"},
     )
 
 
-def _document(endpoint: Endpoint, parameter: Parameter, media_type: str | None, data: bytes, name: str | None = None) -> Doc:
+def _document(
+    endpoint: Endpoint, parameter: Parameter, media_type: str | None, data: bytes, name: str | None = None
+) -> Doc:
     kind = parameter.document
     assert kind is not None
     family = (media_type or "").partition("/")[0]
@@ -108,7 +115,9 @@ def _parts(boundary: Any, frame: bytes) -> list[_Part]:
     try:
         multipart = importlib.import_module("python_multipart.multipart")
     except ImportError as error:
-        raise PluginError("multipart forms need the module 'python_multipart'; try: pip install 'xooai[http]'") from error
+        raise PluginError(
+            "multipart forms need the module 'python_multipart'; try: pip install 'xooai[http]'"
+        ) from error
     parts: list[_Part] = []
 
     def begin() -> None:
@@ -124,7 +133,7 @@ def _parts(boundary: Any, frame: bytes) -> list[_Part]:
             "on_part_data": lambda data, start, end: parts[-1].data.append(data[start:end]),
             "on_header_field": lambda data, start, end: parts[-1].header_name.extend(data[start:end]),
             "on_header_value": lambda data, start, end: parts[-1].header_value.extend(data[start:end]),
-            "on_header_end": lambda: parts[-1].end_header(),
+            "on_header_end": lambda: parts[-1].end_header(),  # noqa: PLW0108 - parts grows
             "on_end": lambda: ended.append(True),
         },
     )
@@ -172,4 +181,3 @@ def _value(endpoint: Endpoint, parameter: Parameter, content_type: str | None, d
     if text[:1] in ("{", "["):
         return JSON.decode(endpoint.schema_of(parameter), data)
     return text
-

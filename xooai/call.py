@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextvars import ContextVar
 from functools import reduce
 from itertools import count
@@ -23,7 +23,7 @@ class Call:
     """One call, as its handler sees it.
 
     `head` is what it opened with; `deadline` in monotonic seconds, None without one; `identity` who called, once that is
-    known; `marks` which documents came from a peer, for a call within the process, else None: all did. `inline` says that a
+    known; `marks` which refs came from a peer, for a call within the process, else None: all did. `inline` says that a
     `def` handler runs in this very thread.
     """
 
@@ -31,10 +31,10 @@ class Call:
     deadline: float | None = None
     inline: bool = False
     identity: str | None = None
-    marks: Sequence[bool] | None = None
+    marks: Collection[str | None] | None = None
     reply: bytes | None = None
     reply_codec: str = ""
-    reply_marks: Sequence[bool] = ()
+    reply_marks: Collection[str | None] = ()
     _id: str | None = None
     _reply_metadata: dict[str, str] | None = None
 

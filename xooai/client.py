@@ -46,7 +46,9 @@ class Address:
             raise InvalidArgument(f"{redact(url)!r} holds a user, query or fragment; credentials go into metadata")
         names = [name for name in parts.path.split("/") if name]
         if len(names) > 2:
-            raise InvalidArgument(f"{redact(url)!r} has {len(names)} names in its path; it takes /executor or /executor/endpoint")
+            raise InvalidArgument(
+                f"{redact(url)!r} has {len(names)} names in its path; it takes /executor or /executor/endpoint"
+            )
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         return cls(f"{parts.scheme}://{host}" + (f":{port}" if port is not None else ""), *names)
 
@@ -64,14 +66,24 @@ class Remote:
     timeout: float | None = 60.0
     metadata: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     layers: tuple[Layer, ...] = ()
-    _links: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Link] = field(default_factory=weakref.WeakKeyDictionary)
+    _links: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Link] = field(
+        default_factory=weakref.WeakKeyDictionary
+    )
     _keepers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = field(
         default_factory=weakref.WeakKeyDictionary
     )
     _heads: dict[tuple[str, str], Head] = field(default_factory=dict)
     _known: dict[str, Mapping[str, Endpoint]] | None = None
 
-    async def call(self, executor: str, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, codec: str | None, metadata: Mapping[str, str] | None) -> Any:
+    async def call(
+        self,
+        executor: str,
+        endpoint: Endpoint,
+        arguments: dict[str, Any],
+        timeout: float | None,
+        codec: str | None,
+        metadata: Mapping[str, str] | None,
+    ) -> Any:
         """Call an endpoint over there. `timeout` in seconds; None for no limit. Raises XooaiError."""
         endpoint.check(arguments)
         codec_of_call = self.codec if codec is None else codec_of(codec)
@@ -138,7 +150,9 @@ class Remote:
         """The endpoints of an executor over there, as its description tells. Raises NotFound listing the executors."""
         known = await self.executors(timeout)
         if executor not in known:
-            raise NotFound(f"{self.server} has no executor {executor!r}{nearest(executor, known)}; there are: {', '.join(known) or 'none'}")
+            raise NotFound(
+                f"{self.server} has no executor {executor!r}{nearest(executor, known)}; there are: {', '.join(known) or 'none'}"
+            )
         return known[executor]
 
     async def executors(self, timeout: float | None) -> Mapping[str, Mapping[str, Endpoint]]:
@@ -147,7 +161,9 @@ class Remote:
             try:
                 found = await self.call("xooai", describe_endpoint(), {}, timeout, None, None)
             except NotFound as error:
-                raise NotFound(f"{self.server} does not describe itself: is it a xooai server? ({error.message})") from error
+                raise NotFound(
+                    f"{self.server} does not describe itself: is it a xooai server? ({error.message})"
+                ) from error
             self._known = executors_from(found, self.server)
         return self._known
 
@@ -185,7 +201,14 @@ class Elsewhere:
         self._layers = layers
         self._remotes: dict[str, Remote] = {}
 
-    async def post(self, url: str, arguments: dict[str, Any], timeout: float | None, metadata: Mapping[str, str] | None, codec: str | None) -> Any:
+    async def post(
+        self,
+        url: str,
+        arguments: dict[str, Any],
+        timeout: float | None,
+        metadata: Mapping[str, str] | None,
+        codec: str | None,
+    ) -> Any:
         """Call the endpoint at `scheme://host:port/executor/endpoint`; its types come from the server's description."""
         address = Address.of(url)
         remote = self._remotes.get(address.server)
@@ -197,7 +220,10 @@ class Elsewhere:
         executor, name = _resolved(address, await remote.executors(limit))
         endpoints = await remote.endpoints(executor, limit)
         if name not in endpoints:
-            raise NotFound(f"{address.server} has no endpoint '{executor}/{name}'{nearest(name, endpoints)}; there are: {', '.join(endpoints)}")
+            raise NotFound(
+                f"{address.server} has no endpoint '{executor}/{name}'{nearest(name, endpoints)}; "
+                f"there are: {', '.join(endpoints)}"
+            )
         return await remote.call(executor, endpoints[name], arguments, limit, codec, metadata)
 
     def remotes(self) -> list[Remote]:
@@ -213,4 +239,6 @@ def _resolved(address: Address, known: Mapping[str, Mapping[str, Endpoint]]) -> 
     if len(found) == 1:
         return found[0], address.executor
     listed = ", ".join(f"{executor}/{name}" for executor, endpoints in known.items() for name in endpoints)
-    raise NotFound(f"{address.server} has {len(found) or 'no'} endpoints {address.executor!r}; write /executor/endpoint, one of: {listed}")
+    raise NotFound(
+        f"{address.server} has {len(found) or 'no'} endpoints {address.executor!r}; write /executor/endpoint, one of: {listed}"
+    )

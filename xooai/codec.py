@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 import msgspec
 from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, SchemaValidator, to_json
 
-from xooai import screen
+from xooai import nan, screen
 from xooai.errors import InvalidArgument, Unimplemented
 from xooai.schema import Schema
 from xooai.walk import check_finite, check_integers, check_keys, check_sendable, keys_in
@@ -28,7 +28,7 @@ class Codec(Protocol):
         """Write a value. Raises InvalidArgument for what would not come back as it was."""
 
     def decode(self, schema: Schema, frame: bytes, trusted: bool = False) -> Any:
-        """Read a value and validate it. A frame is screened first unless it is `trusted`: this process wrote it. Raises InvalidArgument."""
+        """Read a value and validate it, screened unless it is `trusted`: this process wrote it. Raises InvalidArgument."""
 
 
 def invalid(error: ValidationError) -> InvalidArgument:
@@ -93,7 +93,7 @@ class _Json:
             bare = screen.without_contents(frame)
             screen.before_json(bare)
         try:
-            value = schema.validator.validate_json(frame)
+            value = _read(schema.validator, frame)
         except ValidationError as error:
             raise invalid(error) from None
         if trusted:
@@ -102,6 +102,17 @@ class _Json:
         if schema.facts.loose:
             check_integers(value)
         return value
+
+
+def _read(validator: SchemaValidator, frame: bytes) -> Any:
+    """Validate JSON text for what it says: no number is read from a text or a boolean, no date from a number."""
+    try:
+        return validator.validate_json(frame, strict=True)
+    except ValidationError as error:
+        changed = nan.unquoted(frame, error)
+        if changed is None:
+            raise
+    return validator.validate_json(changed, strict=True)
 
 
 class _Msgpack:

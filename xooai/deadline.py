@@ -102,4 +102,6 @@ async def within(timeout: float, function: Callable[[Any], Awaitable[T]], argume
 
 def passed(timeout: float) -> DeadlineExceeded:
     """The one error about time."""
-    return DeadlineExceeded(f"the time allowed for the call ({timeout:.3g} s) has passed" if timeout > 0 else "the call had no time left")
+    return DeadlineExceeded(
+        f"the time allowed for the call ({timeout:.3g} s) has passed" if timeout > 0 else "the call had no time left"
+    )

@@ -50,7 +50,10 @@ class Declared:
         for attribute in _attributes(cls):
             name = _endpoint_name(cls, attribute, own_names)
             if name in self.attributes:
-                raise TypeError(f"{cls.__name__}.{attribute}: the endpoint {name!r} is {self.attributes[name]!r} already; give one another name")
+                raise TypeError(
+                    f"{cls.__name__}.{attribute}: the endpoint {name!r} is {self.attributes[name]!r} already; "
+                    "give one of them another name"
+                )
             self.attributes[name] = attribute
         try:
             self._endpoints = self._compiled()
@@ -95,7 +98,11 @@ def _homes(cls: type, attribute: str) -> Iterator[type]:
 
 def _attributes(cls: type) -> list[str]:
     """The attributes of a class that are endpoints, those of its bases first: marked, or overriding one that was."""
-    return list(dict.fromkeys(name for base in reversed(cls.__mro__) for name, value in vars(base).items() if mark_of(value) is not None))
+    return list(
+        dict.fromkeys(
+            name for base in reversed(cls.__mro__) for name, value in vars(base).items() if mark_of(value) is not None
+        )
+    )
 
 
 def _endpoint_name(cls: type, attribute: str, own_names: frozenset[str]) -> str:
@@ -104,11 +111,14 @@ def _endpoint_name(cls: type, attribute: str, own_names: frozenset[str]) -> str:
     values = [vars(home)[attribute] for home in _homes(cls, attribute)]
     if not inspect.isfunction(values[0]):
         if mark_of(values[0]) is not None:
-            raise TypeError(f"{where}: @post stands on a method (def or async def), not on a {type(values[0]).__name__}")
+            raise TypeError(
+                f"{where}: @post stands on a method (def or async def), not on a {type(values[0]).__name__}"
+            )
         raise TypeError(f"{where}: this endpoint is overridden by {values[0]!r}; only a method can answer calls")
     if attribute in own_names:
         raise TypeError(
-            f"{where}: {attribute!r} is an attribute of every Executor; name the method otherwise, and the endpoint by @post(name={attribute!r})"
+            f"{where}: {attribute!r} is an attribute of every Executor; name the method otherwise, "
+            f"and the endpoint by @post(name={attribute!r})"
         )
     given = next(mark.name for mark in map(mark_of, values) if mark is not None)
     name = attribute if given is None else given
@@ -120,22 +130,34 @@ def _endpoint_name(cls: type, attribute: str, own_names: frozenset[str]) -> str:
 def client_class(cls: type, declared: Declared, send: Callable[[Any, Endpoint, dict[str, Any]], Any]) -> type:
     """A subclass whose endpoints are calls to somewhere else, made by `send(client, endpoint, arguments)`."""
     methods: dict[str, Any] = {
-        attribute: _remote_method(declared.endpoints[name], getattr(cls, attribute), send) for name, attribute in declared.attributes.items()
+        attribute: _remote_method(declared.endpoints[name], getattr(cls, attribute), send)
+        for name, attribute in declared.attributes.items()
     }
     # The hooks of the user's class are for what its constructor made.
-    rest = {"_stands_for": cls, "__getattr__": _missing, "close": _nothing, "__module__": cls.__module__, "__doc__": cls.__doc__}
+    rest = {
+        "_stands_for": cls,
+        "__getattr__": _missing,
+        "close": _nothing,
+        "__module__": cls.__module__,
+        "__doc__": cls.__doc__,
+    }
     return new_class(cls.__name__, (cls,), {}, lambda namespace: namespace.update(**methods, **rest))
 
 
 def _missing(self: Any, name: str) -> Any:
-    raise AttributeError(f"{name!r} is not here: this is a client of {self._remote.server if self._remote else 'nowhere'}, whose constructor never ran")
+    raise AttributeError(
+        f"{name!r} is not here: this is a client of {self._remote.server if self._remote else 'nowhere'}, "
+        "whose constructor never ran"
+    )
 
 
 def _nothing(self: Any) -> None:
     """Leave a `with` block: the framework closes the connections."""
 
 
-def _remote_method(endpoint: Endpoint, function: Callable[..., Any], send: Callable[[Any, Endpoint, dict[str, Any]], Any]) -> Callable[..., Any]:
+def _remote_method(
+    endpoint: Endpoint, function: Callable[..., Any], send: Callable[[Any, Endpoint, dict[str, Any]], Any]
+) -> Callable[..., Any]:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         return send(self, endpoint, endpoint.bind(args, kwargs))
 

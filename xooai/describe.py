@@ -94,7 +94,9 @@ def _schemas(
         path = f"/{name}/{found.name}"
         body = _inline(schemas[f"{path} body", "validation"], definitions)
         properties = body.get("properties", {})
-        body["properties"] = {key: {**schema, **_default(found, found.parameters[key])} for key, schema in properties.items()}
+        body["properties"] = {
+            key: {**schema, **_default(found, found.parameters[key])} for key, schema in properties.items()
+        }
         body["title"] = found.name
         by_path[path] = (_portable(body), _portable(schemas[f"{path} reply", "serialization"]))
     return by_path, _portable(definitions)
@@ -186,7 +188,10 @@ def _operation(name: str, one: Endpoint, body: dict[str, Any], reply: dict[str, 
         "requestBody": {"required": True, "content": content},
         "responses": {
             "200": {"description": "The reply.", "content": {"application/json": {"schema": reply}}},
-            "default": {"description": "What went wrong.", "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}},
+            "default": {
+                "description": "What went wrong.",
+                "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            },
         },
     }
 

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import re
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
 from base64 import b64encode
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, to_json
 from pydantic_core import core_schema as cs
@@ -86,7 +95,9 @@ class Doc(BaseModel, ABC):
                 fields["value"] = type(self).encode(value)
             except (TypeError, ValueError) as error:
                 mistake = PydanticCustomError("content", "{reason}", {"reason": str(error)})
-                raise ValidationError.from_exception_data(type(self).__name__, [{"type": mistake, "loc": ("value",), "input": value}]) from error
+                raise ValidationError.from_exception_data(
+                    type(self).__name__, [{"type": mistake, "loc": ("value",), "input": value}]
+                ) from error
         self.__pydantic_validator__.validate_python(fields, self_instance=self)
 
     # Tells pydantic that validation may make instances without this __init__, as it does for BaseModel's own.
@@ -116,10 +127,13 @@ class Doc(BaseModel, ABC):
         if name != inherited:
             known = _KINDS.get(name)
             if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
-                raise TypeError(f"the kind {name!r} is taken by {known.__module__}.{known.__qualname__}; name another: class {cls.__name__}(Doc, kind=...)")
+                raise TypeError(
+                    f"the kind {name!r} is taken by {known.__module__}.{known.__qualname__}; "
+                    f"name another: class {cls.__name__}(Doc, kind=...)"
+                )
             _KINDS[name] = cls
             # Written here, since pydantic collects fields after this hook has run.
-            cls.__annotations__ = {**cls.__dict__.get("__annotations__", {}), "kind": Literal[name]}
+            cls.__annotations__ = {**inspect.get_annotations(cls), "kind": Literal[name]}
             cls.kind = name
 
     @model_validator(mode="after")
@@ -335,4 +349,3 @@ def mark_wire(doc: Doc) -> None:
 def kinds() -> dict[str, type[Doc]]:
     """The registered kinds of documents."""
     return dict(_KINDS)
-

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import Field, PlainSerializer, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, GetCoreSchemaHandler, PlainSerializer, model_validator
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from xooai import media, tensor
 from xooai import ref as refs
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Audio", "File", "Image", "Tensor", "Text", "Video"]
 
-_BASE64 = {"type": "string", "contentEncoding": "base64", "pattern": "^(?:[A-Za-z0-9+/_-]{4})*(?:[A-Za-z0-9+/_-]{2}==|[A-Za-z0-9+/_-]{3}=)?$"}
+_BASE64 = {
+    "type": "string",
+    "contentEncoding": "base64",
+    "pattern": "^(?:[A-Za-z0-9+/_-]{4})*(?:[A-Za-z0-9+/_-]{2}==|[A-Za-z0-9+/_-]{3}=)?$",
+}
 
 
 def _describe_base64(schema: dict[str, Any]) -> None:
@@ -29,20 +33,32 @@ def _describe_base64(schema: dict[str, Any]) -> None:
 
 
 Content = Annotated[
-    bytes | None, Field(exclude_if=absent, json_schema_extra=_describe_base64), PlainSerializer(as_base64, when_used="json")
+    bytes | None,
+    Field(exclude_if=absent, json_schema_extra=_describe_base64),
+    PlainSerializer(as_base64, when_used="json"),
 ]
 """Inline content: bytes, base64 in JSON."""
 
 
-def _plain(media_type: object) -> bool:
-    return media_type is None or media_type == "text/plain"
+class _Assumed(str):
+    """A media type that nobody gave: not written on the wire, where it is assumed again."""
+
+    __slots__ = ()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return handler(str)  # so that it can stand in a JSON schema as a default
+
+
+def _is_assumed(media_type: object) -> bool:
+    return media_type is None or type(media_type) is _Assumed
 
 
 class Text(Doc):
     """Text, read as `str`. A file's bytes are UTF-8."""
 
     value: str | None = Absent
-    media_type: str | None = Field(default="text/plain", exclude_if=_plain)
+    media_type: str | None = Field(default=_Assumed("text/plain"), exclude_if=_is_assumed)
 
     if TYPE_CHECKING:
 
@@ -68,7 +84,9 @@ class Text(Doc):
         try:
             return data.decode()
         except UnicodeDecodeError as error:
-            raise InvalidArgument(f"the text is not UTF-8: byte {error.start} does not fit; File keeps bytes as they are") from error
+            raise InvalidArgument(
+                f"the text is not UTF-8: byte {error.start} does not fit; File keeps bytes as they are"
+            ) from error
 
 
 class _Bytes(Doc):
@@ -108,7 +126,7 @@ class Image(_Bytes, kind="image"):
         return media.encode_image(value) if media.is_picture(value) else super().encode(value)
 
     def pil(self) -> Picture:
-        """The decoded picture, upright (EXIF orientation applied). Needs `xooai[media]`; raises InvalidArgument when it does not decode."""
+        """The decoded picture, upright (EXIF applied). Needs `xooai[media]`; InvalidArgument when it does not decode."""
         return media.pil(self.read())
 
     def array(self) -> NDArray[np.uint8]:
@@ -166,7 +184,7 @@ class Tensor(_Bytes, kind="tensor"):
     `Tensor(value=array)` takes both from a numpy array. Object arrays are refused: nothing is pickled.
     """
 
-    media_type: str | None = Field(default="application/octet-stream", exclude_if=lambda given: given in (None, "application/octet-stream"))
+    media_type: str | None = Field(default=_Assumed("application/octet-stream"), exclude_if=_is_assumed)
     dtype: Annotated[str, Field(json_schema_extra={"enum": list(tensor.DTYPES)})]
     shape: tuple[Annotated[int, Field(ge=0, le=2**63 - 1)], ...]
 

@@ -25,7 +25,9 @@ __all__ = [
     "Site",
 ]
 
-MESSAGE_LIMIT = 64 * 1024 * 1024  # bytes in one frame: what one call may hold in memory; larger content belongs in a store
+MESSAGE_LIMIT = (
+    64 * 1024 * 1024
+)  # bytes in one frame: what one call may hold in memory; larger content belongs in a store
 EMPTY: Mapping[str, str] = MappingProxyType({})
 
 

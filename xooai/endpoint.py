@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from types import UnionType
-from typing import Annotated, Any, overload
+from typing import Annotated, Any, NotRequired, overload
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, to_json
 from pydantic_core import core_schema as cs
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from xooai.doc import Doc, kinds
 from xooai.driver import Shape
@@ -21,7 +21,19 @@ from xooai.errors import InvalidArgument
 from xooai.facts import Facts
 from xooai.schema import Schema, Settled
 
-__all__ = ["ANYTHING", "INTEGER_KEY", "RESERVED", "Endpoint", "Mark", "Parameter", "arguments", "mark_of", "nearest", "post", "untyped"]
+__all__ = [
+    "ANYTHING",
+    "INTEGER_KEY",
+    "RESERVED",
+    "Endpoint",
+    "Mark",
+    "Parameter",
+    "arguments",
+    "mark_of",
+    "nearest",
+    "post",
+    "untyped",
+]
 
 RESERVED = frozenset({"on", "timeout", "metadata", "codec"})
 """Names of parameters that every call has already."""
@@ -109,12 +121,14 @@ class Endpoint:
     def __post_init__(self) -> None:
         documents = [parameter for parameter in self.parameters.values() if parameter.document is not None]
         needed = [parameter for parameter in self.parameters.values() if parameter.required]
-        found = needed if needed else documents
+        found = needed or documents
         if len(found) == 1 and found[0].document is not None:
             self.medium = found[0]
 
     @classmethod
-    def of(cls, function: Callable[..., Any], owner: str, name: str, namespace: Mapping[str, Any] | None = None) -> Endpoint:
+    def of(
+        cls, function: Callable[..., Any], owner: str, name: str, namespace: Mapping[str, Any] | None = None
+    ) -> Endpoint:
         """Read a method's signature. Raises TypeError naming the method, NameError where an annotation is not defined yet."""
         where = f"{owner}.{function.__name__}"
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
@@ -157,7 +171,7 @@ class Endpoint:
         found = dict(zip(self.order, positional, strict=False))
         twice = found.keys() & named.keys()
         if twice:
-            raise TypeError(f"{self.name}() got multiple values for argument {sorted(twice)[0]!r}")
+            raise TypeError(f"{self.name}() got multiple values for argument {min(twice)!r}")
         return {**found, **named}
 
     def schema_of(self, parameter: Parameter) -> Schema:
@@ -167,7 +181,13 @@ class Endpoint:
         return self._parts[parameter.name]
 
     def _signature(self) -> str:
-        return ", ".join(name if parameter.required else f"{name}={parameter.default!r}" for name, parameter in self.parameters.items()) or "nothing"
+        return (
+            ", ".join(
+                name if parameter.required else f"{name}={parameter.default!r}"
+                for name, parameter in self.parameters.items()
+            )
+            or "nothing"
+        )
 
 
 def _hints(function: Callable[..., Any], namespace: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -179,18 +199,27 @@ def _hints(function: Callable[..., Any], namespace: Mapping[str, Any], where: st
         raise TypeError(f"{where}: an annotation cannot be read: {error}") from error
 
 
-def _parameters(function: Callable[..., Any], hints: Mapping[str, Any], where: str) -> typing.Iterator[tuple[str, Parameter]]:
+def _parameters(
+    function: Callable[..., Any], hints: Mapping[str, Any], where: str
+) -> typing.Iterator[tuple[str, Parameter]]:
     listed = list(inspect.signature(function).parameters.values())
     if not listed or listed[0].kind is inspect.Parameter.KEYWORD_ONLY:
         raise TypeError(f"{where}: a method's first parameter is self")
     for parameter in listed[1:]:
         name = parameter.name
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise TypeError(f"{where}: the parameter {str(parameter).partition(':')[0]!r} cannot be given by name; an endpoint's parameters are all named")
+            raise TypeError(
+                f"{where}: the parameter {str(parameter).partition(':')[0]!r} cannot be given by name; "
+                "an endpoint's parameters are all named"
+            )
         if name in RESERVED:
-            raise TypeError(f"{where}: the parameter name {name!r} is taken by every call's own ({', '.join(sorted(RESERVED))}); take another")
+            raise TypeError(
+                f"{where}: the parameter name {name!r} is taken by every call's own ({', '.join(sorted(RESERVED))}); take another"
+            )
         if name not in hints:
-            raise TypeError(f"{where}: the parameter {name!r} has no annotation; give it a document or a type that pydantic validates")
+            raise TypeError(
+                f"{where}: the parameter {name!r} has no annotation; give it a document or a type that pydantic validates"
+            )
         required = parameter.default is parameter.empty
         yield name, Parameter(name, hints[name], required, None if required else parameter.default)
 
@@ -198,7 +227,9 @@ def _parameters(function: Callable[..., Any], hints: Mapping[str, Any], where: s
 def arguments(where: str, parameters: Mapping[str, Parameter]) -> Any:
     """The body of a call: an object keyed by parameter name that takes nothing else."""
     fields = {
-        name: Annotated[parameter.annotation, Settled] if parameter.required else NotRequired[Annotated[parameter.annotation, Settled]]
+        name: Annotated[parameter.annotation, Settled]
+        if parameter.required
+        else NotRequired[Annotated[parameter.annotation, Settled]]
         for name, parameter in parameters.items()
     }
     body = TypedDict(where.replace(".", "_"), fields)  # type: ignore[misc]

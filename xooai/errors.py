@@ -60,7 +60,12 @@ class XooaiError(Exception):
     code: ClassVar[Code] = Code.UNKNOWN
 
     def __init__(
-        self, message: str = "", *, details: Mapping[str, Any] | None = None, id: str | None = None, remote: bool = False
+        self,
+        message: str = "",
+        *,
+        details: Mapping[str, Any] | None = None,
+        id: str | None = None,
+        remote: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -115,7 +120,9 @@ class ResourceExhausted(XooaiError):
 
     code = Code.RESOURCE_EXHAUSTED
 
-    def __init__(self, message: str = "", *, reason: str = "load", retry_after: float | None = None, **more: Any) -> None:
+    def __init__(
+        self, message: str = "", *, reason: str = "load", retry_after: float | None = None, **more: Any
+    ) -> None:
         super().__init__(message, **more)
         self.details.setdefault("reason", reason)
         if retry_after is not None:

@@ -47,17 +47,28 @@ class Executor:
     _background: Background | None = None
 
     def __init__(
-        self, url: str | None = None, /, *, name: str | None = None, gateway: str | None = None, store: None = None, layers: Sequence[Layer] = ()
+        self,
+        url: str | None = None,
+        /,
+        *,
+        name: str | None = None,
+        gateway: str | None = None,
+        store: None = None,
+        layers: Sequence[Layer] = (),
     ) -> None:
         if store is not None:
-            raise InvalidArgument(f"store={type(store).__name__}: this version has no stores; content up to 64 MiB travels inline")
+            raise InvalidArgument(
+                f"store={type(store).__name__}: this version has no stores; content up to 64 MiB travels inline"
+            )
         self._name = None if name is None else checked_name(name)
         self._gateway = gateway
         self._layers = tuple(layers)
         if url is not None:
             address = Address.of(url)
             if address.endpoint:
-                raise InvalidArgument(f"{url!r} names an endpoint; a client is made from scheme://host:port/name, and on= names the endpoint")
+                raise InvalidArgument(
+                    f"{url!r} names an endpoint; a client is made from scheme://host:port/name, and on= names the endpoint"
+                )
             self._name = address.executor or self._name
             self._remote = Remote(address.server, layers=self._layers)
 
@@ -137,7 +148,9 @@ class Executor:
         if "://" in on:
             return on
         if self._gateway is None:
-            raise InvalidArgument(f"on={on!r} names no host, and this executor has no gateway=; write a URL or pass gateway=")
+            raise InvalidArgument(
+                f"on={on!r} names no host, and this executor has no gateway=; write a URL or pass gateway="
+            )
         return f"{self._gateway.rstrip('/')}/{on.lstrip('/')}"
 
     def _endpoints(self) -> Mapping[str, Endpoint]:
@@ -151,7 +164,9 @@ class Executor:
         if self._name is None:
             known = await remote.executors(timeout)
             if len(known) != 1:
-                raise InvalidArgument(f"{remote.server} has several executors ({listed(known)}); write the name into the URL")
+                raise InvalidArgument(
+                    f"{remote.server} has several executors ({listed(known)}); write the name into the URL"
+                )
             self._name = next(iter(known))
         try:
             return _chosen(await remote.endpoints(self._name, timeout), on, self._name)
@@ -164,14 +179,22 @@ class Executor:
             if self._remote is not None:
                 raise FailedPrecondition(f"{self!r} is a client; it has nothing of its own to serve")
             has_setup = type(self).setup is not Executor.setup
-            self._own = Local(self, type(self)._declared if hasattr(type(self), "_declared") else _NOTHING, self._layers, has_setup)
+            self._own = Local(
+                self, type(self)._declared if hasattr(type(self), "_declared") else _NOTHING, self._layers, has_setup
+            )
         return self._own
 
     # A client of the same class
 
     @classmethod
     def at(
-        cls, url: str, *, timeout: float | None = 60, codec: str | None = None, metadata: Mapping[str, str] = EMPTY, trust: str | None = None
+        cls,
+        url: str,
+        *,
+        timeout: float | None = 60,
+        codec: str | None = None,
+        metadata: Mapping[str, str] = EMPTY,
+        trust: str | None = None,
     ) -> Self:
         """A client of this class at `scheme://host:port[/name]`: same methods, same signatures, run over there.
 
@@ -180,7 +203,9 @@ class Executor:
         """
         address = Address.of(url)
         if address.endpoint:
-            raise InvalidArgument(f"{url!r} names an endpoint; a client is made from scheme://host:port or scheme://host:port/name")
+            raise InvalidArgument(
+                f"{url!r} names an endpoint; a client is made from scheme://host:port or scheme://host:port/name"
+            )
         if cls is Executor:
             client: Any = Executor()
         else:
@@ -188,13 +213,20 @@ class Executor:
                 cls._client = client_class(cls, cls._declared, _send)
             client = object.__new__(cls._client)
         client._name = address.executor or None
-        client._remote = Remote(address.server, DialOptions(trust=trust), MSGPACK if codec is None else codec_of(codec), timeout, metadata)
+        client._remote = Remote(
+            address.server, DialOptions(trust=trust), MSGPACK if codec is None else codec_of(codec), timeout, metadata
+        )
         return client  # type: ignore[no-any-return]
 
     # Serving
 
     def serve(
-        self, *urls: str, certificate: str | None = None, key: str | None = None, grace: float = GRACE, insecure: bool = False
+        self,
+        *urls: str,
+        certificate: str | None = None,
+        key: str | None = None,
+        grace: float = GRACE,
+        insecure: bool = False,
     ) -> None:
         """Serve at `urls` (http://127.0.0.1:8080 where none is given) until SIGINT or SIGTERM.
 
@@ -204,7 +236,12 @@ class Executor:
         serve(self, at=urls or (DEFAULT_URL,), certificate=certificate, key=key, grace=grace, insecure=insecure)
 
     def start(
-        self, *urls: str, certificate: str | None = None, key: str | None = None, grace: float = GRACE, insecure: bool = False
+        self,
+        *urls: str,
+        certificate: str | None = None,
+        key: str | None = None,
+        grace: float = GRACE,
+        insecure: bool = False,
     ) -> list[str]:
         """As `serve`, in a thread of its own; return the bound URLs (port 0 is resolved). `stop` ends it."""
         if self._background is not None:

@@ -13,7 +13,8 @@ __all__ = ["Facts", "facts"]
 _OBJECTS = MAPPINGS | frozenset({"typed-dict", "model", "dataclass"})
 _SETS = frozenset({"set", "frozenset"})
 _SAME_IN_MSGPACK = frozenset(
-    "any none bool int float str bytes list tuple set frozenset dict nullable default model model-field typed-dict typed-dict-field union "
+    "any none bool int float str bytes list tuple set frozenset dict nullable default model model-field typed-dict "
+    "typed-dict-field union "
     "tagged-union definitions definition-ref literal model-fields function-plain function-after".split()
 )
 
@@ -79,7 +80,7 @@ _LOOSE = frozenset(
 
 
 def _has_loose_ints(schema: CoreSchema, resolve: Resolve) -> bool:
-    """Whether there are integers that nothing held to 64 bits: outside of models, which do so when they are made, or unbounded."""
+    """Whether there are integers that nothing held to 64 bits: outside of models, which do when they are made, or unbounded."""
     outside = nodes(schema, resolve, lambda node: children(node) if node["type"] != "model" else ())
     unbounded = (node for node in nodes(schema, resolve) if _is_unbounded(node))
     return any(node["type"] == "int" for node in (*outside, *unbounded))

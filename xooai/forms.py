@@ -56,7 +56,7 @@ def children(node: Node) -> Iterator[tuple[str, Node]]:
     for key, value in node.items():
         if key in _NO_SCHEMAS:
             continue
-        if isinstance(value, dict) and "type" not in value:
+        if isinstance(value, dict) and not isinstance(value.get("type"), str):  # a field may be called "type"
             for name, inner in value.items():
                 yield from _child(name if key == "fields" else "", inner)
         else:
@@ -119,7 +119,7 @@ def places(schema: CoreSchema | Node, resolve: Resolve, inside: Inside = childre
         if node["type"] == "definitions":
             stack.append((path, node["schema"]))
         else:
-            stack.extend((f"{path}.{name}".strip("."), child) for name, child in inside(node))
+            stack.extend(reversed([(f"{path}.{name}".strip("."), child) for name, child in inside(node)]))
 
 
 def nodes(schema: CoreSchema | Node, resolve: Resolve, inside: Inside = children) -> Iterator[Node]:

@@ -19,7 +19,13 @@ from xooai.threads import Threads
 
 __all__ = ["handler"]
 
-_BY_MEDIA_TYPE = {**CODECS, JSON.media_type: JSON, MSGPACK.media_type: MSGPACK, "application/x-msgpack": MSGPACK, "application/vnd.msgpack": MSGPACK}
+_BY_MEDIA_TYPE = {
+    **CODECS,
+    JSON.media_type: JSON,
+    MSGPACK.media_type: MSGPACK,
+    "application/x-msgpack": MSGPACK,
+    "application/vnd.msgpack": MSGPACK,
+}
 
 
 def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) -> Service:
@@ -36,7 +42,9 @@ def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) 
         else:
             result = await threads.run(function, arguments)
         if result_types and not isinstance(result, result_types):
-            raise TypeError(f"{endpoint.owner}.{endpoint.name} returned {type(result).__name__}, expected {_names(result_types)}")
+            raise TypeError(
+                f"{endpoint.owner}.{endpoint.name} returned {type(result).__name__}, expected {_names(result_types)}"
+            )
         form = form_of(call.head.codec, call.head.accept)
         if result_documents:
             if call.marks is not None:  # within this process refs stay what they are
@@ -91,7 +99,7 @@ def _arguments(endpoint: Endpoint, call: Call, frame: bytes | None) -> dict[str,
     schema, marks = endpoint.arguments, call.marks
     if codec is not None:
         found = from_peer(schema, codec, frame) if marks is None else from_here(schema, codec, frame, marks)
-        return found  # type: ignore[no-any-return]
+        return found  # type: ignore[no-any-return]  # noqa: RET504
     arriving.now = True
     try:
         return body.arguments_of(endpoint, media_type, frame)

@@ -25,7 +25,6 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 GRACE = 30.0  # seconds that calls under way may take when a server stops
 
 
-
 def _new_loop() -> asyncio.AbstractEventLoop:
     """uvloop where it is installed (the extra `http` brings it), asyncio's own loop elsewhere."""
     try:
@@ -44,7 +43,9 @@ async def _listen(site: Site, urls: Sequence[str], options: ListenOptions, liste
 
 
 @asynccontextmanager
-async def _listening(executors: Sequence[Hosted], urls: Sequence[str], options: ListenOptions, grace: float, forced: asyncio.Event) -> AsyncIterator[list[str]]:
+async def _listening(
+    executors: Sequence[Hosted], urls: Sequence[str], options: ListenOptions, grace: float, forced: asyncio.Event
+) -> AsyncIterator[list[str]]:
     """Listen at `urls`; on leaving, drain for `grace` seconds, or until `forced`."""
     site = Site(tuple(executors))
     listeners: list[Listener] = []
@@ -76,10 +77,18 @@ async def _close(listeners: Sequence[Listener], grace: float, forced: asyncio.Ev
     waiting.cancel()
 
 
-def serve_until_signal(executors: Sequence[Hosted], urls: Sequence[str], options: ListenOptions, grace: float, announce: Callable[[list[str]], None]) -> None:
+def serve_until_signal(
+    executors: Sequence[Hosted],
+    urls: Sequence[str],
+    options: ListenOptions,
+    grace: float,
+    announce: Callable[[list[str]], None],
+) -> None:
     """Serve in this thread until SIGINT or SIGTERM; a second one ends the grace. Only the main thread hears signals."""
     if threading.current_thread() is not threading.main_thread():
-        raise FailedPrecondition("serve() waits for a signal, which only the main thread gets; elsewhere use start() and stop()")
+        raise FailedPrecondition(
+            "serve() waits for a signal, which only the main thread gets; elsewhere use start() and stop()"
+        )
     if asyncio._get_running_loop() is not None:
         raise FailedPrecondition("serve() blocks, and a loop runs in this thread; use start() and stop()")
 

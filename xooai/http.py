@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from xooai.driver import EMPTY, Head, Outcome
+from xooai.driver import Head, Outcome
 from xooai.errors import Code, InvalidArgument, XooaiError
 
 __all__ = [
@@ -260,7 +260,10 @@ def outcome_of(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes)
     if retry_after is not None and "retry_after" not in outcome.details:
         outcome.details = {**outcome.details, "retry_after": retry_after}
     if outcome.code == Code.RESOURCE_EXHAUSTED and "reason" not in outcome.details:
-        outcome.details = {**outcome.details, "reason": {413: "size", 414: "size", 431: "size", 507: "storage"}.get(status, "load")}
+        outcome.details = {
+            **outcome.details,
+            "reason": {413: "size", 414: "size", 431: "size", 507: "storage"}.get(status, "load"),
+        }
     return outcome
 
 

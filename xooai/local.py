@@ -55,7 +55,9 @@ class Local:
     def endpoints(self) -> Iterable[tuple[Endpoint, Callable[..., Any]]]:
         """The endpoints with the functions that answer them."""
         attributes = self._declared.attributes
-        return [(endpoint, getattr(self._owner, attributes[name])) for name, endpoint in self._declared.endpoints.items()]
+        return [
+            (endpoint, getattr(self._owner, attributes[name])) for name, endpoint in self._declared.endpoints.items()
+        ]
 
     async def set_up(self) -> None:
         """Run the executor's `setup`, once, whoever comes first; again when it failed. Calls that it makes do not wait for it."""
@@ -75,7 +77,9 @@ class Local:
                 self._running = None
                 running.set_result(None)
 
-    def post(self, endpoint: Endpoint, arguments: dict[str, Any], metadata: Mapping[str, str] | None, codec: str | None) -> Any:
+    def post(
+        self, endpoint: Endpoint, arguments: dict[str, Any], metadata: Mapping[str, str] | None, codec: str | None
+    ) -> Any:
         """Call a `def` endpoint: in this very thread, without a loop or a task, unless a loop runs here or time is limited."""
         if not self.is_set_up or remaining(None) is not None or asyncio._get_running_loop() is not None:
             return sync.run(self.apost(endpoint, arguments, remaining(None), metadata, codec))
@@ -85,7 +89,14 @@ class Local:
         sync.drive(self._hosting().accept(channel))
         return self._answer(endpoint, chosen, channel)
 
-    async def apost(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, metadata: Mapping[str, str] | None, codec: str | None) -> Any:
+    async def apost(
+        self,
+        endpoint: Endpoint,
+        arguments: dict[str, Any],
+        timeout: float | None,
+        metadata: Mapping[str, str] | None,
+        codec: str | None,
+    ) -> Any:
         """Call any endpoint from async code; a `def` handler runs in a worker thread."""
         if not self.is_set_up:
             await self.set_up()
@@ -94,7 +105,14 @@ class Local:
         await self._hosting().accept(channel)
         return self._answer(endpoint, chosen, channel)
 
-    def _opened(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, metadata: Mapping[str, str] | None, codec: Codec) -> MemoryChannel:
+    def _opened(
+        self,
+        endpoint: Endpoint,
+        arguments: dict[str, Any],
+        timeout: float | None,
+        metadata: Mapping[str, str] | None,
+        codec: Codec,
+    ) -> MemoryChannel:
         endpoint.check(arguments)
         schema = endpoint.arguments
         frame = codec.encode(schema, arguments)

@@ -32,7 +32,7 @@ class LocalFile:
     def __init__(self, data: bytes, media_type: str | None) -> None:
         folder = tempfile.mkdtemp(prefix="xooai-")  # 0700, unpredictable
         self._finalizer = weakref.finalize(self, _remove, folder, os.getpid())
-        self.path = Path(folder, f"content{_TYPES.guess_extension(media_type or '') or ''}")
+        self.path = Path(folder, f"content{_types().guess_extension(media_type or '') or ''}")
         with os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "wb") as file:
             file.write(data)
 

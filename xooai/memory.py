@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 from xooai.driver import Head, Outcome
 from xooai.errors import Code, Internal, Unavailable, XooaiError, error_from
@@ -11,12 +11,12 @@ __all__ = ["MemoryChannel"]
 
 
 class MemoryChannel:
-    """One call within this process. `marks` go beside the frames: which of the documents in them came from a peer."""
+    """One call within this process. `marks` go beside the frames: the refs in them that came from a peer."""
 
-    marks: Sequence[bool] = ()
+    marks: Collection[str | None] = ()
     inline: bool = False
     reply: bytes | None = None
-    reply_marks: Sequence[bool] = ()
+    reply_marks: Collection[str | None] = ()
     outcome: Outcome | None = None
     cause: BaseException | None = None
 

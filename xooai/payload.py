@@ -7,7 +7,7 @@ the marks go beside the frame.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any
 
 from xooai import ref as refs
@@ -47,7 +47,7 @@ def _needs_store(ref: str, size: int | None, limit: int) -> ResourceExhausted:
 
 
 def here(value: Any, limit: int = MESSAGE_LIMIT) -> Any:
-    """The value as it may leave this process: contents of local refs inline. Reads files; raises NotFound for one that is missing."""
+    """The value as it may leave this process: contents of local refs inline. Reads files; NotFound for one that is missing."""
     return replaced(value, lambda doc: _inlined(doc, limit))
 
 
@@ -58,12 +58,11 @@ async def to_peer(schema: Schema, value: Any, limit: int = MESSAGE_LIMIT) -> Any
     return await asyncio.to_thread(here, value, limit)
 
 
-def marks_of(schema: Schema, value: Any) -> Sequence[bool]:
-    """Which documents of a value came from a peer, in order; empty when none did."""
+def marks_of(schema: Schema, value: Any) -> Collection[str | None]:
+    """The refs in a value that came from a peer; None stands for documents without one."""
     if not schema.facts.documents:
         return ()
-    found = [is_wire(doc) for doc in documents(value)]
-    return found if True in found else ()
+    return [doc.ref for doc in documents(value) if is_wire(doc)]
 
 
 def from_peer(schema: Schema, codec: Codec, frame: bytes) -> Any:
@@ -77,15 +76,12 @@ def from_peer(schema: Schema, codec: Codec, frame: bytes) -> Any:
         arriving.now = False
 
 
-def from_here(schema: Schema, codec: Codec, frame: bytes, marks: Sequence[bool]) -> Any:
+def from_here(schema: Schema, codec: Codec, frame: bytes, marks: Collection[str | None]) -> Any:
     """Read a frame that this process wrote, with the marks that stood beside it."""
     value = codec.decode(schema, frame, True)
-    if marks:
-        found = list(documents(value))
-        # Where the two do not correspond (a validator changed the documents), all count as a peer's.
-        same = len(found) == len(marks)
-        for doc, mark in zip(found, marks if same else [True] * len(found), strict=True):
-            if mark:
+    if marks:  # by ref, not by place: a validator of the user's may have changed the order
+        for doc in documents(value):
+            if doc.ref in marks:
                 mark_wire(doc)
     return value
 

@@ -28,7 +28,12 @@ __all__ = ["is_local", "local_path", "media_type_of", "open_ref", "read_ref", "r
 
 _CHUNK = 1024 * 1024  # bytes read at once where the size is not known
 
-_MALFORMED = (ValueError, TypeError, LookupError, zipfile.BadZipFile)  # what filesystems raise for a ref that makes no sense
+_MALFORMED = (
+    ValueError,
+    TypeError,
+    LookupError,
+    zipfile.BadZipFile,
+)  # what filesystems raise for a ref that makes no sense
 
 
 def local_path(ref: str) -> Path | None:
@@ -125,12 +130,16 @@ def _open_url(ref: str) -> BinaryIO:
         raise InvalidArgument(f"{redact(ref)!r} is a key in a store; only the store can open it")
     scheme = scheme_of(ref)
     if scheme is not None and not is_chain(ref) and not is_protocol(scheme):
-        raise InvalidArgument(f"unknown scheme {scheme!r} in {redact(ref)!r}; fsspec.available_protocols() lists what there is")
+        raise InvalidArgument(
+            f"unknown scheme {scheme!r} in {redact(ref)!r}; fsspec.available_protocols() lists what there is"
+        )
     filesystem, path = load("fsspec", "a ref").core.url_to_fs(_lower(ref))
     file = filesystem.open(path, "rb")
     if isinstance(file, io.BytesIO):  # memory:// gives every reader the same object, with one position for all of them
         return io.BytesIO(file.getvalue())
-    weakref.finalize(file, _let_go, filesystem)  # an archive is closed, under its open files, when its filesystem is collected
+    weakref.finalize(
+        file, _let_go, filesystem
+    )  # an archive is closed, under its open files, when its filesystem is collected
     return cast("BinaryIO", file)
 
 

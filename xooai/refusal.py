@@ -32,7 +32,7 @@ _KEYS = frozenset("any str int float bool date time datetime timedelta uuid deci
 _NEVER = {
     "generator": "an Iterable can be read once only; annotate it with list[...] or Sequence[...]",
     "callable": "a function does not travel",
-    "is-instance": "pydantic can look at such an object but not make one; annotate it with a document or a type that pydantic validates",
+    "is-instance": "pydantic can look at such an object but not make one; annotate it with a document or a type it validates",
     "is-subclass": "a class does not travel",
     "json": "Json is read from a text and written as what the text says; annotate it with what the text says",
 }
@@ -121,7 +121,7 @@ def _of_fields(node: Node, resolve: Resolve) -> str:
     extra = config.get("extra_fields_behavior") or holder.get("extra_behavior")
     computed = holder.get("computed_fields")
     if extra == "forbid" and computed:
-        return f"{computed[0]['property_name']} is computed and written, and extra='forbid' refuses it when it is read; make it a method"
+        return f"{computed[0]['property_name']} is computed and written, and refused when read (extra='forbid'); make it a method"
     if extra == "allow" and (node["type"] == "typed-dict" or is_plain(node)):
         return f"{name_of(node)} takes extra keys of any type, which do not come back as they were; subclass ComboDoc"
     return ""
@@ -142,7 +142,10 @@ def _of_plain(node: Node, resolve: Resolve) -> str:
         elif loses_floats(inner, resolve):
             what = "a union of float and str"
         if what:
-            return f"{name} holds {what}, which a plain model writes in ways that do not come back; subclass ComboDoc: class {name}(ComboDoc)"
+            return (
+                f"{name} holds {what}, which a plain model writes in ways that do not come back; "
+                f"subclass ComboDoc: class {name}(ComboDoc)"
+            )
     return ""
 
 

@@ -44,7 +44,9 @@ def is_chain(ref: str) -> bool:
 
 def is_protocol(word: str) -> bool:
     fsspec = load("fsspec", "a ref")  # by name, when a ref needs it: its import takes as long as all of ours
-    return word in fsspec.available_protocols() or word in fsspec.registry  # the latter are those that were added by hand
+    return (
+        word in fsspec.available_protocols() or word in fsspec.registry
+    )  # the latter are those that were added by hand
 
 
 def path_of(ref: str) -> str | None:

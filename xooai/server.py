@@ -23,7 +23,9 @@ from xooai.threads import Threads
 __all__ = ["Hosted", "Site"]
 
 _log = logging.getLogger("xooai")
-_OK: dict[str, Outcome] = {}  # outcomes are not changed: one for each codec; as many as there are media types of replies
+_OK: dict[
+    str, Outcome
+] = {}  # outcomes are not changed: one for each codec; as many as there are media types of replies
 _OK_LIMIT = 64
 
 
@@ -147,7 +149,12 @@ class Site:
             return Outcome(error.code, error.message, error.details, error.id, metadata=metadata)
         assert call is not None
         _log.error("call %s to %s/%s failed", call.id, call.endpoint.owner, call.endpoint.name, exc_info=error)
-        return Outcome(Code.INTERNAL, "the handler failed; the server's log tells more under this id", id=call.id, metadata=metadata)
+        return Outcome(
+            Code.INTERNAL,
+            "the handler failed; the server's log tells more under this id",
+            id=call.id,
+            metadata=metadata,
+        )
 
 
 def _is_cancelled() -> bool:

@@ -23,7 +23,9 @@ def check(signature: str) -> tuple[str, str]:
     found = _SIGNATURE.fullmatch(signature)
     if found is None:
         given = f"{signature[:_LONGEST]!r}"
-        raise InvalidArgument(f"{given} is no signature; it is '<algorithm>:' and 64 lower-case hex digits, as 'sha256:0f...'")
+        raise InvalidArgument(
+            f"{given} is no signature; it is '<algorithm>:' and 64 lower-case hex digits, as 'sha256:0f...'"
+        )
     algorithm, digest = found.groups()
     _known(algorithm)
     return algorithm, digest

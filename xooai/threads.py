@@ -74,7 +74,9 @@ class Threads:
         """Call `function(**arguments)` in a thread. What is cancelled before it began is never run. Raises ResourceExhausted."""
         queue = self._queue
         if queue.qsize() >= self._queue_limit:
-            raise ResourceExhausted(f"{self._queue_limit:,} calls are waiting for a thread already; come back later", retry_after=1)
+            raise ResourceExhausted(
+                f"{self._queue_limit:,} calls are waiting for a thread already; come back later", retry_after=1
+            )
         loop = asyncio.get_running_loop()
         back = self._returns.get(loop)
         if back is None:
@@ -164,7 +166,11 @@ def _work(state: _State, queue: SimpleQueue[Work | None]) -> None:
 
 
 def _do(
-    back: _Return, future: asyncio.Future[Any], context: contextvars.Context, function: Callable[..., Any], arguments: dict[str, Any]
+    back: _Return,
+    future: asyncio.Future[Any],
+    context: contextvars.Context,
+    function: Callable[..., Any],
+    arguments: dict[str, Any],
 ) -> None:
     if future.cancelled():
         return

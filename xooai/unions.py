@@ -35,7 +35,10 @@ def clash_in(node: Node, resolve: Resolve) -> str:
         for other_tag, second in members[index + 1 :]:
             reason = "" if tag == other_tag is not None else _clash(first, second, resolve)
             if reason:
-                return f"a union of {name_of(first)} and {name_of(second)} cannot be read back: {reason}; give them distinct fields or types"
+                return (
+                    f"a union of {name_of(first)} and {name_of(second)} cannot be read back: {reason}; "
+                    "give them distinct fields or types"
+                )
     return ""
 
 
@@ -100,9 +103,9 @@ def _clash(first: Node, second: Node, resolve: Resolve) -> str:
             return "a number may be read from the text of the other" if other["type"] in _READ_AS_NUMBERS else ""
         case "text", "text":
             return "" if one["type"] == other["type"] else "both are written as a string"
-        case ("object" | "array"), "custom" if _writes_its_own_only(other):
+        case (("object" | "array"), "custom") if _writes_its_own_only(other):
             return ""
-        case ("object" | "array" | "number" | "finite" | "text" | "custom"), "custom":
+        case (("object" | "array" | "number" | "finite" | "text" | "custom"), "custom"):
             return "a function decides how one of them is written"
         case _, "any" if one["type"] not in ("none", "literal", "str", *_FORMS["number"]):
             return "what has a type may be read as what has none"
@@ -179,7 +182,7 @@ def _takes_extra(node: Node) -> bool:
 
 
 def _wire_fields(node: Node, resolve: Resolve) -> tuple[set[str], set[str], set[str], bool]:
-    """The names that an object has on the wire, those always written, those needed when it is read, and whether others are refused."""
+    """An object's names on the wire, those always written, those needed when it is read, and whether others are refused."""
     if _is_any_document(node):
         return set(Doc.model_fields), {"kind"}, {"kind"}, True
     known, always, needed = set(), set(), set()

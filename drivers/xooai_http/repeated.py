@@ -31,7 +31,7 @@ class Repeated(Generic[T]):
 
     @classmethod
     def of(cls, data: bytes, meaning: T) -> Self | None:
-        """Remember the head of a message that was parsed and found plain; None unless `data` is that message, and nothing else."""
+        """Remember the head of a message that was parsed and found plain; None unless `data` is just that."""
         end = data.find(b"\r\n\r\n") + 4
         length = _LENGTH.search(data, 0, end) if end <= _SIZE else None
         if length is None or end + int(length[1]) != len(data):

@@ -95,7 +95,7 @@ class ResponseReader:
 
     def end(self) -> Response | None:
         """The server has closed its side: return the response if that is what ends it, None if one is cut off."""
-        if not self._in_content or self._announced is not None or not self._until_close:
+        if not self._in_content or self._announced is not None:
             return None
         self._finish_content()
         return self._take()

@@ -11,9 +11,9 @@ from decimal import Decimal
 from typing import Any, Literal
 
 import pytest
-from conftest import Place
 from pydantic import BaseModel
 
+from conftest import Place
 from xooai import Audio, ComboDoc, Doc, Executor, File, Image, Tensor, Text, Video, post
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
@@ -202,7 +202,7 @@ VALUES = [
     ("string", "\u0000\u2028\U0001f600 'quoted\"\\"),
     ("raw", bytes(range(256))),
     ("moment", datetime.datetime(2024, 2, 29, 23, 59, 59, 123456, tzinfo=datetime.UTC)),
-    ("moment", datetime.datetime(1999, 1, 1)),  # noqa: DTZ001 - one without zone has to come back without
+    ("moment", datetime.datetime(1999, 1, 1)),
     ("day", datetime.date(2024, 2, 29)),
     ("span", datetime.timedelta(days=-3, microseconds=7)),
     ("identity", uuid.UUID("12345678-1234-5678-1234-567812345678")),
@@ -314,7 +314,9 @@ def test_apost_gives_the_same_as_post(place: Place, codec: str) -> None:
 
     async def main() -> list[Any]:
         async with echo:
-            return [await echo.apost(on=name, doc=doc, codec=codec) for name in ("image", "any_kind", "unsaid", "either")]
+            return [
+                await echo.apost(on=name, doc=doc, codec=codec) for name in ("image", "any_kind", "unsaid", "either")
+            ]
 
     assert asyncio.run(main()) == [doc] * 4
 

@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from conftest import HERE, Place
 
+from conftest import HERE, Place
 from xooai import Executor, FailedPrecondition, Internal, InvalidArgument, NotFound, Text, current, post
 from xooai.call import Call, Service
 
@@ -177,7 +177,9 @@ def test_metadata_of_a_reply_is_seen_by_a_layer_of_the_server(endpoint: str) -> 
     assert found == [{"x-model": "v2"}]
 
 
-@pytest.mark.parametrize("note", [("x-model", "two\nlines"), ("x model", "v"), ("content-length", "7"), ("x-n", 5)], ids=repr)
+@pytest.mark.parametrize(
+    "note", [("x-model", "two\nlines"), ("x model", "v"), ("content-length", "7"), ("x-n", 5)], ids=repr
+)
 @pytest.mark.parametrize("endpoint", ["on_loop", "failing"])
 def test_metadata_that_cannot_be_sent_back_is_the_handlers_failure(
     serve: Callable[[Executor], str], endpoint: str, note: tuple[str, Any], caplog: pytest.LogCaptureFixture

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import HERE, PATIENCE, Place
 
+from conftest import HERE, PATIENCE, Place
 from xooai import DeadlineExceeded, Executor, Internal, Text, Unavailable, current, post
 
 
@@ -28,7 +28,7 @@ class Slow(Executor):
         self.count += 1
         self.started.set()
         try:
-            await asyncio.to_thread(self.release.wait, PATIENCE)
+            await asyncio.sleep(PATIENCE)
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
@@ -100,10 +100,9 @@ def test_a_time_limit_that_is_not_reached_changes_nothing(place: Place) -> None:
 def test_a_client_has_a_time_limit_of_its_own(serve: Callable[[Executor], str]) -> None:
     slow = Slow()
     with Slow.at(serve(slow), timeout=0.1) as client:
-        with pytest.raises(DeadlineExceeded):
-            client.on_loop()
-        with pytest.raises(DeadlineExceeded):
-            client.in_thread()
+        for endpoint in ENDPOINTS:
+            with pytest.raises(DeadlineExceeded):
+                client.post(on=endpoint)
 
 
 def test_a_limit_far_away_ends_a_call_too() -> None:
@@ -198,7 +197,7 @@ class Middle(Executor):
 def test_nested_calls_inherit_the_time_that_is_left(place: Place, endpoint: str, on: str) -> None:
     """P5, in process and by any client."""
     outer, inner = place(Middle(place(Inner()), on)).post(on=endpoint, timeout=30)
-    assert 0 < inner <= outer <= 30
+    assert 0 < inner <= outer + 0.001 <= 30.001  # a header counts whole milliseconds, rounded up
 
 
 def test_a_nested_call_may_allow_itself_less(place: Place) -> None:
@@ -263,7 +262,8 @@ def test_a_client_that_leaves_cancels_its_handler(serve: Callable[[Executor], st
     host, _, port = serve(slow).split("/")[2].partition(":")
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(
-            f"POST /slow/on_loop HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}".encode()
+            f"POST /slow/on_loop HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
+            "Content-Length: 2\r\n\r\n{}".encode()
         )
         assert slow.started.wait(PATIENCE)
     assert slow.cancelled.wait(PATIENCE)
@@ -286,7 +286,9 @@ def test_a_client_that_leaves_while_a_thread_works_does_not_hurt_others(serve: C
     asyncio.run(main())
 
 
-def test_a_handler_cancelled_from_inside_fails_and_does_not_vanish(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_handler_cancelled_from_inside_fails_and_does_not_vanish(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
     class Tangled(Executor):
         @post
         async def tangled(self) -> None:

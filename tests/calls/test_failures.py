@@ -9,8 +9,8 @@ import logging
 from typing import Any
 
 import pytest
-from conftest import Place
 
+from conftest import Place
 from xooai import (
     AlreadyExists,
     ComboDoc,
@@ -187,7 +187,9 @@ def test_a_peer_never_sees_the_text_of_a_failure(serve: Any, caplog: pytest.LogC
     connection = http.client.HTTPConnection(url.split("/")[2])
     try:
         for endpoint in ENDPOINTS:
-            connection.request("POST", f"/failing/{endpoint}", b'{"doc":{"value":"x"}}', {"content-type": "application/json"})
+            connection.request(
+                "POST", f"/failing/{endpoint}", b'{"doc":{"value":"x"}}', {"content-type": "application/json"}
+            )
             response = connection.getresponse()
             body = response.read()
             assert response.status == 500

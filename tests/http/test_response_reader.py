@@ -173,6 +173,14 @@ def test_the_headers_of_interim_answers_are_not_those_of_the_response() -> None:
     assert response == (200, [(b"content-length", b"0")], b"")
 
 
+def test_trailers_are_not_headers_of_the_response() -> None:
+    response = ResponseReader(LIMIT).feed(
+        OK + b"transfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx-late: 1\r\ncontent-encoding: gzip\r\n\r\n"
+    )
+
+    assert response == (200, [(b"transfer-encoding", b"chunked")], b"a")
+
+
 @pytest.mark.parametrize(
     ("head", "stays"),
     [

@@ -5,4 +5,15 @@ from xooai.media.image import encode_image, image_array, is_picture, pil
 from xooai.media.sound import audio, audio_rate, encode_audio
 from xooai.media.video import frames
 
-__all__ = ["HEAD", "audio", "audio_rate", "encode_audio", "encode_image", "frames", "image_array", "is_picture", "pil", "sniff"]
+__all__ = [
+    "HEAD",
+    "audio",
+    "audio_rate",
+    "encode_audio",
+    "encode_image",
+    "frames",
+    "image_array",
+    "is_picture",
+    "pil",
+    "sniff",
+]

@@ -55,7 +55,9 @@ def _opened(data: bytes, user: str) -> Iterator[Any]:
     media_type = sniff(data)
     if media_type not in _FORMATS:
         known = ", ".join(_FORMATS.values())
-        raise InvalidArgument(f"the audio does not decode: it is {media_type or 'of no known format'}; there are: {known}")
+        raise InvalidArgument(
+            f"the audio does not decode: it is {media_type or 'of no known format'}; there are: {known}"
+        )
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             yield file

@@ -32,7 +32,19 @@ _READERS = {
 }
 # FFmpeg has hundreds of decoders; the ones for formats of the nineties are where its memory errors are found.
 _DECODERS = frozenset(
-    {"av1", "h263", "h264", "hevc", "libaom-av1", "libdav1d", "libvpx", "libvpx-vp9", "mjpeg", "mpeg1video", "mpeg2video"}
+    {
+        "av1",
+        "h263",
+        "h264",
+        "hevc",
+        "libaom-av1",
+        "libdav1d",
+        "libvpx",
+        "libvpx-vp9",
+        "mjpeg",
+        "mpeg1video",
+        "mpeg2video",
+    }
     | {"mpeg4", "png", "prores", "rawvideo", "theora", "vp8", "vp9"}
 )
 _OPTIONS = {"max_pixels": str(PIXELS)}
@@ -68,7 +80,9 @@ def _reader(file: BinaryIO) -> str:
     file.seek(0)
     if media_type not in _READERS:
         known = "MP4, QuickTime, WebM, Matroska, AVI, Ogg"
-        raise InvalidArgument(f"the video does not decode: it is {media_type or 'of no known format'}; there are: {known}")
+        raise InvalidArgument(
+            f"the video does not decode: it is {media_type or 'of no known format'}; there are: {known}"
+        )
     return _READERS[media_type]
 
 
@@ -79,9 +93,13 @@ def _track(container: Any) -> Any:
     context = track.codec_context
     if context is None or context.name not in _DECODERS:
         name = "unknown to FFmpeg" if context is None else context.name
-        raise InvalidArgument(f"the video does not decode: its codec is {name}; there are: {', '.join(sorted(_DECODERS))}")
+        raise InvalidArgument(
+            f"the video does not decode: its codec is {name}; there are: {', '.join(sorted(_DECODERS))}"
+        )
     if not context.width or not context.height:  # what FFmpeg refuses while it looks for the size is left at 0
-        raise InvalidArgument(f"the video does not decode: its frames have no size, or one above the limit of {PIXELS:,} pixels")
+        raise InvalidArgument(
+            f"the video does not decode: its frames have no size, or one above the limit of {PIXELS:,} pixels"
+        )
     _check_size(context.width, context.height)
     context.options = _OPTIONS  # a stream may grow on its way: then FFmpeg itself refuses
     return track

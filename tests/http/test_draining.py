@@ -1,0 +1,154 @@
+"""How a listener ends: in good order, within its grace, at any moment, and without leaving anything."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from echo_site import Run, ask, connected, listening, post
+
+SOON = 5  # seconds: far more than anything here takes, so that only what never comes runs into it
+
+
+def test_a_drained_listener_finishes_its_calls_and_takes_no_new_ones(run: Run) -> None:
+    async def scene() -> None:
+        async with listening() as (listener, site):
+            busy = [RawCall(listener.url) for _ in range(5)]
+            async with connected(listener.url) as idle, connected(listener.url) as silent:
+                assert (await idle.ask(post())).status == 200
+                calls = [asyncio.create_task(call.run()) for call in busy]
+                await site.has_heads(6)
+                closing = asyncio.create_task(listener.aclose(grace=SOON))
+                assert await idle.is_closed()
+                assert await silent.is_closed()
+                with pytest.raises(ConnectionRefusedError):
+                    await ask(listener.url, post())
+                assert not closing.done()
+                site.released.set()
+                responses = await asyncio.gather(*calls)
+                await closing
+            assert [(response.status, response.headers["connection"]) for response in responses] == [(200, "close")] * 5
+
+    run(scene())
+
+
+class RawCall:
+    """A call that waits, and must be followed by the end of its connection."""
+
+    def __init__(self, url: str, target: str = "wait") -> None:
+        self.url = url
+        self.target = target
+
+    async def run(self) -> Any:
+        async with connected(self.url) as client:
+            response = await client.ask(post(self.target))
+            assert await client.is_closed()
+            return response
+
+
+def test_a_request_that_was_sent_before_the_end_is_answered_while_draining(run: Run) -> None:
+    async def scene() -> None:
+        async with listening() as (listener, _), connected(listener.url) as client:
+            for number in range(3):
+                assert (await client.ask(post(body=b"%d" % number))).body == b"%d" % number
+            closing = asyncio.create_task(listener.aclose(grace=SOON))
+            await asyncio.sleep(0)
+            response = await client.ask(post(body=b"3"))
+            assert (response.body, response.headers.get("connection")) == (b"3", "close")
+            assert await client.is_closed()
+            await closing
+
+    run(scene())
+
+
+def test_a_request_that_is_coming_in_is_answered_while_draining(run: Run) -> None:
+    async def scene() -> None:
+        async with listening() as (listener, _), connected(listener.url) as body, connected(listener.url) as head:
+            body.write(post("say", b"abc")[:-1])
+            head.write(post("say", b"abc")[:30])
+            await body.writer.drain()
+            await head.writer.drain()
+            assert (await ask(listener.url, post())).status == 200  # by now both have been read
+            closing = asyncio.create_task(listener.aclose(grace=SOON))
+            await asyncio.sleep(0)
+            body.write(b"c")
+            head.write(post("say", b"abc")[30:])
+            for client in (body, head):
+                response = await client.response()
+                assert (response.body, response.headers["connection"]) == (b"abc", "close")
+                assert await client.is_closed()
+            await closing
+
+    run(scene())
+
+
+@pytest.mark.parametrize("target", ["wait", "wait?by=asgi"])
+def test_calls_that_outlast_the_grace_are_cancelled_and_told(
+    run: Run, target: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scene() -> None:
+        async with listening() as (listener, site), connected(listener.url) as client:
+            client.write(post(target))
+            await site.started.wait()
+            await listener.aclose(grace=0.1)
+            assert site.cancelled.is_set()
+            if target == "wait":
+                assert (await client.response()).problem["detail"] == "the server stopped before the call was done"
+            assert await client.is_closed()
+
+    run(scene())
+    assert not caplog.records
+
+
+def test_a_second_aclose_may_give_less_grace(run: Run) -> None:
+    async def scene() -> None:
+        async with listening() as (listener, site), connected(listener.url) as client:
+            client.write(post("wait"))
+            await site.started.wait()
+            patient = asyncio.create_task(listener.aclose(grace=600))
+            await asyncio.sleep(0)
+            await listener.aclose()
+            await asyncio.wait_for(patient, SOON)
+            assert site.cancelled.is_set()
+
+    run(scene())
+
+
+def test_a_call_that_ignores_its_cancellation_holds_nothing_up_for_ever(
+    run: Run, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xooai_http.listener._STOP", 0.1)
+
+    async def scene() -> None:
+        async with listening() as (listener, site):
+            async with connected(listener.url) as client:
+                client.write(post("wait_on"))
+                await site.started.wait()
+                await asyncio.wait_for(listener.aclose(), SOON)
+            assert "1 calls have ignored their cancellation" in caplog.text
+            site.released.set()
+
+    run(scene())
+
+
+@pytest.mark.parametrize("target", ["wait", "wait?by=asgi"])
+def test_a_listener_may_end_at_any_moment_of_a_call(run: Run, target: str) -> None:
+    async def scene() -> None:
+        for moment in range(12):
+            async with listening() as (listener, _), connected(listener.url) as client:
+                client.write(post(target))
+                for _ in range(moment):
+                    await asyncio.sleep(0)
+                await asyncio.wait_for(listener.aclose(), 2)
+
+    run(scene())
+
+
+def test_a_listener_that_starts_and_stops_leaves_nothing(run: Run) -> None:
+    async def scene() -> None:
+        for _ in range(50):
+            async with listening() as (listener, _), connected(listener.url) as client:
+                assert (await client.ask(post())).status == 200
+
+    run(scene())
