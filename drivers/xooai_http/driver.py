@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from xooai.driver import DialOptions, ListenOptions, Site
-from xooai_http.client import HttpLink
 from xooai_http.limits import Limits
-from xooai_http.listener import HttpListener, listen
+
+if TYPE_CHECKING:
+    from xooai_http.client import HttpLink
+    from xooai_http.listener import HttpListener
 
 __all__ = ["HttpDriver"]
 
@@ -13,15 +18,17 @@ _LIMITS = Limits()
 
 
 class HttpDriver:
-    """http:// and https://."""
+    """http:// and https://. Each side is loaded when it is needed: a client does not wait for uvicorn's import."""
 
     def __init__(self, limits: Limits = _LIMITS) -> None:
         self._limits = limits
 
     async def dial(self, url: str, options: DialOptions) -> HttpLink:
         """Prepare calls to `http(s)://host:port`; opens no connection yet."""
-        return HttpLink(url, options)
+        link: HttpLink = import_module("xooai_http.client").HttpLink(url, options)
+        return link
 
     async def listen(self, url: str, site: Site, options: ListenOptions) -> HttpListener:
         """Listen at `http(s)://host:port`. Raises Unavailable, InvalidArgument or PermissionDenied."""
-        return await listen(url, site, options, self._limits)
+        listener: HttpListener = await import_module("xooai_http.listener").listen(url, site, options, self._limits)
+        return listener

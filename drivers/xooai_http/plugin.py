@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from xooai.driver import Driver
 from xooai.plugins import hookimpl
 from xooai_http.driver import HttpDriver
 
 __all__ = ["xooai_driver"]
+
+for _name in ("httptools", "uvicorn"):  # imported only when a side of the driver is used, and missed now
+    if find_spec(_name) is None:
+        raise ModuleNotFoundError(f"No module named {_name!r}", name=_name)
 
 
 @hookimpl
