@@ -279,6 +279,13 @@ def test_models_of_one_name_are_kept_apart() -> None:
     assert replies[0] != replies[1]
 
 
+def test_two_executors_of_one_class_are_described() -> None:
+    document = described_together(Library(), Library(name="second"))
+    assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
+    paths = document["paths"]
+    assert paths["/library/read"]["post"]["requestBody"] == paths["/second/read"]["post"]["requestBody"]
+
+
 def described_together(*executors: Executor) -> dict[str, Any]:
     return dict(json.loads(Site(tuple(executor._local() for executor in executors)).describe("openapi")))
 

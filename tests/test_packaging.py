@@ -1,4 +1,4 @@
-"""What is installed: the wheel's content, what it depends on, what importing it does, how plugins are found."""
+"""What is installed: the wheel's content, what it depends on, what importing it does, what happens without an extra."""
 
 from __future__ import annotations
 
@@ -322,88 +322,6 @@ for command in ("serve", "plugins"):
     assert "try: pip install 'xooai[cli]'\nserve 1\n" in said
     assert re.search(r"https://.* xooai_http\.plugin", said)
     assert said.endswith("plugins 0\n")
-
-
-# Plugins, as promise T38 has them
-
-
-def plugin(folder: Path, distribution: str, group: str, scheme: str, module: str, code: str) -> dict[str, str]:
-    """Put a distribution with one plugin into a folder, as an installer does; return the environment that finds it."""
-    (folder / f"{module}.py").write_text(code)
-    info = folder / f"{distribution.replace('-', '_')}-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[{group}]\n{scheme} = {module}\n")
-    return {"PYTHONPATH": str(folder)}
-
-
-DRIVER = """
-print("loaded")
-from xooai.plugins import hookimpl
-
-class Nats:
-    async def dial(self, url, options): ...
-    async def listen(self, url, site, options): ...
-
-@hookimpl
-def xooai_driver(scheme):
-    return Nats()
-"""
-LISTED = "from xooai import plugins; print([(one.scheme, one.module, one.distribution) for one in plugins.installed()])"
-
-
-def test_a_plugin_is_listed_with_its_distribution_without_being_loaded(tmp_path: Path) -> None:
-    env = plugin(tmp_path, "xooai-nats", "xooai.drivers", "nats", "xooai_nats", DRIVER)
-
-    said = python(LISTED, env=env)
-
-    assert "('nats', 'xooai_nats', 'xooai-nats')" in said
-    assert "loaded" not in said
-
-
-def test_a_plugin_is_loaded_once_when_its_scheme_is_first_used(tmp_path: Path) -> None:
-    env = plugin(tmp_path, "xooai-nats", "xooai.drivers", "nats", "xooai_nats", DRIVER)
-    code = """
-from xooai import plugins
-print("before")
-print(type(plugins.driver("nats")).__name__)
-plugins.driver("nats")
-"""
-
-    assert python(code, env=env).split() == ["before", "loaded", "Nats"]
-
-
-def test_a_plugin_that_claims_a_scheme_of_ours_is_not_even_loaded(tmp_path: Path) -> None:
-    env = plugin(tmp_path, "xooai-evil", "xooai.drivers", "grpc", "xooai_evil", DRIVER)
-    code = """
-from xooai import PluginError, plugins
-try:
-    plugins.driver("grpc")
-except PluginError as error:
-    print(error)
-"""
-    said = python(code, env=env)
-
-    assert "loaded" not in said
-    assert "pip install 'xooai[grpc]'" in said
-
-
-def test_a_scheme_that_two_plugins_claim_is_refused_naming_both(tmp_path: Path) -> None:
-    folders = [tmp_path / "one", tmp_path / "two"]
-    for folder in folders:
-        folder.mkdir()
-        plugin(folder, f"xooai-{folder.name}", "xooai.drivers", "nats", f"xooai_{folder.name}", DRIVER)
-    code = """
-from xooai import PluginError, plugins
-try:
-    plugins.driver("nats")
-except PluginError as error:
-    print(error)
-"""
-    said = python(code, env={"PYTHONPATH": os.pathsep.join(map(str, folders))})
-
-    assert "xooai-one, xooai-two" in said
-    assert "loaded" not in said
 
 
 # Nothing is downloaded

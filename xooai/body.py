@@ -21,7 +21,6 @@ __all__ = ["arguments_of"]
 _RAW = ("image/", "audio/", "video/")
 _RAW_WHOLE = ("text/plain", "application/octet-stream")
 _PARTS_LIMIT = 256  # parts of one form: more than any endpoint has parameters
-_FIELD_LIMIT = 8192  # bytes of a part's own headers
 
 
 def arguments_of(endpoint: Endpoint, content_type: str, frame: bytes) -> dict[str, Any]:
@@ -29,7 +28,6 @@ def arguments_of(endpoint: Endpoint, content_type: str, frame: bytes) -> dict[st
     media_type, charset, boundary = _parsed(content_type)
     if media_type == "multipart/form-data":
         given = _form(endpoint, boundary, frame)
-        endpoint.check(given)
     elif media_type.startswith(_RAW) or media_type in _RAW_WHOLE:
         if media_type == "text/plain" and charset not in (None, "utf-8", "us-ascii"):
             raise InvalidArgument(f"the text is in the charset {charset[:40]!r}; send UTF-8")
@@ -55,7 +53,12 @@ def _parsed(content_type: str) -> tuple[str, str | None, object]:
         return "", None, None
     header = Message()
     header["content-type"] = content_type
-    return header.get_content_type(), header.get_content_charset(), header.get_param("boundary")
+    # The media type not from there: what is none, it takes for text/plain.
+    return _media_type(content_type), header.get_content_charset(), header.get_param("boundary")
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 def _unknown(media_type: str) -> Unimplemented:
@@ -74,21 +77,30 @@ def _unknown(media_type: str) -> Unimplemented:
     )
 
 
-def _document(
-    endpoint: Endpoint, parameter: Parameter, media_type: str | None, data: bytes, name: str | None = None
-) -> Doc:
+def _document(endpoint: Endpoint, parameter: Parameter, media_type: str | None, data: bytes) -> Doc:
     kind = parameter.document
     assert kind is not None
+    name = kind.model_fields["kind"].default
     family = (media_type or "").partition("/")[0]
-    if family in ("image", "audio", "video") and kind.model_fields["kind"].default not in (family, "file"):
+    if family in ("image", "audio", "video", "text") and name not in (family, "file"):
         raise InvalidArgument(f"{endpoint.name} takes {kind.__name__} for {parameter.name!r}, the body is {media_type}")
     given = None if media_type == "application/octet-stream" else media_type
     try:
-        if kind is Text or issubclass(kind, Text):
+        if issubclass(kind, Text):
             return kind(value=kind.decode(data), media_type=given or "text/plain")
         return kind(value=data, media_type=given)
     except ValidationError as error:
-        raise invalid(error) from None
+        raise _located(invalid(error), parameter.name) from None
+
+
+def _located(error: InvalidArgument, *where: str | int) -> InvalidArgument:
+    """A mistake inside a part, as one of the whole."""
+    errors = [{**mistake, "loc": [*where, *mistake["loc"]]} for mistake in error.errors]
+    if not errors:
+        return InvalidArgument(f"the part {where[0]!r}: {error.message}")
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    first = errors[0]
+    return InvalidArgument(f"{'.'.join(map(str, first['loc']))}: {first['msg']}{more}", errors=errors)
 
 
 @dataclass(slots=True)
@@ -100,11 +112,19 @@ class _Part:
     header_value: bytearray = field(default_factory=bytearray)
     data: list[bytes] = field(default_factory=list)
 
+    @property
+    def media_type(self) -> str:
+        """What the part says that it is, or ""."""
+        return _media_type(self.headers.get("content-type", ""))
+
+    def is_json(self) -> bool:
+        """Whether it says that it is JSON, or says nothing and begins as an array or an object does."""
+        first = self.data[0][:1] if self.data else b""
+        return self.media_type == JSON.media_type or (self.media_type in ("", "text/plain") and first in (b"{", b"["))
+
     def end_header(self) -> None:
         name = self.header_name.decode("latin-1").lower()
         self.headers[name] = self.header_value.decode("utf-8", "replace")
-        if sum(len(value) for value in self.headers.values()) > _FIELD_LIMIT:
-            raise InvalidArgument(f"the headers of a form's part are larger than {_FIELD_LIMIT:,} bytes")
         self.header_name.clear()
         self.header_value.clear()
 
@@ -148,36 +168,48 @@ def _parts(boundary: Any, frame: bytes) -> list[_Part]:
 
 
 def _form(endpoint: Endpoint, boundary: Any, frame: bytes) -> dict[str, Any]:
-    given: dict[str, Any] = {}
+    named: dict[str, list[_Part]] = {}
     for part in _parts(boundary, frame):
         header = Message()
         header["content-disposition"] = part.headers.get("content-disposition", "")
         name = header.get_param("name", header="content-disposition")
         if not isinstance(name, str) or not name:
             raise InvalidArgument("a part of the form has no name; with curl: -F parameter=value or -F parameter=@file")
-        if name in given:
-            raise InvalidArgument(f"the parameter {name[:80]!r} stands twice in the form")
-        parameter = endpoint.parameters.get(name)
-        data = b"".join(part.data)
-        given[name] = data if parameter is None else _value(endpoint, parameter, part.headers.get("content-type"), data)
-    return given
+        named.setdefault(name, []).append(part)
+    endpoint.check(named)  # before anything of it is read
+    return {name: _argument(endpoint, endpoint.parameters[name], parts) for name, parts in named.items()}
 
 
-def _value(endpoint: Endpoint, parameter: Parameter, content_type: str | None, data: bytes) -> Any:
+def _argument(endpoint: Endpoint, parameter: Parameter, parts: list[_Part]) -> Any:
+    """What the parts of one name stand for: several are a list, and so is one where a list is taken."""
+    item = parameter.item
+    if item is not None and not (len(parts) == 1 and parts[0].is_json()):
+        return [_value(endpoint, item, part, parameter.name, index) for index, part in enumerate(parts)]
+    if len(parts) > 1:
+        raise InvalidArgument(f"the parameter {parameter.name[:80]!r} stands twice in the form")
+    return _value(endpoint, parameter, parts[0], parameter.name)
+
+
+def _value(endpoint: Endpoint, parameter: Parameter, part: _Part, *where: str | int) -> Any:
     """A part as the parameter takes it: a document of its bytes, JSON, or the text as it stands."""
-    header = Message()
-    header["content-type"] = content_type or "text/plain"
-    media_type = header.get_content_type()
-    if media_type == "application/json":
-        return JSON.decode(endpoint.schema_of(parameter), data)
-    if parameter.document is not None:
-        return _document(endpoint, parameter, media_type if content_type else None, data)
+    data = b"".join(part.data)
+    takes = (parameter.annotation, *get_args(parameter.annotation))
+    if part.media_type != JSON.media_type:
+        if parameter.document is not None:
+            return _document(endpoint, parameter, part.media_type or None, data)
+        if bytes in takes:
+            return data
+        text = _text(data, parameter.name)
+        if str in takes or not part.is_json():
+            return text
     try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        raise InvalidArgument(f"the part {parameter.name!r} is not UTF-8 text") from None
-    if parameter.annotation is str or str in get_args(parameter.annotation):
-        return text
-    if text[:1] in ("{", "["):
         return JSON.decode(endpoint.schema_of(parameter), data)
-    return text
+    except InvalidArgument as error:
+        raise _located(error, *where) from None
+
+
+def _text(data: bytes, name: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise InvalidArgument(f"the part {name!r} is not UTF-8 text") from None

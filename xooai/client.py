@@ -136,6 +136,9 @@ class Remote:
 
     async def _dial(self) -> Link:
         loop = asyncio.get_running_loop()
+        for closed in [other for other in self._links if other.is_closed()]:  # what they had holds them
+            del self._links[closed]
+            self._keepers.pop(closed, None)
         driver = plugins.driver(urlsplit(self.server).scheme)
         link = await driver.dial(self.server, self.options)
         keeper = _kept(link)
@@ -150,9 +153,7 @@ class Remote:
         """The endpoints of an executor over there, as its description tells. Raises NotFound listing the executors."""
         known = await self.executors(timeout)
         if executor not in known:
-            raise NotFound(
-                f"{self.server} has no executor {executor!r}{nearest(executor, known)}; there are: {', '.join(known) or 'none'}"
-            )
+            raise _no_executor(self.server, executor, known)
         return known[executor]
 
     async def executors(self, timeout: float | None) -> Mapping[str, Mapping[str, Endpoint]]:
@@ -217,28 +218,42 @@ class Elsewhere:
                 self._remotes.pop(next(iter(self._remotes)))
             remote = self._remotes[address.server] = Remote(address.server, layers=self._layers)
         limit = remaining(remote.timeout if timeout is None else timeout)
-        executor, name = _resolved(address, await remote.executors(limit))
-        endpoints = await remote.endpoints(executor, limit)
-        if name not in endpoints:
-            raise NotFound(
-                f"{address.server} has no endpoint '{executor}/{name}'{nearest(name, endpoints)}; "
-                f"there are: {', '.join(endpoints)}"
-            )
-        return await remote.call(executor, endpoints[name], arguments, limit, codec, metadata)
+        try:
+            executor, endpoint = _resolved(address, await remote.executors(limit))
+        except NotFound:
+            remote.forget()
+            executor, endpoint = _resolved(address, await remote.executors(limit))
+        return await remote.call(executor, endpoint, arguments, limit, codec, metadata)
 
     def remotes(self) -> list[Remote]:
         """Those called so far."""
         return list(self._remotes.values())
 
 
-def _resolved(address: Address, known: Mapping[str, Mapping[str, Endpoint]]) -> tuple[str, str]:
+def _resolved(address: Address, known: Mapping[str, Mapping[str, Endpoint]]) -> tuple[str, Endpoint]:
     """Executor and endpoint that a URL names; with one name in its path, the one endpoint of that name."""
-    if address.endpoint:
-        return address.executor, address.endpoint
-    found = [executor for executor, endpoints in known.items() if address.executor in endpoints]
-    if len(found) == 1:
-        return found[0], address.executor
-    listed = ", ".join(f"{executor}/{name}" for executor, endpoints in known.items() for name in endpoints)
-    raise NotFound(
-        f"{address.server} has {len(found) or 'no'} endpoints {address.executor!r}; write /executor/endpoint, one of: {listed}"
+    executor, name = address.executor, address.endpoint
+    if not name:
+        name = executor
+        found = [one for one, endpoints in known.items() if name in endpoints]
+        if len(found) != 1:
+            listed = ", ".join(f"{one}/{name}" for one, endpoints in known.items() for name in endpoints)
+            raise NotFound(
+                f"{address.server} has {len(found) or 'no'} endpoints {name!r}; write /executor/endpoint, one of: {listed}"
+            )
+        executor = found[0]
+    if executor not in known:
+        raise _no_executor(address.server, executor, known)
+    endpoints = known[executor]
+    if name not in endpoints:
+        raise NotFound(
+            f"{address.server} has no endpoint '{executor}/{name}'{nearest(name, endpoints)}; "
+            f"there are: {', '.join(endpoints)}"
+        )
+    return executor, endpoints[name]
+
+
+def _no_executor(server: str, executor: str, known: Mapping[str, object]) -> NotFound:
+    return NotFound(
+        f"{server} has no executor {executor!r}{nearest(executor, known)}; there are: {', '.join(known) or 'none'}"
     )

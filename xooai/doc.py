@@ -295,13 +295,16 @@ class Doc(BaseModel, ABC):
         if found is None or not issubclass(found, cls):
             known = ", ".join(sorted(name for name, kind in _KINDS.items() if issubclass(kind, cls)))
             raise PydanticCustomError("unknown_kind", "a document needs a kind; known are: {known}", {"known": known})
+        if info.mode != "json":
+            return found.model_validate(value)
         # Only in JSON are bytes base64; the frame is parsed already, so it is written once more.
-        return found.model_validate_json(to_json(value)) if info.mode == "json" else found.model_validate(value)
+        return found.model_validate_json(to_json(value, inf_nan_mode="constants"), strict=True)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         if schema["type"] == "function-plain":
-            return {"type": "object", "properties": {"kind": {"enum": sorted(_KINDS)}}, "required": ["kind"]}
+            known = sorted(name for name, kind in _KINDS.items() if issubclass(kind, cls))
+            return {"type": "object", "properties": {"kind": {"enum": known}}, "required": ["kind"]}
         found = handler.resolve_ref_schema(handler(schema))
         found["anyOf"] = [{"required": ["ref"]}, {"required": ["value"]}]
         for name in ("ref", "value", "media_type", "signature", "size"):

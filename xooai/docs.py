@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import Field, GetCoreSchemaHandler, PlainSerializer, model_validator
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic import Field, PlainSerializer, model_validator
+from pydantic_core import PydanticCustomError
 
-from xooai import media, tensor
+from xooai import base64_text, media, tensor
 from xooai import ref as refs
 from xooai.doc import Absent, Doc, absent, as_base64, is_wire
 from xooai.errors import InvalidArgument
@@ -20,11 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Audio", "File", "Image", "Tensor", "Text", "Video"]
 
-_BASE64 = {
-    "type": "string",
-    "contentEncoding": "base64",
-    "pattern": "^(?:[A-Za-z0-9+/_-]{4})*(?:[A-Za-z0-9+/_-]{2}==|[A-Za-z0-9+/_-]{3}=)?$",
-}
+_BASE64 = {"type": "string", "contentEncoding": "base64", "pattern": base64_text.pattern()}
 
 
 def _describe_base64(schema: dict[str, Any]) -> None:
@@ -40,25 +36,21 @@ Content = Annotated[
 """Inline content: bytes, base64 in JSON."""
 
 
-class _Assumed(str):
-    """A media type that nobody gave: not written on the wire, where it is assumed again."""
-
-    __slots__ = ()
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return handler(str)  # so that it can stand in a JSON schema as a default
+# What is assumed where nobody gave a media type, and left out of the wire form. Objects of their own, so that the same text
+# given by a caller, which goes before the extension of a ref, is told from them.
+_TEXT = str(b"text/plain", "ascii")
+_OCTETS = str(b"application/octet-stream", "ascii")
 
 
 def _is_assumed(media_type: object) -> bool:
-    return media_type is None or type(media_type) is _Assumed
+    return media_type is None or media_type is _TEXT or media_type is _OCTETS
 
 
 class Text(Doc):
     """Text, read as `str`. A file's bytes are UTF-8."""
 
     value: str | None = Absent
-    media_type: str | None = Field(default=_Assumed("text/plain"), exclude_if=_is_assumed)
+    media_type: str | None = Field(default=_TEXT, exclude_if=_is_assumed)
 
     if TYPE_CHECKING:
 
@@ -96,16 +88,6 @@ class _Bytes(Doc):
 
     if TYPE_CHECKING:
 
-        def __init__(
-            self,
-            *,
-            ref: str | None = None,
-            value: Any = None,
-            media_type: str | None = None,
-            signature: str | None = None,
-            size: int | None = None,
-        ) -> None: ...
-
         def read(self) -> bytes: ...
         async def aread(self) -> bytes: ...
 
@@ -120,6 +102,18 @@ class _Bytes(Doc):
 
 class Image(_Bytes, kind="image"):
     """A picture: encoded bytes (PNG, JPEG, WebP, ...). A PIL image or an array given as `value` is kept as PNG."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            ref: str | None = None,
+            value: Picture | NDArray[Any] | bytes | bytearray | memoryview | None = None,
+            media_type: str | None = None,
+            signature: str | None = None,
+            size: int | None = None,
+        ) -> None: ...
 
     @classmethod
     def encode(cls, value: Any) -> Any:
@@ -148,6 +142,18 @@ class Image(_Bytes, kind="image"):
 
 class Audio(_Bytes, kind="audio"):
     """Sound: encoded bytes (WAV, FLAC, Ogg, MP3). `(array, rate)` given as `value` is kept as WAV."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            ref: str | None = None,
+            value: tuple[NDArray[Any], int] | bytes | bytearray | memoryview | None = None,
+            media_type: str | None = None,
+            signature: str | None = None,
+            size: int | None = None,
+        ) -> None: ...
 
     @classmethod
     def encode(cls, value: Any) -> Any:
@@ -184,7 +190,7 @@ class Tensor(_Bytes, kind="tensor"):
     `Tensor(value=array)` takes both from a numpy array. Object arrays are refused: nothing is pickled.
     """
 
-    media_type: str | None = Field(default=_Assumed("application/octet-stream"), exclude_if=_is_assumed)
+    media_type: str | None = Field(default=_OCTETS, exclude_if=_is_assumed)
     dtype: Annotated[str, Field(json_schema_extra={"enum": list(tensor.DTYPES)})]
     shape: tuple[Annotated[int, Field(ge=0, le=2**63 - 1)], ...]
 

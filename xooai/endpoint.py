@@ -85,20 +85,24 @@ class Parameter:
     @property
     def document(self) -> type[Doc] | None:
         """The kind of document that this parameter takes, where it is one (or optional)."""
-        found = _documents(self.annotation)
-        return found[0] if len(found) == 1 else None
+        kinds = [kind for kind in _members(self.annotation) if isinstance(kind, type) and issubclass(kind, Doc)]
+        return kinds[0] if len(kinds) == 1 else None
+
+    @property
+    def item(self) -> Parameter | None:
+        """What the items of this parameter are, where it is a list (or optional)."""
+        lists = [kind for kind in _members(self.annotation) if typing.get_origin(kind) is list]
+        return Parameter(f"{self.name}[]", typing.get_args(lists[0])[0], True) if len(lists) == 1 else None
 
 
-def _documents(annotation: Any) -> list[type[Doc]]:
-    """The kinds of documents that a value of this type may be, those inside of containers aside."""
-    if isinstance(annotation, type) and issubclass(annotation, Doc):
-        return [annotation]
+def _members(annotation: Any) -> list[Any]:
+    """The types of which a value may be: those of a union, those inside of containers aside."""
     origin, members = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
-        return _documents(members[0])
+        return _members(members[0])
     if origin in (typing.Union, UnionType):
-        return [kind for member in members for kind in _documents(member)]
-    return []
+        return [kind for member in members for kind in _members(member)]
+    return [annotation]
 
 
 @dataclass(slots=True)

@@ -28,8 +28,8 @@ class Facts:
     plain_floats: bool  # floats that a plain model's own rules write: NaN as null
     bytes: bool  # there are some, raw in msgpack
     loose: bool  # nothing held them to what the wire takes: they are looked through before they are sent
-    strict: bool = False  # they take no text for NaN
     as_json: bool = False  # they take other forms from JSON than from Python: msgpack is read as JSON would be
+    floats: bool = False  # there are some, which may be NaN
     free_keys: bool = False  # there are objects with any keys
     countable: bool = False  # the keys in a value are those in its frame
 
@@ -52,8 +52,8 @@ def facts(schema: CoreSchema) -> Facts:
         plain_floats="float" in plain,
         bytes=documents or "bytes" in kinds or "function-plain" in kinds,
         loose=bool(kinds & _LOOSE) or _has_loose_ints(schema, resolve),
-        strict=any(_is_strict(node) for node in found),
         as_json="json-or-python" in kinds or any(_is_strict(node) for node in found),
+        floats="float" in kinds,
         free_keys=bool(kinds & MAPPINGS),
         countable=kinds <= _COUNTABLE and not any(_hides_keys(node) for node in found),
     )

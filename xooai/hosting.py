@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 from urllib.parse import urlsplit
 
 from xooai import plugins
@@ -64,17 +63,19 @@ async def _listening(
 
 async def _close(listeners: Sequence[Listener], grace: float, forced: asyncio.Event) -> None:
     """Close all listeners; a second signal (`forced`) ends the waiting."""
-    closing = [asyncio.ensure_future(listener.aclose(grace)) for listener in listeners]
-    if not closing:
-        return
+    closing = asyncio.ensure_future(_all_closed(listeners, grace))
     waiting = asyncio.ensure_future(forced.wait())
-    everything: asyncio.Future[Any] = asyncio.gather(*closing, return_exceptions=True)
-    both: set[asyncio.Future[Any]] = {everything, waiting}
-    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-    if not everything.done():
-        everything.cancel()
-        await asyncio.gather(*(listener.aclose(0) for listener in listeners), return_exceptions=True)
+    await asyncio.wait({closing, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    if not closing.done():
+        closing.cancel()
+        await asyncio.wait({closing})
+        await _all_closed(listeners, 0)
     waiting.cancel()
+    await asyncio.wait({waiting})
+
+
+async def _all_closed(listeners: Sequence[Listener], grace: float) -> None:
+    await asyncio.gather(*(listener.aclose(grace) for listener in listeners), return_exceptions=True)
 
 
 def serve_until_signal(
@@ -141,7 +142,7 @@ class Background:
         self._started.wait()
         if self._error is not None:
             self._thread.join()
-            raise self._error
+            self._raise()
         return self._bound
 
     def stop(self) -> None:
@@ -154,8 +155,12 @@ class Background:
                 pass  # closed in between
         if threading.current_thread() is not self._thread:
             self._thread.join()
-        if self._error is not None:
-            error, self._error = self._error, None
+        self._raise()
+
+    def _raise(self) -> None:
+        """Raise what ended the server, once."""
+        error, self._error = self._error, None
+        if error is not None:
             raise error
 
     def _run(self) -> None:

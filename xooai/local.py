@@ -87,7 +87,11 @@ class Local:
         channel = self._opened(endpoint, arguments, None, metadata, chosen)
         channel.inline = True
         sync.drive(self._hosting().accept(channel))
-        return self._answer(endpoint, chosen, channel)
+        reply = channel.result()
+        try:
+            return from_here(endpoint.result, chosen, reply, channel.reply_marks)
+        except InvalidArgument as error:
+            raise unfit(channel.head.path, error) from error
 
     async def apost(
         self,
@@ -103,7 +107,11 @@ class Local:
         chosen = MSGPACK if codec is None else codec_of(codec)
         channel = self._opened(endpoint, arguments, timeout, metadata, chosen)
         await self._hosting().accept(channel)
-        return self._answer(endpoint, chosen, channel)
+        reply = channel.result()
+        try:
+            return from_here(endpoint.result, chosen, reply, channel.reply_marks)
+        except InvalidArgument as error:
+            raise unfit(channel.head.path, error) from error
 
     def _opened(
         self,
@@ -127,13 +135,6 @@ class Local:
         if schema.facts.documents:
             channel.marks = marks_of(schema, arguments)
         return channel
-
-    def _answer(self, endpoint: Endpoint, codec: Codec, channel: MemoryChannel) -> Any:
-        frame = channel.result()
-        try:
-            return from_here(endpoint.result, codec, frame, channel.reply_marks)
-        except InvalidArgument as error:
-            raise unfit(channel.head.path, error) from error
 
     def _hosting(self) -> Site:
         if self._site is None:

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
 from typing import Any
 
 import msgspec
 from pydantic import ValidationError
 
-__all__ = ["TEXTS", "unquoted"]
+__all__ = ["LIMIT", "TEXTS", "too_many", "unquoted"]
 
 TEXTS = ("NaN", "Infinity", "-Infinity")
 """How JSON holds them (as protobuf's JSON does: https://protobuf.dev/programming-guides/json/)."""
 
-# Numbers stay what they are, digit by digit, and a Decimal is the one that msgspec writes as NaN.
-_parse = msgspec.json.Decoder(float_hook=Decimal).decode
-_write = msgspec.json.Encoder(decimal_format="number").encode
+LIMIT = 100_000  # in one frame: finding them takes some microseconds each, and msgpack and Tensor need no finding
+
+_QUOTED = tuple(f'"{text}"'.encode() for text in TEXTS)
+
+# Numbers stay what they are, letter by letter: 1e16 must not become an integer.
+_parse = msgspec.json.Decoder(float_hook=msgspec.Raw).decode
+_write = msgspec.json.Encoder().encode
 
 _Place = tuple[Any, Any]  # a list or an object, and where in it
+
+
+def too_many(frame: bytes) -> bool:
+    """Whether a frame holds more of them than are read, texts that look like them included."""
+    return len(frame) > len(_QUOTED[0]) * LIMIT and sum(frame.count(text) for text in _QUOTED) > LIMIT
 
 
 def unquoted(frame: bytes, error: ValidationError) -> bytes | None:
@@ -26,6 +34,8 @@ def unquoted(frame: bytes, error: ValidationError) -> bytes | None:
 
     A strict validator takes no text for a number, and these bare.
     """
+    if error.error_count() > LIMIT or not any(text in frame for text in _QUOTED):
+        return None
     mistakes = error.errors(include_url=False, include_context=False)
     places = [mistake["loc"] for mistake in mistakes if mistake["type"] == "float_type" and _is_text(mistake["input"])]
     if not places:
@@ -33,7 +43,7 @@ def unquoted(frame: bytes, error: ValidationError) -> bytes | None:
     whole = [_parse(frame)]
     for place in places:
         for holder, key in _found(whole, 0, place):
-            holder[key] = Decimal(holder[key])
+            holder[key] = msgspec.Raw(holder[key])
     return _write(whole[0])
 
 

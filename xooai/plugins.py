@@ -69,7 +69,10 @@ class _Group:
         with self._lock:
             module = self._load(entry, scheme)
         others = [other for other in self._manager.get_plugins() if other is not module]
-        found = self._manager.subset_hook_caller(self.hook, others)(scheme=scheme)
+        try:
+            found = self._manager.subset_hook_caller(self.hook, others)(scheme=scheme)
+        except Exception as error:  # somebody else's code
+            raise _broken(entry, scheme, error) from error
         if found is None:
             raise PluginError(f"the plugin {entry.value!r} is registered for {scheme}:// and does not serve it")
         return found
@@ -95,13 +98,22 @@ class _Group:
             extra = OWN[self.group].get(scheme)
             how = f"xooai[{extra}]" if extra else entry.dist.name if entry.dist else entry.value
             raise PluginError(f"{scheme}:// needs the module {error.name!r}; try: pip install {how!r}") from error
+        except Exception as error:  # somebody else's code
+            raise _broken(entry, scheme, error) from error
         if not self._manager.is_registered(module):  # http and https are one module
             try:
                 self._manager.register(module, name=f"{self.group}:{entry.value}")
                 self._manager.check_pending()
             except pluggy.PluginValidationError as error:
+                if self._manager.is_registered(module):
+                    self._manager.unregister(module)
                 raise PluginError(f"the plugin {entry.value!r} does not fit: {error}") from error
         return module
+
+
+def _broken(entry: EntryPoint, scheme: str, error: Exception) -> PluginError:
+    who = entry.dist.name if entry.dist else entry.value
+    return PluginError(f"{scheme}:// cannot be used, its plugin {who!r} fails: {type(error).__name__}: {error}")
 
 
 _drivers = _Group("xooai.drivers", "xooai_driver", _Drivers)

@@ -93,7 +93,7 @@ class Threads:
 
     def join(self, timeout: float) -> None:
         """Wait for the threads to end, each at most `timeout` seconds: a handler that does not return cannot be ended."""
-        for thread in list(self._state.threads):
+        for thread in self._state.running():
             thread.join(timeout)
 
 
@@ -122,7 +122,11 @@ class _State:
             self.count += 1
             thread = Thread(target=_work, args=(self, queue), name="xooai-worker", daemon=True)
             self.threads.add(thread)
-        thread.start()
+            thread.start()  # under the lock: who finds it in the set may join it
+
+    def running(self) -> list[Thread]:
+        with self._lock:
+            return list(self.threads)
 
     def waits(self, by: int) -> None:
         with self._lock:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from datetime import datetime, time, timedelta
 from decimal import Decimal
-from math import isfinite
 from typing import Any
 
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
@@ -19,7 +18,6 @@ from xooai.errors import InvalidArgument
 __all__ = [
     "INT_MAX",
     "INT_MIN",
-    "check_finite",
     "check_integers",
     "check_keys",
     "check_sendable",
@@ -154,11 +152,3 @@ def check_keys(value: Any) -> None:
     for inner in _inside(value):
         if type(inner) not in _LEAVES:
             check_keys(inner)
-
-
-def check_finite(value: Any) -> None:
-    """Raise InvalidArgument for NaN and infinities, at any depth."""
-    if type(value) is float and not isfinite(value):
-        raise InvalidArgument(f"{value} cannot be sent: JSON writes it as a string, which a strict model refuses")
-    for inner in _inside(value):
-        check_finite(inner)

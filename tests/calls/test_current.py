@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from conftest import HERE, Place
-from xooai import Executor, FailedPrecondition, Internal, InvalidArgument, NotFound, Text, current, post
+from xooai import Executor, FailedPrecondition, Internal, InvalidArgument, NotFound, Unavailable, current, post
 from xooai.call import Call, Service
 
 
@@ -252,30 +252,22 @@ def test_a_layer_may_refuse_a_call_before_its_handler_runs(serve: Callable[[Exec
         assert ran.is_set()
 
 
-def test_a_layer_that_never_answers_is_one_clear_error() -> None:
-    def silent(service: Service) -> Service:
-        async def nothing(call: Call) -> None:
-            return
+def silent(service: Service) -> Service:
+    async def nothing(call: Call) -> None:
+        return
 
-        return nothing
-
-    with Asking(layers=[silent]) as asking, pytest.raises(Exception, match="layer|answer"):
-        asking.post(on="on_loop")
+    return nothing
 
 
-def test_a_layer_that_never_answers_fails_the_call_over_http_too(
-    serve: Callable[[Executor], str], caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("endpoint", ["in_thread", "on_loop"])
+def test_a_layer_that_never_answers_fails_the_call(
+    place: Place, endpoint: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def silent(service: Service) -> Service:
-        async def nothing(call: Call) -> None:
-            return
+    with pytest.raises(Internal):
+        place(Asking(layers=[silent])).post(on=endpoint)
+    assert "layer" in caplog.text
 
-        return nothing
 
-    class Single(Executor):
-        @post
-        def text(self) -> Text:
-            return Text(value="x")
-
-    with Single.at(serve(Single(layers=[silent]))) as client, pytest.raises(Internal):
-        client.text()
+def test_a_layer_of_a_client_that_never_answers_fails_the_call(serve: Callable[[Executor], str]) -> None:
+    with Executor(serve(Asking()), layers=[silent]) as client, pytest.raises(Unavailable, match="layer"):
+        client.post(on="on_loop")

@@ -1,0 +1,388 @@
+"""Serving: where executors listen, how they start and stop, and what they leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import xooai
+from conftest import HERE, PATIENCE
+from xooai import (
+    Executor,
+    FailedPrecondition,
+    InvalidArgument,
+    PermissionDenied,
+    PluginError,
+    Text,
+    Unavailable,
+    XooaiError,
+    post,
+)
+from xooai.driver import ListenOptions
+from xooai.hosting import Background
+
+
+class Echo(Executor):
+    closed = 0
+
+    @post
+    def echo(self, doc: Text) -> Text:
+        return doc
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Waiting(Executor):
+    """Answers when it is let go."""
+
+    def __init__(self) -> None:
+        self.started, self.release = threading.Event(), threading.Event()
+
+    @post
+    def in_thread(self) -> str:
+        self.started.set()
+        self.release.wait(PATIENCE)
+        return "done"
+
+    @post
+    async def on_loop(self) -> str:
+        self.started.set()
+        while not self.release.is_set():
+            await asyncio.sleep(0.005)
+        return "done"
+
+
+def port_of(url: str) -> int:
+    return int(url.rpartition(":")[2])
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def get(url: str, path: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+# Start and stop
+
+
+def test_start_returns_the_urls_with_their_ports() -> None:
+    with Echo() as echo:
+        urls = echo.start(HERE, HERE)
+        assert len(set(urls)) == 2
+        for url in urls:
+            assert port_of(url) > 0
+            with Echo.at(url) as client:
+                assert client.echo(doc=Text(value="x")).value == "x"
+
+
+def test_the_first_url_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xooai.executor.DEFAULT_URL", HERE)
+    with Echo() as echo:
+        assert echo.start()[0].startswith("http://127.0.0.1:")
+
+
+def test_after_stop_the_port_is_free_and_the_server_gone() -> None:
+    """R27"""
+    echo = Echo()
+    url = echo.start(HERE)[0]
+    with Echo.at(url) as client:
+        client.echo(doc=Text(value="x"))
+        echo.stop()
+        assert is_free(port_of(url))
+        with pytest.raises(Unavailable):
+            client.echo(doc=Text(value="x"))
+    assert not [thread for thread in threading.enumerate() if thread.name == "xooai-server"]
+
+
+def test_an_executor_may_start_again_after_it_stopped() -> None:
+    """P25: as often as one likes, on the same port too."""
+    with Echo() as echo:
+        bound = echo.start(HERE)[0]
+        echo.stop()
+        for _ in range(20):
+            assert echo.start(bound) == [bound]
+            with Echo.at(bound) as client:
+                assert client.echo(doc=Text(value="x")).value == "x"
+            echo.stop()
+
+
+def test_starting_twice_says_what_to_do() -> None:
+    with Echo() as echo:
+        url = echo.start(HERE)[0]
+        with pytest.raises(FailedPrecondition, match=r"serves already; stop\(\) it first"):
+            echo.start(HERE)
+        with Echo.at(url) as client:
+            assert client.echo(doc=Text(value="x")).value == "x"
+
+
+def test_stopping_twice_or_without_a_start_does_no_harm() -> None:
+    echo = Echo()
+    echo.stop()
+    echo.start(HERE)
+    echo.stop()
+    echo.stop()
+
+
+def test_a_with_block_stops_the_server_and_runs_the_close_hook() -> None:
+    with Echo() as echo:
+        url = echo.start(HERE)[0]
+        assert echo.closed == 0
+    assert echo.closed == 1
+    assert is_free(port_of(url))
+
+
+def test_an_async_with_block_does_the_same() -> None:
+    async def main() -> tuple[Echo, str]:
+        async with Echo() as echo:
+            url = (await asyncio.to_thread(echo.start, HERE))[0]
+            async with Echo.at(url) as client:
+                assert (await client.apost(on="echo", doc=Text(value="x"))).value == "x"
+        return echo, url
+
+    echo, url = asyncio.run(main())
+    assert echo.closed == 1
+    assert is_free(port_of(url))
+
+
+def test_the_close_hook_runs_also_when_the_block_raised() -> None:
+    echo = Echo()
+    with pytest.raises(KeyError), echo:
+        echo.start(HERE)
+        raise KeyError("x")
+    assert echo.closed == 1
+
+
+def test_threads_end_with_the_block() -> None:
+    before = set(threading.enumerate())
+    with Echo() as echo:
+        url = echo.start(HERE)[0]
+        with Echo.at(url) as client:
+            assert client.echo(doc=Text(value="x")).value == "x"
+
+        async def main() -> None:
+            await echo.apost(on="echo", doc=Text(value="x"))
+
+        asyncio.run(main())
+        mine = [thread for thread in threading.enumerate() if thread not in before and thread.name == "xooai-worker"]
+        assert mine
+    for thread in mine:
+        thread.join(2)  # below the time after which an idle thread ends by itself
+    assert not [thread for thread in mine if thread.is_alive()]
+
+
+@pytest.mark.parametrize("endpoint", ["in_thread", "on_loop"])
+def test_calls_under_way_finish_before_the_server_stops(endpoint: str) -> None:
+    """R27, P7"""
+    waiting = Waiting()
+    url = waiting.start(HERE)[0]
+    found: list[str] = []
+    with Waiting.at(url) as client:
+        caller = threading.Thread(target=lambda: found.append(client.post(on=endpoint)))
+        caller.start()
+        assert waiting.started.wait(PATIENCE)
+        stopper = threading.Thread(target=waiting.stop)
+        stopper.start()
+        while not is_free(port_of(url)):  # no new connections are taken
+            pass
+        assert stopper.is_alive()
+        waiting.release.set()
+        stopper.join(PATIENCE)
+        caller.join(PATIENCE)
+    assert found == ["done"]
+
+
+def test_the_grace_ends_what_does_not_finish() -> None:
+    """P7"""
+    waiting = Waiting()
+    url = waiting.start(HERE, grace=0.1)[0]
+    errors: list[XooaiError] = []
+
+    def call() -> None:
+        try:
+            client.post(on="on_loop")
+        except XooaiError as error:
+            errors.append(error)
+
+    with Waiting.at(url) as client:
+        caller = threading.Thread(target=call)
+        caller.start()
+        assert waiting.started.wait(PATIENCE)
+        waiting.stop()
+        caller.join(PATIENCE)
+    waiting.release.set()
+    assert [type(error) for error in errors] == [Unavailable]
+
+
+def test_readiness_tells_when_calls_are_welcome() -> None:
+    with Echo() as echo:
+        url = echo.start(HERE)[0]
+        assert get(url, "/livez")[0] == 200
+        assert get(url, "/readyz")[0] == 200
+
+
+# Where it listens
+
+
+def test_a_port_in_use_is_one_clear_error() -> None:
+    """P25, bad input"""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with Echo() as echo:
+            with pytest.raises(Unavailable, match=f"127.0.0.1:{port}.*in use.*another port"):
+                echo.start(f"http://127.0.0.1:{port}")
+            assert echo.start(HERE)  # it is not spoilt
+
+
+def test_one_port_in_use_frees_the_others() -> None:
+    with socket.socket() as other, socket.socket() as free:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        with Echo() as echo, pytest.raises(Unavailable):
+            echo.start(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{other.getsockname()[1]}")
+        assert is_free(port)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
+def test_beyond_loopback_it_refuses_unless_told(host: str) -> None:
+    """T31: nothing asks callers who they are."""
+    with Echo() as echo, pytest.raises(PermissionDenied, match="insecure=True"):
+        echo.start(f"http://{host}:0")
+
+
+@pytest.mark.parametrize(
+    ("url", "error"),
+    [
+        ("", InvalidArgument),
+        ("127.0.0.1:0", XooaiError),
+        ("http://", InvalidArgument),
+        ("http://127.0.0.1:99999", InvalidArgument),
+        ("http://127.0.0.1:0/path", InvalidArgument),
+        ("https://127.0.0.1:0", InvalidArgument),
+        ("gopher://127.0.0.1:0", PluginError),
+        ("grpc://127.0.0.1:0", PluginError),
+    ],
+)
+def test_a_url_that_nothing_can_listen_at_is_one_clear_error(url: str, error: type[XooaiError]) -> None:
+    with Echo() as echo, pytest.raises(error) as caught:
+        echo.start(url)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", ["missing.pem", "empty.pem"])
+def test_a_bad_certificate_is_one_clear_error(tmp_path: Path, wrong: str) -> None:
+    """P25"""
+    (tmp_path / "empty.pem").touch()
+    with Echo() as echo, pytest.raises(InvalidArgument, match=wrong):
+        echo.start("https://127.0.0.1:0", certificate=str(tmp_path / wrong), key=str(tmp_path / wrong))
+
+
+# Several executors
+
+
+def together(stack: ExitStack, *executors: Executor) -> str:
+    background = Background([executor._local() for executor in executors], [HERE], ListenOptions(), 1)
+    stack.callback(background.stop)
+    return background.start()[0]
+
+
+def test_several_executors_share_a_server() -> None:
+    with ExitStack() as stack:
+        url = together(stack, Echo(), Echo(name="second"), Waiting())
+        for name in ("echo", "second"):
+            client = stack.enter_context(Executor(f"{url}/{name}"))
+            assert client.post(on="echo", doc=Text(value=name)).value == name
+        status, body = get(url, "/openapi.json")
+        assert status == 200
+        assert body.count(b'"/second/echo"') == body.count(b'"/echo/echo"') == 1
+
+
+def test_two_executors_of_one_name_are_refused() -> None:
+    with ExitStack() as stack, pytest.raises((ValueError, XooaiError), match="two executors are called 'echo'.*name="):
+        together(stack, Echo(), Echo())
+
+
+def test_serve_takes_at_least_one_executor() -> None:
+    with pytest.raises(InvalidArgument, match="at least one"):
+        xooai.serve()
+
+
+def test_serve_is_for_the_main_thread(serve: Callable[[Executor], str]) -> None:
+    caught: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            Echo().serve(HERE)
+        except FailedPrecondition as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(PATIENCE)
+    assert "start() and stop()" in str(caught[0])
+
+
+def test_serve_is_not_for_a_running_loop() -> None:
+    async def main() -> None:
+        with pytest.raises(FailedPrecondition, match=r"start\(\) and stop\(\)"):
+            Echo().serve(HERE)
+
+    asyncio.run(main())
+
+
+# Bad input leaves the server as it was
+
+
+def test_a_server_goes_on_after_every_kind_of_nonsense(serve: Callable[[Executor], str]) -> None:
+    url = serve(Echo())
+    host, _, port = url.split("/")[2].partition(":")
+    for data in (
+        b"\0" * 100,
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"POST /echo/echo HTTP/1.1\r\nContent-Length: 5\r\n\r\n",
+        b"\x16\x03\x01",
+    ):
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(data)
+    with Echo.at(url) as client:
+        assert client.echo(doc=Text(value="x")).value == "x"
+
+
+@pytest.mark.parametrize("path", ["/echo/ecko", "/ecko/echo", "/echo", "/", "/echo/echo/more"])
+def test_an_unknown_path_is_404_and_lists_the_known_ones(serve: Callable[[Executor], str], path: str) -> None:
+    """R34"""
+    url = serve(Echo())
+    connection = http.client.HTTPConnection(url.split("/")[2])
+    connection.request("POST", path, b"{}", {"content-type": "application/json"})
+    response = connection.getresponse()
+    body: Any = response.read()
+    connection.close()
+    assert response.status == 404
+    assert b"echo/echo" in body
