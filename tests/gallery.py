@@ -161,6 +161,3 @@ class Gallery(Executor):
     def untyped(self, value: Any = None):  # type: ignore[no-untyped-def]
         return value
 
-    @post
-    def fails(self, doc: Text) -> Text:
-        raise ValueError(doc.read())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import enum
 import http.client
@@ -31,6 +30,7 @@ from xooai import (
     NotFound,
     Tensor,
     Text,
+    Unimplemented,
     XooaiError,
     post,
 )
@@ -381,7 +381,7 @@ def test_a_reply_without_annotation_has_its_documents(client: Any) -> None:
 
 
 def test_fields_with_names_that_no_class_has_arrive(client: Any) -> None:
-    given = {"json": 1, "content-type": Text(value="x"), "from": "y", "_private": 2, "model_config": 3}
+    given: dict[str, Any] = {"json": 1, "content-type": Text(value="x"), "from": "y", "_private": 2, "model_config": 3}
     found = client("odd", odd=given)
     assert found.model_dump(by_alias=True) == Odd(**given).model_dump(by_alias=True)
     assert client("odd", odd=found) == found
@@ -439,6 +439,9 @@ def test_endpoints_that_came_with_a_restart_are_found() -> None:
 # Broken and hostile descriptions
 
 
+AMBIGUOUS = {"anyOf": [{"type": "string"}, {"type": "string", "format": "date-time"}]}
+
+
 def read(endpoints: Any, shared: Any = None) -> Any:
     return executors_from({"xooai": 1, "executors": {"e": endpoints}, "$defs": shared or {}}, "http://host")["e"]
 
@@ -494,6 +497,10 @@ def test_what_is_no_description_is_one_clear_error(description: Any) -> None:
         {"body": {"properties": {"a": {"type": "object", "properties": {"kind": {"const": "nonesuch"}, "ref": {}}}}}},
         {"body": {"properties": {"a": {"type": "object", "title": "__import__('os')", "properties": {"x": {}}}}}},
         {"body": {"properties": {"a": {"type": "string", "pattern": "("}}}},
+        {"body": {"properties": {"a": {"type": "object", "properties": {"x": AMBIGUOUS}}}}},
+        {"body": {"properties": {"a": {"$ref": "#/$defs/Knot"}}}},
+        {"reply": AMBIGUOUS},
+        {"reply": {"$ref": "#/$defs/Knot"}},
     ],
     ids=lambda described: json.dumps(described)[:60],
 )
@@ -502,6 +509,7 @@ def test_what_cannot_be_understood_is_untyped(described: Any) -> None:
         "Loop": {"$ref": "#/$defs/Loop"},
         "Ping": {"type": "array", "items": {"$ref": "#/$defs/Pong"}},
         "Pong": {"anyOf": [{"$ref": "#/$defs/Ping"}, {"type": "null"}]},
+        "Knot": {"type": "object", "properties": {"again": {"$ref": "#/$defs/Knot"}, "x": AMBIGUOUS}},
     }
     endpoint = read({"run": described}, shared)["run"]
     assert endpoint.name == "run"
@@ -548,33 +556,29 @@ def test_names_of_a_peer_become_no_attributes_of_python() -> None:
     assert callable(found.copy)
 
 
-class Liar(Executor):
-    """Describes itself as something else than it is: what it says is taken, what it sends is checked."""
-
-    reply: Any = None
-
+class Promise(Executor):
     @post
-    async def run(self) -> Any:
-        return self.reply
+    async def run(self) -> int:
+        return 1
 
 
-def test_a_reply_that_is_not_as_described_is_the_servers_failure() -> None:
-    class Promise(Liar):
-        @post
-        async def run(self) -> int:  # type: ignore[override]
-            return 1
-
-    with ExitStack() as stack:
-        liar = stack.enter_context(Liar(name="promise"))
-        liar.reply = "no number"
-        client = stack.enter_context(Promise.at(liar.start(HERE)[0]))
-        with pytest.raises(Internal, match="promise/run.*int"):
-            asyncio.run(_once(client))
+class Broken(Executor):
+    @post
+    async def run(self) -> str:
+        return "no number"
 
 
-async def _once(client: Any) -> Any:
-    async with client:
-        return await client.run()
+def test_a_reply_that_is_not_as_declared_is_the_servers_failure() -> None:
+    """Whoever asked did nothing wrong, and learns what came instead."""
+
+    with Broken(name="promise") as broken, Promise.at(broken.start(HERE)[0]) as client:
+        with pytest.raises(Internal, match="/promise/run answered with what it does not return: .*integer"):
+            client.post()
+
+
+def test_no_other_form_of_description_is_made_up() -> None:
+    with pytest.raises(Unimplemented, match="'proto'; there are: openapi, json"):
+        Site((Library()._local(),)).describe("proto")
 
 
 def test_a_server_that_is_none_of_ours_is_one_clear_error() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field, RootModel, field_validator
 from typing_extensions import TypedDict
@@ -404,6 +404,53 @@ def test_keys_are_refused_if_and_only_if_one_is_doubled(keys: list[str], depth: 
             refused(codec, frame, "stands twice")
         else:
             codec.decode(ANY, frame)
+
+
+class Pairs(list[tuple[Any, Any]]):
+    """An object of a frame, in which a key may stand twice."""
+
+    @classmethod
+    def of(cls, value: Any) -> Any:
+        """What was parsed, with its dicts as pairs."""
+        if isinstance(value, dict):
+            return cls((key, cls.of(inner)) for key, inner in value.items())
+        return [cls.of(item) for item in value] if isinstance(value, list) else value
+
+    @classmethod
+    def all_in(cls, value: Any) -> list[Pairs]:
+        inside = [inner for _, inner in value] if isinstance(value, cls) else value if isinstance(value, list) else []
+        found = [pairs for inner in inside for pairs in cls.all_in(inner)]
+        return [value, *found] if isinstance(value, cls) and value else found
+
+
+def as_json(value: Any) -> str:
+    if isinstance(value, Pairs):
+        return "{" + ",".join(f"{json.dumps(key)}:{as_json(inner)}" for key, inner in value) + "}"
+    return "[" + ",".join(map(as_json, value)) + "]" if isinstance(value, list) else json.dumps(value)
+
+
+def as_msgpack(value: Any) -> bytes:
+    if isinstance(value, Pairs):
+        return b"\xde" + struct.pack(">H", len(value)) + b"".join(pack(key) + as_msgpack(inner) for key, inner in value)
+    if isinstance(value, list):
+        return b"\xdc" + struct.pack(">H", len(value)) + b"".join(map(as_msgpack, value))
+    return pack(value)
+
+
+@given(case=st.sampled_from(cases.CASES), data=st.data())
+@settings(max_examples=settings().max_examples * 10)
+def test_a_key_doubled_anywhere_in_a_frame_of_any_type_is_refused(case: cases.Case, data: st.DataObject) -> None:
+    schema = Schema(dict[str, case.annotation], "test")  # type: ignore[name-defined]
+    value = {"value": data.draw(case.values)}
+    for codec in (JSON, MSGPACK):
+        write = as_msgpack if codec is MSGPACK else lambda tree: as_json(tree).encode()
+        parse = msgspec.msgpack.decode if codec is MSGPACK else json.loads
+        tree = Pairs.of(parse(codec.encode(schema, value)))
+        assert cases.same(codec.decode(schema, write(tree)), value)
+        pairs = data.draw(st.sampled_from(Pairs.all_in(tree)))
+        pairs.insert(data.draw(st.integers(0, len(pairs))), data.draw(st.sampled_from(list(pairs))))
+        with pytest.raises(InvalidArgument):
+            codec.decode(schema, write(tree))
 
 
 # Look-alikes

@@ -77,7 +77,7 @@ def test_no_more_threads_run_than_were_allowed(pool: Callable[..., Threads]) -> 
 def test_no_call_is_lost_among_many(pool: Callable[..., Threads]) -> None:
     threads = pool(size=3)
     for count in (1, 2, 3, 4, 100):
-        assert run(threads, *[lambda count=count: count] * count) == [count] * count  # type: ignore[misc]
+        assert run(threads, *[lambda count=count: count] * count) == [count] * count
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def pattern(least: int = 0, most: int | None = None) -> str:
     forms = []
     for rest, end in enumerate(_ENDS):
         fewest = max(0, -((rest - least) // 3))
-        greatest = "" if most is None else (most - rest) // 3
-        if greatest == "" or greatest >= fewest:
-            forms.append(f"(?:{_DIGIT}{{4}}){{{fewest},{greatest}}}{end}")
+        greatest = fewest if most is None else (most - rest) // 3
+        if greatest >= fewest:
+            forms.append(f"(?:{_DIGIT}{{4}}){{{fewest},{'' if most is None else greatest}}}{end}")
     return f"^(?:{'|'.join(forms)})$"

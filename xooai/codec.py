@@ -86,16 +86,17 @@ class _Json:
 
     def encode(self, schema: Schema, value: Any) -> bytes:
         try:
-            if schema.facts.loose:
+            facts = schema.facts
+            if facts.loose:
                 check_sendable(value)
-            if schema.facts.plain_floats:  # a plain model would write NaN as null
+            if facts.plain_floats:  # a plain model would write NaN as null
                 written = schema.serializer.to_python(value, mode="json", by_alias=True, warnings=False)
                 frame = to_json(written, inf_nan_mode="strings")
             else:
                 frame = schema.serializer.to_json(value, by_alias=True, warnings=False)
-            if schema.facts.free_keys and _REPLACEMENT in frame:
+            if facts.free_keys and _REPLACEMENT in frame:
                 check_keys(value)
-            if schema.facts.floats and nan.too_many(frame):
+            if len(frame) > nan.LIMIT and facts.floats and nan.too_many(frame):
                 raise InvalidArgument(
                     f"the value holds more than {nan.LIMIT:,} NaN or infinite numbers; send msgpack, or a Tensor"
                 )

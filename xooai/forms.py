@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from math import isfinite
 from typing import Any, cast
 
-from pydantic import BaseModel
 from pydantic_core import CoreSchema
 from pydantic_core import core_schema as cs
 
@@ -26,7 +25,6 @@ __all__ = [
     "children",
     "fields_in",
     "fields_of",
-    "holds",
     "inner_of",
     "is_document",
     "is_plain",
@@ -155,11 +153,6 @@ def writes_itself(node: Node) -> bool:
     """Whether a function that is not ours decides how this is written."""
     own = node.get("serialization")
     return own is not None and own["type"] != "function-wrap" and own.get("function") not in OURS
-
-
-def holds(annotation: Any, kind: type[BaseModel]) -> bool:
-    """Whether an annotation is a class of `kind`."""
-    return isinstance(annotation, type) and issubclass(annotation, kind)
 
 
 # How a schema is adjusted while it is made

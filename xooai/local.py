@@ -81,7 +81,12 @@ class Local:
         self, endpoint: Endpoint, arguments: dict[str, Any], metadata: Mapping[str, str] | None, codec: str | None
     ) -> Any:
         """Call a `def` endpoint: in this very thread, without a loop or a task, unless a loop runs here or time is limited."""
-        if not self.is_set_up or remaining(None) is not None or asyncio._get_running_loop() is not None:
+        if (
+            not self.is_set_up
+            or self.layers  # may wait
+            or remaining(None) is not None
+            or asyncio._get_running_loop() is not None
+        ):
             return sync.run(self.apost(endpoint, arguments, remaining(None), metadata, codec))
         chosen = MSGPACK if codec is None else codec_of(codec)
         channel = self._opened(endpoint, arguments, None, metadata, chosen)

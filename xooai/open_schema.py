@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from enum import Flag
 from typing import Any
 
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import SchemaValidator, ValidationError
+from pydantic_core import SchemaValidator
 from pydantic_core import core_schema as cs
 
 from xooai import base64_text, nan
@@ -16,16 +17,15 @@ from xooai.walk import INT_MAX, INT_MIN
 __all__ = ["Open", "as_taken"]
 
 _NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
-_KEYS = {  # names of objects, by what they stand for
-    "int": {"pattern": "^-?[0-9]{1,18}$"},  # 18 digits fit into 64 bits
-    "float": {"pattern": f"^(?:{_NUMBER}|NaN|-?Infinity)$"},
+_NAMES: dict[str, JsonSchemaValue] = {  # of objects, by what they stand for
+    "float": {"pattern": f"^(?:{_NUMBER}|nan|-?inf|NaN|-?Infinity)$"},
     "decimal": {"pattern": f"^{_NUMBER}$"},
     "bool": {"enum": ["true", "false"]},
 }
-_WITHOUT_OFFSET = {  # what is written for a time that names no zone, which the formats of JSON Schema ask for
+_BESIDE = {  # what is taken and written beside the formats of JSON Schema, which ask for an offset and whole seconds
     "date-time": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?$",
     "time": r"^[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?$",
-    "duration": r"^-?P([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+(\.[0-9]+)?S)?)?$",  # with a sign or parts of a second
+    "duration": r"^-?P([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+(\.[0-9]+)?S)?)?$",
 }
 
 
@@ -61,42 +61,51 @@ class Open(Typed):
         return {**found, "type": ["number", "string"], "pattern": f"^({'|'.join(allowed)})$"} if allowed else found
 
     def _takes(self, schema: cs.FloatSchema, value: float) -> bool:
-        config = cs.CoreConfig(allow_inf_nan=self._config.allow_inf_nan)
-        try:
-            SchemaValidator(cs.float_schema(**_limits(schema)), config).validate_python(value)
-        except ValidationError:
-            return False
-        return True
+        config = cs.CoreConfig(allow_inf_nan=bool(self._config.allow_inf_nan))
+        bare: Any = {name: rule for name, rule in schema.items() if name not in ("ref", "metadata", "serialization")}
+        return SchemaValidator(bare, config).isinstance_python(value)
 
     def decimal_schema(self, schema: cs.DecimalSchema) -> JsonSchemaValue:
         text = {"type": "string", "format": "decimal", "pattern": f"^{_NUMBER}$"}
         if self.mode == "serialization":
             return text
-        number = super().float_schema(
-            cs.float_schema(**{name: float(limit) for name, limit in _limits(schema).items()})
-        )
-        return {"anyOf": [number, text]}
+        limits: dict[str, Any] = {name: float(schema[name]) for name in _LIMITS if schema.get(name) is not None}  # type: ignore[literal-required]
+        return {"anyOf": [super().float_schema(cs.float_schema(**limits)), text]}
 
     def bytes_schema(self, schema: cs.BytesSchema) -> JsonSchemaValue:
         found = super().bytes_schema(schema)
         return {**found, "pattern": base64_text.pattern(schema.get("min_length") or 0, schema.get("max_length"))}
 
+    def complex_schema(self, schema: cs.ComplexSchema) -> JsonSchemaValue:
+        text = {"type": "string", "pattern": r"^[0-9.eE+-]+j?$"}
+        return text if self.mode == "serialization" else {"anyOf": [{"type": "number"}, text]}
+
+    def fraction_schema(self, schema: Any) -> JsonSchemaValue:
+        text = {"type": "string", "pattern": "^[+-]?[0-9]+(?:/[1-9][0-9]*)?$"}
+        return text if self.mode == "serialization" else {"anyOf": [{"type": "number"}, text]}
+
     def datetime_schema(self, schema: cs.DatetimeSchema) -> JsonSchemaValue:
         found = super().datetime_schema(schema)
-        return found if schema.get("tz_constraint") == "aware" else self._written(found)
+        match schema.get("tz_constraint"):
+            case None:
+                return _beside(found)
+            case "naive":
+                return {"type": "string", "pattern": _BESIDE["date-time"]}
+        return found
 
     def time_schema(self, schema: cs.TimeSchema) -> JsonSchemaValue:
-        return self._written(super().time_schema(schema))
+        return _beside(super().time_schema(schema))
 
     def timedelta_schema(self, schema: cs.TimedeltaSchema) -> JsonSchemaValue:
-        return self._written(super().timedelta_schema(schema))
+        return _beside(super().timedelta_schema(schema))
 
-    def _written(self, found: JsonSchemaValue) -> JsonSchemaValue:
-        """A reply may be what its format does not hold."""
-        name = found.get("format")
-        if self.mode == "validation" or name not in _WITHOUT_OFFSET:
+    def enum_schema(self, schema: cs.EnumSchema) -> JsonSchemaValue:
+        found = super().enum_schema(schema)
+        if not issubclass(schema["cls"], Flag):
             return found
-        return {"type": "string", "anyOf": [{"format": name}, {"pattern": _WITHOUT_OFFSET[name]}]}
+        del found["enum"]  # any of them together
+        most = sum({member.value for member in schema["members"]})
+        return {**found, "type": "integer", "minimum": 0, "maximum": most}
 
     def set_schema(self, schema: cs.SetSchema) -> JsonSchemaValue:
         return self._doubled(super().set_schema(schema))
@@ -122,8 +131,20 @@ class Open(Typed):
 
     def dict_schema(self, schema: cs.DictSchema) -> JsonSchemaValue:
         found = super().dict_schema(schema)
-        keys = _KEYS.get(schema.get("keys_schema", {}).get("type", ""))
-        return found if keys is None else {**found, "propertyNames": keys}
+        names = self._names(schema.get("keys_schema", {}))
+        if not names:
+            return found
+        for values in found.pop("patternProperties", {}).values():  # one
+            found["additionalProperties"] = values
+        return {**found, "propertyNames": names}
+
+    def _names(self, schema: Any) -> JsonSchemaValue:
+        """What names stand for a dict's keys, which are texts in JSON; nothing where pydantic says it already."""
+        if schema.get("type") == "int":  # 18 digits fit into 64 bits, some numbers of 19 do
+            return {"pattern": f"^-?[0-9]{{1,{18 if self.mode == 'validation' else 19}}}$"}
+        if schema.get("type") == "enum":
+            return {"enum": [str(member.value) for member in schema["members"]]}
+        return dict(_NAMES.get(schema.get("type", ""), {}))
 
     def tagged_union_schema(self, schema: cs.TaggedUnionSchema) -> JsonSchemaValue:
         found = super().tagged_union_schema(schema)
@@ -131,15 +152,23 @@ class Open(Typed):
         return found if name is None else {**found, "type": "object", "required": [name]}
 
 
-def _limits(schema: Any) -> dict[str, Any]:
-    return {
-        name: schema[name]
-        for name in ("ge", "gt", "le", "lt", "multiple_of", "allow_inf_nan")
-        if schema.get(name) is not None
-    }
+def _any_of(schema: Any) -> type[Doc] | None:
+    """Of what a field takes any kind: Doc, or a base of some kinds."""
+    if schema["type"] != "function-plain":
+        return None
+    found = getattr(schema["function"]["function"], "__self__", None)
+    return found if isinstance(found, type) and issubclass(found, Doc) else None
 
 
-_OFTEN_UNKNOWN = ("ref", "value", "media_type", "signature", "size")
+def _beside(found: JsonSchemaValue) -> JsonSchemaValue:
+    pattern = _BESIDE.get(found.get("format", ""))
+    return {"type": "string", "anyOf": [{"format": found["format"]}, {"pattern": pattern}]} if pattern else found
+
+
+_LIMITS = ("ge", "gt", "le", "lt", "multiple_of")
+
+
+_MAY_BE_UNKNOWN = ("ref", "value", "media_type", "signature", "size")
 
 
 def as_taken(definition: Any) -> Any:
@@ -147,10 +176,7 @@ def as_taken(definition: Any) -> Any:
     fields = definition.get("properties", {})
     if "const" not in fields.get("kind", {}) or "ref" not in fields:
         return definition
-    nullable = {
-        name: {**fields[name], "type": [fields[name]["type"], "null"]}
-        for name in _OFTEN_UNKNOWN
-        if "type" in fields[name]
-    }
+    typed = {name: fields[name] for name in _MAY_BE_UNKNOWN if "type" in fields[name]}
+    nullable = {name: {**schema, "type": [schema["type"], "null"]} for name, schema in typed.items()}
     known = [{"required": [name], "properties": {name: {"type": "string"}}} for name in ("ref", "value")]
     return {**definition, "properties": {**fields, **nullable}, "anyOf": known}

@@ -173,9 +173,22 @@ def test_a_picture_goes_in_and_out_as_it_is(call: Caller) -> None:
         assert (answer.status, answer.type, answer.body) == (200, "image/png", PNG)
 
 
-@pytest.mark.parametrize(
-    "accept", ["", "*/*", "application/json", "image/webp", "image/*;q=0.1, application/json", "text/html", "nonsense"]
-)
+NOT_AS_IT_IS = [
+    "",
+    "*/*",
+    "application/json",
+    "application/*",
+    "image/webp",
+    "image/*;q=0.1, application/json",
+    "image/*;q=0",
+    "image/*;q=high",
+    "text/html",
+    "nonsense",
+    ";q=1,",
+]
+
+
+@pytest.mark.parametrize("accept", NOT_AS_IT_IS)
 def test_a_picture_comes_as_json_where_it_was_not_asked_for_as_it_is(call: Caller, accept: str) -> None:
     answer = call("picture", PNG, "image/png", accept)
     assert (answer.status, answer.type) == (200, "application/json")

@@ -344,6 +344,30 @@ def test_any_executor_posts_to_urls(serve: Callable[[Executor], str]) -> None:
             executor.post(on=f"{url}/keep", dog=Text(value="x"))
 
 
+def test_only_so_many_servers_are_remembered(serve: Callable[[Executor], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xooai.client.Elsewhere.LIMIT", 1)
+    urls = [serve(Reader("a")), serve(Reader("b"))]
+    with Executor() as executor:
+        found = [executor.post(on=f"{url}/read", doc=IMAGE).value for url in urls * 2]
+    assert found == ["a 0.5", "b 0.5"] * 2
+
+
+def test_endpoints_elsewhere_are_asked_for_again_before_they_are_missing(serve: Callable[[Executor], str]) -> None:
+    class Other(Executor):
+        @post
+        def more(self) -> int:
+            return 1
+
+    with ExitStack() as stack:
+        reader, other, executor = (stack.enter_context(one) for one in (Reader(), Other(name="reader"), Executor()))
+        bound = reader.start(HERE)[0]
+        assert executor.post(on=f"{bound}/reader/read", doc=IMAGE).value == "en 0.5"
+        reader.stop()
+        other.start(bound)
+        assert executor.post(on=f"{bound}/reader/more") == 1
+        assert executor.post(on=f"{bound}/more") == 1
+
+
 def test_errors_from_further_away_keep_their_type(place: Place, serve: Callable[[Executor], str]) -> None:
     class Failing(Executor):
         @post
@@ -428,7 +452,7 @@ def test_a_thread_that_is_interrupted_gives_its_call_up(serve: Callable[[Executo
                 raise
 
     url = serve(Waiting())
-    main = threading.main_thread().ident
+    main = threading.get_ident()
 
     def interrupt() -> None:
         started.wait(PATIENCE)
@@ -443,6 +467,11 @@ def test_a_thread_that_is_interrupted_gives_its_call_up(serve: Callable[[Executo
             client.post(on="wait")
         assert cancelled.wait(PATIENCE)
     interrupter.join(PATIENCE)
+
+
+def test_stores_come_later() -> None:
+    with pytest.raises(InvalidArgument, match="no stores"):
+        Executor(store=object())  # type: ignore[arg-type]
 
 
 def test_errors_name_the_server_and_no_secret() -> None:

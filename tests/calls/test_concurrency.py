@@ -31,9 +31,8 @@ def test_a_hundred_calls_at_once_get_their_own_answers(place: Place, codec: str,
 
     async def main() -> list[Text]:
         async with caller:
-            return await asyncio.gather(
-                *(caller.apost(on=endpoint, doc=Text(value=str(n)), codec=codec) for n in range(100))
-            )
+            calls = (caller.apost(on=endpoint, doc=Text(value=str(n)), codec=codec) for n in range(100))
+            return list(await asyncio.gather(*calls))
 
     assert [doc.value for doc in asyncio.run(main())] == [str(n) for n in range(100)]
 

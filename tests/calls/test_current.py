@@ -189,7 +189,7 @@ def test_metadata_that_cannot_be_sent_back_is_the_handlers_failure(
     with Noting.at(serve(noting)) as client:
         with pytest.raises(Internal) as caught:
             client.post(on=endpoint)
-        assert caught.value.id in caplog.text
+        assert str(caught.value.id) in caplog.text
         noting.note = ("x-model", "fine")
         assert client.post(on="on_loop") == 1
 
@@ -250,6 +250,20 @@ def test_a_layer_may_refuse_a_call_before_its_handler_runs(serve: Callable[[Exec
         assert not ran.is_set()
         client.post(on="run", metadata={"x-key": "open"})
         assert ran.is_set()
+
+
+@pytest.mark.parametrize("endpoint", ["in_thread", "on_loop"])
+def test_a_layer_may_wait(place: Place, endpoint: str) -> None:
+    """On the loop that it runs on, whichever way the call was made."""
+
+    def patient(service: Service) -> Service:
+        async def wait(call: Call) -> None:
+            await asyncio.sleep(0.001)
+            await service(call)
+
+        return wait
+
+    assert place(Asking(layers=[patient])).post(on=endpoint)["id"]
 
 
 def silent(service: Service) -> Service:

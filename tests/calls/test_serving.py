@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -56,7 +57,7 @@ class Waiting(Executor):
     @post
     async def on_loop(self) -> str:
         self.started.set()
-        while not self.release.is_set():
+        while not self.release.is_set():  # noqa: ASYNC110 - a thread's event, which the test sets
             await asyncio.sleep(0.005)
         return "done"
 
@@ -169,10 +170,11 @@ def test_an_async_with_block_does_the_same() -> None:
 
 def test_the_close_hook_runs_also_when_the_block_raised() -> None:
     echo = Echo()
-    with pytest.raises(KeyError), echo:
-        echo.start(HERE)
-        raise KeyError("x")
+    url = echo.start(HERE)[0]
+    with pytest.raises(LookupError), echo:
+        raise LookupError
     assert echo.closed == 1
+    assert is_free(port_of(url))
 
 
 def test_threads_end_with_the_block() -> None:
@@ -241,6 +243,18 @@ def test_readiness_tells_when_calls_are_welcome() -> None:
         url = echo.start(HERE)[0]
         assert get(url, "/livez")[0] == 200
         assert get(url, "/readyz")[0] == 200
+
+
+def test_it_serves_on_asyncios_own_loop_where_uvloop_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+
+    class Telling(Executor):
+        @post
+        async def loop(self) -> str:
+            return type(asyncio.get_running_loop()).__module__
+
+    with Telling() as telling, Telling.at(telling.start(HERE)[0]) as client:
+        assert client.post() == "asyncio.unix_events"
 
 
 # Where it listens
