@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import fsspec
 import fsspec.asyn
 import pytest
 from hypothesis import settings
 
+from counting import PNG, Counted
 from xooai import sync
 from xooai.codec import CODECS, Codec
 from xooai.errors import PluginError
@@ -137,6 +139,16 @@ def codec(request: pytest.FixtureRequest) -> Codec:
     """Each codec in turn."""
     found: Codec = request.param
     return found
+
+
+@pytest.fixture
+def counted() -> list[str]:
+    """The paths that were opened on `counted://`, where `a.txt` and `a.png` are."""
+    fsspec.register_implementation("counted", Counted, clobber=True)
+    Counted.gate.set()
+    Counted.contents = {"a.txt": b"hello", "a.png": PNG}
+    Counted.opened.clear()
+    return Counted.opened
 
 
 def _left(threads: set[threading.Thread], sockets: frozenset[str]) -> list[str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import functools
 import json
 import time
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,8 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cases
-from cases import CASES, REFUSED, UNFIT, Refused, Unfit, same
-from xooai import ComboDoc, Executor, Image, InvalidArgument, Text, post
+from cases import CASES, same
+from unfit import REFUSED, UNFIT, Refused, Unfit
+from xooai import ComboDoc, Executor, Image, InvalidArgument, Tensor, Text, post
 from xooai.codec import CODECS, JSON, MSGPACK, Codec, codec_of
 from xooai.errors import Unimplemented
 from xooai.schema import Schema
@@ -302,3 +306,30 @@ class Echo(Executor):
 def test_a_call_with_an_unknown_codec_is_refused() -> None:
     with pytest.raises(Unimplemented, match="pickle"):
         Echo().post(on="echo", doc=Text(value="a"), codec="pickle")
+
+
+# What no codec may be made of
+
+RUNS_CODE = {"cloudpickle", "dill", "jsonpickle", "marshal", "pickle", "shelve", "yaml"}
+
+
+def test_nothing_of_ours_imports_what_runs_code_that_stands_in_bytes() -> None:
+    packages = [find_spec(name) for name in ("xooai", "xooai_http")]
+    folders = [Path(folder) for package in packages if package for folder in package.submodule_search_locations or ()]
+    sources = [path for folder in folders for path in folder.rglob("*.py")]
+    assert len(sources) > 40
+    for path in sources:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {name.partition(".")[0] for name in names} & RUNS_CODE, path
+            if isinstance(node, ast.Call):
+                assert getattr(node.func, "id", "") not in ("eval", "exec"), path
+                given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+                assert given.get("allow_pickle", "False") == "False", path
+
+
+def test_an_array_of_objects_is_refused_since_it_would_have_to_be_pickled() -> None:
+    numpy = pytest.importorskip("numpy")
+    with pytest.raises(InvalidArgument, match="'object' does not travel"):
+        Tensor(value=numpy.array([object()]))

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_fie
 from typing_extensions import TypedDict
 
 import cases
+from unfit import UNFIT, Unfit
 from xooai import Audio, ComboDoc, Doc, Executor, File, Image, InvalidArgument, Tensor, Text, Video, post
 from xooai.codec import Codec
 from xooai.schema import Schema
@@ -330,10 +331,8 @@ def test_models_told_apart_by_a_discriminator_come_back(codec: Codec) -> None:
 # What is refused when the class is made
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in cases.UNFIT if case.name != "foreign class"], ids=lambda case: case.name
-)
-def test_a_field_whose_values_would_not_come_back_is_refused_naming_class_and_field(case: cases.Unfit) -> None:
+@pytest.mark.parametrize("case", [case for case in UNFIT if case.name != "foreign class"], ids=lambda case: case.name)
+def test_a_field_whose_values_would_not_come_back_is_refused_naming_class_and_field(case: Unfit) -> None:
     with pytest.raises(TypeError, match=case.words) as caught:
         pydantic.create_model("Unfit", __base__=ComboDoc, field=(case.annotation(), ...))
     assert str(caught.value).startswith("Unfit.field")

@@ -173,7 +173,7 @@ class Library(Executor):
         return None
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def url() -> Iterator[str]:
     with Library() as library:
         yield library.start(HERE)[0]
@@ -186,7 +186,7 @@ def client(url: str, request: pytest.FixtureRequest) -> Iterator[Any]:
         yield lambda on, **arguments: found.post(on=on, codec=request.param, **arguments)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def described(url: str) -> dict[str, Any]:
     connection = http.client.HTTPConnection(url.removeprefix("http://"))
     connection.request("GET", "/openapi.json")
@@ -570,9 +570,9 @@ class Broken(Executor):
 
 def test_a_reply_that_is_not_as_declared_is_the_servers_failure() -> None:
     """Whoever asked did nothing wrong, and learns what came instead."""
-
     with Broken(name="promise") as broken, Promise.at(broken.start(HERE)[0]) as client:
-        with pytest.raises(Internal, match="/promise/run answered with what it does not return: .*integer"):
+        said = "/promise/run answered with what it does not return: .*integer"
+        with pytest.raises(Internal, match=said):
             client.post()
 
 

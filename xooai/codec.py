@@ -128,7 +128,7 @@ def _read(validator: SchemaValidator, frame: bytes) -> Any:
     try:
         return validator.validate_json(frame, strict=True)
     except ValidationError as error:
-        changed = nan.unquoted(frame, error)
+        changed = nan.respelled(frame, error)
         if changed is None:
             raise
     return validator.validate_json(changed, strict=True)

@@ -28,6 +28,7 @@ __all__ = [
     "inner_of",
     "is_document",
     "is_plain",
+    "is_sequence",
     "loses_floats",
     "nodes",
     "places",
@@ -77,7 +78,7 @@ def inner_of(node: Any, resolve: Resolve) -> Node:
             node = node[0]
         if node["type"] == "definition-ref":
             node = resolve(node)
-        elif node["type"] in _WRAPPERS and not writes_itself(node):
+        elif node["type"] in _WRAPPERS and not writes_itself(node) and not is_sequence(node):
             node = node.get("schema") or node.get("json_schema") or node.get("lax_schema") or node["steps"][-1]
         else:
             break
@@ -147,6 +148,12 @@ def is_plain(node: Node) -> bool:
 
 def is_document(node: Node) -> bool:
     return node["type"] == "model" and issubclass(node["cls"], Doc)
+
+
+def is_sequence(node: Node) -> bool:
+    """Whether this is any sequence: a text and bytes are some, too."""
+    own = node.get("serialization", {}).get("type")
+    return bool(node["type"] == "json-or-python" and own == "function-wrap")
 
 
 def writes_itself(node: Node) -> bool:

@@ -1,19 +1,22 @@
-"""NaN and infinities in a peer's JSON: texts there, since JSON has no such numbers, and floats to us."""
+"""Numbers as a peer's JSON may spell them: NaN and infinities as texts, since it has no such numbers, 1.0 for an integer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 from pydantic import ValidationError
 
-__all__ = ["LIMIT", "TEXTS", "too_many", "unquoted"]
+__all__ = ["LIMIT", "TEXTS", "respelled", "too_many"]
 
 TEXTS = ("NaN", "Infinity", "-Infinity")
 """How JSON holds them (as protobuf's JSON does: https://protobuf.dev/programming-guides/json/)."""
 
 LIMIT = 100_000  # in one frame: finding them takes some microseconds each, and msgpack and Tensor need no finding
+
+_MOST = 2.0**63  # integers have 64 bits, so 1e999999 is not written out
 
 _QUOTED = tuple(f'"{text}"'.encode() for text in TEXTS)
 
@@ -29,34 +32,48 @@ def too_many(frame: bytes) -> bool:
     return sum(frame.count(text) for text in _QUOTED) > LIMIT
 
 
-def unquoted(frame: bytes, error: ValidationError) -> bytes | None:
-    """The frame with bare NaN and infinities where `error` missed a float and found their texts; None where it found none.
+def respelled(frame: bytes, error: ValidationError) -> bytes | None:
+    """The frame with its numbers as a strict validator takes them, where `error` missed some; None where it found none.
 
-    A strict validator takes no text for a number, and these bare.
+    Such a validator takes no text for a number, and NaN bare; nor 1.0 for an integer, which are the same in JSON.
     """
-    if error.error_count() > LIMIT or not any(text in frame for text in _QUOTED):
+    if error.error_count() > LIMIT:
         return None
     mistakes = error.errors(include_url=False, include_context=False)
-    places = [mistake["loc"] for mistake in mistakes if mistake["type"] == "float_type" and _is_text(mistake["input"])]
-    if not places:
+    missed = [mistake for mistake in mistakes if _is_meant(mistake["type"], mistake["input"])]
+    if not missed:
         return None
     whole = [_parse(frame)]
-    for place in places:
-        for holder, key in _found(whole, 0, place):
-            holder[key] = msgspec.Raw(holder[key])
+    for mistake in missed:
+        given = mistake["input"]
+        for holder, key in _found(whole, 0, mistake["loc"]):
+            if _stands_for(holder[key], given):
+                holder[key] = msgspec.Raw(given if isinstance(given, str) else _whole(holder[key]))
     return _write(whole[0])
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and value in TEXTS
+def _is_meant(mistake: str, given: object) -> bool:
+    """Whether a number was given where one was missed."""
+    if mistake == "float_type":
+        return isinstance(given, str) and given in TEXTS
+    return mistake == "int_type" and isinstance(given, float) and given.is_integer() and abs(given) <= _MOST
+
+
+def _stands_for(found: object, given: str | float) -> bool:
+    return float(bytes(found)) == given if isinstance(found, msgspec.Raw) else found == given
+
+
+def _whole(number: msgspec.Raw) -> str:
+    """The integer, digit by digit: a float would round it."""
+    found = Decimal(bytes(number).decode())
+    return str(int(found)) if found == int(found) else str(found)
 
 
 def _found(holder: Any, key: Any, place: Sequence[int | str]) -> Iterator[_Place]:
     """Where in the frame an error's location may lead: it also names members of unions, which do not stand there."""
     value = holder[key]
     if not place:
-        if _is_text(value):
-            yield holder, key
+        yield holder, key
         return
     part, rest = place[0], place[1:]
     if (isinstance(value, dict) and part in value) or (

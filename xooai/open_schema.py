@@ -22,11 +22,12 @@ _NAMES: dict[str, JsonSchemaValue] = {  # of objects, by what they stand for
     "decimal": {"pattern": f"^{_NUMBER}$"},
     "bool": {"enum": ["true", "false"]},
 }
-_BESIDE = {  # what is taken and written beside the formats of JSON Schema, which ask for an offset and whole seconds
-    "date-time": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?$",
-    "time": r"^[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?$",
-    "duration": r"^-?P([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+(\.[0-9]+)?S)?)?$",
+_TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?"
+_NAIVE = {  # February ends on its own day, which no pattern tells
+    "validation": f"^[1-9][0-9]{{3}}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])T{_TIME}$",
+    "serialization": f"^[0-9]{{4}}-[0-1][0-9]-[0-3][0-9]T{_TIME}$",
 }
+_DURATION = r"^-?P(?:[0-9]+D)?(?:T(?:[0-9]+H)?(?:[0-9]+M)?(?:[0-9]+(?:\.[0-9]+)?S)?)?$"
 
 
 class Open(Typed):
@@ -34,15 +35,11 @@ class Open(Typed):
 
     def generate_inner(self, schema: Any) -> JsonSchemaValue:
         found = super().generate_inner(schema)
-        any_of = (
-            getattr(schema.get("function", {}).get("function"), "__self__", None)
-            if schema["type"] == "function-plain"
-            else None
-        )
-        if isinstance(any_of, type) and issubclass(any_of, Doc):
-            members = [kind for _, kind in sorted(kinds().items()) if issubclass(kind, any_of)]
-            found = {**found, "oneOf": [self.generate_inner(kind.__pydantic_core_schema__) for kind in members]}
-        return found
+        base = _any_of(schema)
+        if base is None:
+            return found
+        members = [kind.__pydantic_core_schema__ for _, kind in sorted(kinds().items()) if issubclass(kind, base)]
+        return {**found, "oneOf": [self.generate_inner(member) for member in members]}
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False  # "Min Score" says no more than min_score
@@ -86,18 +83,17 @@ class Open(Typed):
 
     def datetime_schema(self, schema: cs.DatetimeSchema) -> JsonSchemaValue:
         found = super().datetime_schema(schema)
-        match schema.get("tz_constraint"):
-            case None:
-                return _beside(found)
-            case "naive":
-                return {"type": "string", "pattern": _BESIDE["date-time"]}
-        return found
+        if schema.get("tz_constraint") == "naive":
+            return {"type": "string", "pattern": _NAIVE[self.mode]}
+        is_whole = schema.get("tz_constraint") == "aware" or self.mode == "validation"
+        return found if is_whole else _or(found, _NAIVE[self.mode])
 
     def time_schema(self, schema: cs.TimeSchema) -> JsonSchemaValue:
-        return _beside(super().time_schema(schema))
+        return _or(super().time_schema(schema), f"^{_TIME}$")
 
     def timedelta_schema(self, schema: cs.TimedeltaSchema) -> JsonSchemaValue:
-        return _beside(super().timedelta_schema(schema))
+        found = super().timedelta_schema(schema)
+        return found if self.mode == "validation" else _or(found, _DURATION)
 
     def enum_schema(self, schema: cs.EnumSchema) -> JsonSchemaValue:
         found = super().enum_schema(schema)
@@ -160,9 +156,11 @@ def _any_of(schema: Any) -> type[Doc] | None:
     return found if isinstance(found, type) and issubclass(found, Doc) else None
 
 
-def _beside(found: JsonSchemaValue) -> JsonSchemaValue:
-    pattern = _BESIDE.get(found.get("format", ""))
-    return {"type": "string", "anyOf": [{"format": found["format"]}, {"pattern": pattern}]} if pattern else found
+def _or(found: JsonSchemaValue, pattern: str) -> JsonSchemaValue:
+    """A format of JSON Schema, which asks for an offset from UTC and whole seconds, or what is like it without."""
+    return (
+        {"type": "string", "anyOf": [{"format": found["format"]}, {"pattern": pattern}]} if "format" in found else found
+    )
 
 
 _LIMITS = ("ge", "gt", "le", "lt", "multiple_of")

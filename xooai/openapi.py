@@ -8,12 +8,11 @@ from typing import Any
 
 import msgspec
 
-from xooai.codec import JSON
-from xooai.doc import Doc
-from xooai.docs import Audio, File, Image, Text, Video
+from xooai.codec import JSON, MSGPACK
 from xooai.driver import MESSAGE_LIMIT
-from xooai.endpoint import Endpoint, Parameter
+from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument
+from xooai.form_schema import MEDIA, form, kind_of
 from xooai.http import ID_HEADER, PROBLEM
 from xooai.json_schema import Schemas, described
 from xooai.open_schema import Open, as_taken
@@ -22,16 +21,6 @@ from xooai.sample import NoSample, sample
 __all__ = ["openapi"]
 
 Json = Any
-
-_BINARY = "application/octet-stream"
-_MEDIA: Mapping[type[Doc], tuple[str, ...]] = {
-    Image: ("image/*", _BINARY),
-    Audio: ("audio/*", _BINARY),
-    Video: ("video/*", _BINARY),
-    Text: ("text/plain",),
-    File: (_BINARY,),
-}
-"""How one document alone may be sent and given back."""
 
 
 def openapi(endpoints: Mapping[str, Mapping[str, Endpoint]]) -> Json:
@@ -95,25 +84,13 @@ def _operation(path: str, one: Endpoint, schemas: Schemas) -> Json:
 
 def _request(one: Endpoint, body: Json, definitions: Mapping[str, Json]) -> Iterator[tuple[str, Json]]:
     yield JSON.media_type, {"schema": body, **_example(one, body, definitions)}
-    yield "application/msgpack", {"schema": _SAME}
-    if one.medium is not None:
-        for media_type in _MEDIA.get(_kind(one.medium), ()):
-            yield media_type, {"schema": _content(media_type)}
-    if one.parameters:
-        yield "multipart/form-data", _form(one, body, definitions)
-
-
-_SAME = {"description": "As in JSON; bytes are not encoded, NaN and infinities are numbers."}
-
-
-def _kind(parameter: Parameter) -> Any:
-    """The kind of document that a parameter takes, as far as its bytes alone make one."""
-    kind = parameter.document
-    return next((known for known in _MEDIA if kind is not None and issubclass(kind, known)), None)
-
-
-def _content(media_type: str) -> Json:
-    return {"type": "string"} if media_type == "text/plain" else {"type": "string", "contentMediaType": _BINARY}
+    yield MSGPACK.media_type, {}
+    kind = None if one.medium is None else kind_of(one.medium)
+    for media_type in MEDIA.get(kind, ()) if kind is not None else ():
+        yield media_type, {}
+    found = form(one, body, definitions)
+    if found is not None:
+        yield "multipart/form-data", found
 
 
 def _example(one: Endpoint, body: Json, definitions: Mapping[str, Json]) -> Json:
@@ -126,49 +103,16 @@ def _example(one: Endpoint, body: Json, definitions: Mapping[str, Json]) -> Json
     return {"example": found}
 
 
-def _form(one: Endpoint, body: Json, definitions: Mapping[str, Json]) -> Json:
-    fields = {name: _field(one.parameters[name], schema, definitions) for name, schema in body["properties"].items()}
-    encoding = {name: {"contentType": content_type} for name, (_, content_type) in fields.items() if content_type}
-    form = {**body, "properties": {name: schema for name, (schema, _) in fields.items()}}
-    return {"schema": form, **({"encoding": encoding} if encoding else {})}
-
-
-def _field(parameter: Parameter, schema: Json, definitions: Mapping[str, Json]) -> tuple[Json, str]:
-    """A parameter as a part of a form, and its content type where that is not plain text."""
-    kind = _kind(parameter)
-    if kind is not None:
-        return _content("text/plain" if kind is Text else _BINARY), "" if kind is Text else ", ".join(_MEDIA[kind])
-    item = parameter.item
-    if item is not None and schema.get("type") == "array":
-        inner, content_type = _field(item, schema["items"], definitions)  # a part for each
-        return {**schema, "items": inner}, content_type
-    if schema.get("contentEncoding"):
-        return _content(_BINARY), _BINARY
-    members = [member for member in schema.get("anyOf", ()) if member != {"type": "null"}]
-    if members:
-        schema = {**schema, "anyOf": members}
-    return schema, JSON.media_type if _is_structured(schema, definitions) else ""
-
-
-def _is_structured(schema: Json, definitions: Mapping[str, Json]) -> bool:
-    """Whether a value is more than one text."""
-    if "$ref" in schema:
-        return _is_structured(definitions[schema["$ref"].rpartition("/")[2]], definitions)
-    if "anyOf" in schema:
-        return any(_is_structured(member, definitions) for member in schema["anyOf"])
-    return not schema.keys() & {"type", "enum", "const"} or schema.get("type") in ("object", "array")
-
-
 # What is given back
 
 
 def _reply(one: Endpoint, schema: Json) -> Iterator[tuple[str, Json]]:
     yield JSON.media_type, {"schema": schema}
-    yield "application/msgpack", {"schema": _SAME}
+    yield MSGPACK.media_type, {}
     kind = one.result.annotation
     if isinstance(kind, type):
-        for media_type in next((types for known, types in _MEDIA.items() if issubclass(kind, known)), ()):
-            yield media_type, {"schema": _content(media_type)}
+        for media_type in next((types for known, types in MEDIA.items() if issubclass(kind, known)), ()):
+            yield media_type, {}
 
 
 _REFUSALS: Mapping[str, tuple[str, tuple[str, ...]]] = {

@@ -8,7 +8,7 @@ from typing import Any, cast
 from pydantic_core import CoreSchema, SchemaValidator, ValidationError, to_json
 
 from xooai.doc import Doc
-from xooai.forms import MAPPINGS, Node, Resolve, fields_in, fields_of, inner_of, is_document, writes_itself
+from xooai.forms import MAPPINGS, Node, Resolve, fields_in, fields_of, inner_of, is_document, is_sequence, writes_itself
 
 __all__ = ["clash_in", "name_of", "values_of"]
 
@@ -61,6 +61,8 @@ def name_of(node: Node) -> str:
         return str(node["cls"].__name__)
     if _is_any_document(node):
         return "Doc"
+    if is_sequence(node):
+        return "Sequence"
     return "a type that writes itself" if writes_itself(node) else str(node["type"])
 
 
@@ -76,6 +78,8 @@ def _form(node: Node) -> str:
         return "custom"
     if node.get("root_model"):
         return "root"
+    if is_sequence(node):
+        return "array"
     return next((form for form, kinds in _FORMS.items() if node["type"] in kinds), "custom")
 
 
@@ -94,8 +98,9 @@ def _clash(first: Node, second: Node, resolve: Resolve) -> str:
         case "array", "array":
             return _clash_of_arrays(one, other, resolve)
         case "finite", "finite":
-            same = set(map(repr, values_of(one))) & set(map(repr, values_of(other)))
-            return f"{min(same)} may be either" if same and {one["type"], other["type"]} != {"literal"} else ""
+            same = set(map(to_json, values_of(one))) & set(map(to_json, values_of(other)))
+            exact = _is_exact(one) and _is_exact(other)
+            return f"{min(same).decode()} may be either" if same and not exact else ""
         case ("number", "finite") | ("finite", "text"):
             finite, wide = (other, one) if _form(one) == "number" else (one, other)
             return _clash_of_values(finite, wide)
@@ -103,6 +108,8 @@ def _clash(first: Node, second: Node, resolve: Resolve) -> str:
             return "a number may be read from the text of the other" if other["type"] in _READ_AS_NUMBERS else ""
         case "text", "text":
             return "" if one["type"] == other["type"] else "both are written as a string"
+        case ("array", ("text" | "custom")) if is_sequence(one) and other["type"] != "str":
+            return "what is no list may be written as a sequence"
         case (("object" | "array"), "custom") if _writes_its_own_only(other):
             return ""
         case (("object" | "array" | "number" | "finite" | "text" | "custom"), "custom"):
@@ -122,8 +129,7 @@ def _writes_its_own_only(node: Node) -> bool:
 
 def _clash_of_values(finite: Node, wide: Node) -> str:
     """Whether what an enum or a Literal writes is read as something else. A Literal's own text or number comes first."""
-    itself = finite["type"] == "literal" and not any(isinstance(value, Enum) for value in values_of(finite))
-    if itself and (wide["type"] == "str" or wide["type"] in _FORMS["number"]):
+    if _is_exact(finite) and (wide["type"] == "str" or wide["type"] in _FORMS["number"]):
         return ""
     validator = SchemaValidator(cast(CoreSchema, wide))
     for value in values_of(finite):
@@ -131,8 +137,13 @@ def _clash_of_values(finite: Node, wide: Node) -> str:
             validator.validate_json(to_json(value))
         except ValidationError:
             continue
-        return f"{value!r} may be either"
+        return f"{to_json(value).decode()} may be either"
     return ""
+
+
+def _is_exact(node: Node) -> bool:
+    """Whether these are texts and numbers themselves, not the members of an enum."""
+    return node["type"] == "literal" and not any(isinstance(value, Enum) for value in node["expected"])
 
 
 def _clash_of_arrays(one: Node, other: Node, resolve: Resolve) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from xooai import Executor
+from xooai.driver import ListenOptions
+from xooai.hosting import Background
 
 IN_PROCESS, WITH_CLASS, WITHOUT_CLASS = "in process", "over http", "without class"
 HERE = "http://127.0.0.1:0"  # any free port
@@ -52,5 +54,18 @@ def serve() -> Iterator[Any]:
 
         def start(executor: Executor) -> str:
             return f"{stack.enter_context(executor).start(HERE)[0]}/{executor.name}"
+
+        yield start
+
+
+@pytest.fixture
+def serve_together() -> Iterator[Any]:
+    """Serve several executors in one server until the test ends: its URL."""
+    with ExitStack() as stack:
+
+        def start(*executors: Executor) -> str:
+            background = Background([executor._local() for executor in executors], [HERE], ListenOptions(), 1)
+            stack.callback(background.stop)
+            return background.start()[0]
 
         yield start

@@ -122,7 +122,7 @@ class Answer:
 Caller = Any
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def served() -> Iterator[str]:
     with Media() as media:
         yield media.start(HERE)[0].removeprefix("http://")

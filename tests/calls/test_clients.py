@@ -30,8 +30,6 @@ from xooai import (
     XooaiError,
     post,
 )
-from xooai.driver import ListenOptions
-from xooai.hosting import Background
 
 
 class Reader(Executor):
@@ -265,25 +263,20 @@ def test_a_plain_executor_at_a_url_is_a_client_too(serve: Callable[[Executor], s
         assert client.post(on="read", doc=IMAGE).value == "en 0.5"
 
 
-def test_a_client_without_class_must_say_which_executor_where_there_are_several() -> None:
+def test_a_client_without_class_must_say_which_executor_where_there_are_several(
+    serve_together: Callable[..., str],
+) -> None:
     class Ranker(Executor):
         @post
         def rank(self) -> int:
             return 1
 
-    with ExitStack() as stack:
-        url = start_both(stack, Reader(), Ranker())
+    url = serve_together(Reader(), Ranker())
+    with Executor(url) as unsaid, Executor(f"{url}/ranker") as ranker, Reader.at(url) as reader:
         with pytest.raises(InvalidArgument, match="several executors .*reader, ranker"):
-            stack.enter_context(Executor(url)).post(on="rank")
-        assert stack.enter_context(Executor(f"{url}/ranker")).post() == 1
-        assert stack.enter_context(Reader.at(url)).read(doc=IMAGE).value == "en 0.5"
-
-
-def start_both(stack: ExitStack, *executors: Executor) -> str:
-    """Serve several executors in one server."""
-    background = Background([executor._local() for executor in executors], [HERE], ListenOptions(), 1)
-    stack.callback(background.stop)
-    return background.start()[0]
+            unsaid.post(on="rank")
+        assert ranker.post() == 1
+        assert reader.read(doc=IMAGE).value == "en 0.5"
 
 
 # Executors that call executors

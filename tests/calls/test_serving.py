@@ -8,7 +8,6 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,6 @@ from xooai import (
     XooaiError,
     post,
 )
-from xooai.driver import ListenOptions
-from xooai.hosting import Background
 
 
 class Echo(Executor):
@@ -321,26 +318,20 @@ def test_a_bad_certificate_is_one_clear_error(tmp_path: Path, wrong: str) -> Non
 # Several executors
 
 
-def together(stack: ExitStack, *executors: Executor) -> str:
-    background = Background([executor._local() for executor in executors], [HERE], ListenOptions(), 1)
-    stack.callback(background.stop)
-    return background.start()[0]
-
-
-def test_several_executors_share_a_server() -> None:
-    with ExitStack() as stack:
-        url = together(stack, Echo(), Echo(name="second"), Waiting())
-        for name in ("echo", "second"):
-            client = stack.enter_context(Executor(f"{url}/{name}"))
+def test_several_executors_share_a_server(serve_together: Callable[..., str]) -> None:
+    """Also two of one class, under names of their own."""
+    url = serve_together(Echo(), Echo(name="second"), Waiting())
+    for name in ("echo", "second"):
+        with Executor(f"{url}/{name}") as client:
             assert client.post(on="echo", doc=Text(value=name)).value == name
-        status, body = get(url, "/openapi.json")
-        assert status == 200
-        assert body.count(b'"/second/echo"') == body.count(b'"/echo/echo"') == 1
+    status, body = get(url, "/openapi.json")
+    assert status == 200
+    assert body.count(b'"/second/echo"') == body.count(b'"/echo/echo"') == 1
 
 
-def test_two_executors_of_one_name_are_refused() -> None:
-    with ExitStack() as stack, pytest.raises((ValueError, XooaiError), match="two executors are called 'echo'.*name="):
-        together(stack, Echo(), Echo())
+def test_two_executors_of_one_name_are_refused(serve_together: Callable[..., str]) -> None:
+    with pytest.raises(ValueError, match=r"two executors are called 'echo'.*name="):
+        serve_together(Echo(), Echo())
 
 
 def test_serve_takes_at_least_one_executor() -> None:
