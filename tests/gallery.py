@@ -160,4 +160,3 @@ class Gallery(Executor):
     @post
     def untyped(self, value: Any = None):  # type: ignore[no-untyped-def]
         return value
-

@@ -278,6 +278,9 @@ UNFIT = [
     Unfit("document or dict", lambda: Text | dict[str, str], "both are written as an object"),
     Unfit("documents or dict", lambda: Text | Image | dict[str, str], "both are written as an object"),
     Unfit("any document or dict", lambda: Doc | dict[str, str], "Doc and dict|dict and Doc"),
+    Unfit(
+        "any document or base64", lambda: Doc | pydantic.Base64Bytes, "a function decides how one of them is written"
+    ),
     Unfit("two documents of one kind", lambda: Image | _Scan, "Image and _Scan"),
     Unfit("three documents, two of one kind", lambda: Text | Image | _Scan, "Image and _Scan"),
     Unfit("union in a typed dict", lambda: list[_When], r"\.when: a union"),

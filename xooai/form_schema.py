@@ -24,9 +24,10 @@ MEDIA: Mapping[type[Doc], tuple[str, ...]] = {
     Text: ("text/plain",),
     File: (_BINARY,),
 }
-"""The media types as which one document may be sent and given back."""
+"""The media types as which one document may be sent and given back, by its kind."""
 
-_FILE: _Field = ({"contentMediaType": _BINARY}, _BINARY)
+# The word of OpenAPI 3.1, and that of 3.0, which many tools know only.
+_FILE: _Field = ({"type": "string", "format": "binary", "contentMediaType": _BINARY}, _BINARY)
 _WORDS = ("true", "false", "1", "0", "on", "off", "yes", "no")  # for booleans, as browsers and people write them
 
 

@@ -66,7 +66,8 @@ def _stands_for(found: object, given: str | float) -> bool:
 def _whole(number: msgspec.Raw) -> str:
     """The integer, digit by digit: a float would round it."""
     found = Decimal(bytes(number).decode())
-    return str(int(found)) if found == int(found) else str(found)
+    # Not -0.0: no integer is that, and in a union it may be meant for a float after all.
+    return str(int(found)) if found == int(found) and (found or not found.is_signed()) else str(found)
 
 
 def _found(holder: Any, key: Any, place: Sequence[int | str]) -> Iterator[_Place]:

@@ -110,7 +110,7 @@ def _clash(first: Node, second: Node, resolve: Resolve) -> str:
             return "" if one["type"] == other["type"] else "both are written as a string"
         case ("array", ("text" | "custom")) if is_sequence(one) and other["type"] != "str":
             return "what is no list may be written as a sequence"
-        case (("object" | "array"), "custom") if _writes_its_own_only(other):
+        case (("object" | "array"), "custom") if _writes_its_own_only(other) and not _is_any_document(one):
             return ""
         case (("object" | "array" | "number" | "finite" | "text" | "custom"), "custom"):
             return "a function decides how one of them is written"
