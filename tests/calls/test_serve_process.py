@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("uvicorn", reason="serving needs uvicorn; it comes with: pip install -e '.[http]'")
+
 PATIENCE = 20  # seconds: what waits longer fails its test
 PROGRAM = """
 import asyncio, sys, time
