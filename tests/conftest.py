@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -21,6 +22,11 @@ from counting import PNG, Counted
 from xooai import sync
 from xooai.codec import CODECS, Codec
 from xooai.errors import PluginError
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As a shell starts what it runs in the background; the servers and command lines that tests interrupt would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 # Examples a test: enough to meet what the strategies name, few enough for every run. A machine that loads and stalls is no
 # failure, so there is no deadline; where CI is set, the same examples come every time.
