@@ -88,6 +88,16 @@ class Gallery(Executor):
         return doc
 
     @post
+    def album(
+        self, docs: list[Image], note: str = "", is_small: bool = False, colour: Colour = Colour.BLUE
+    ) -> list[Image]:
+        return docs[:1] if is_small else docs
+
+    @post
+    def hashed(self, data: bytes, extra: dict[str, int] = {}) -> bytes:  # noqa: B006
+        return data[::-1]
+
+    @post
     def counted(self, doc: Tensor) -> int:
         """The number of axes."""
         return len(doc.shape)

@@ -6,13 +6,14 @@ import importlib
 from dataclasses import dataclass, field
 from email.message import Message
 from functools import lru_cache
-from typing import Any, get_args
+from inspect import isabstract
+from typing import Any
 
 from pydantic import ValidationError
 
 from xooai.codec import CODECS, JSON, invalid
 from xooai.doc import Doc
-from xooai.docs import Text
+from xooai.docs import Audio, File, Image, Text, Video
 from xooai.endpoint import Endpoint, Parameter
 from xooai.errors import InvalidArgument, PluginError, Unimplemented
 
@@ -20,6 +21,7 @@ __all__ = ["arguments_of"]
 
 _RAW = ("image/", "audio/", "video/")
 _RAW_WHOLE = ("text/plain", "application/octet-stream")
+_KINDS: dict[str, type[Doc]] = {"image": Image, "audio": Audio, "video": Video, "text": Text}
 _PARTS_LIMIT = 256  # parts of one form: more than any endpoint has parameters
 
 
@@ -80,11 +82,13 @@ def _unknown(media_type: str) -> Unimplemented:
 def _document(endpoint: Endpoint, parameter: Parameter, media_type: str | None, data: bytes) -> Doc:
     kind = parameter.document
     assert kind is not None
-    name = kind.model_fields["kind"].default
     family = (media_type or "").partition("/")[0]
+    if isabstract(kind):  # Doc: any kind
+        kind = _KINDS.get(family, File)
+    name = kind.model_fields["kind"].default
     if family in ("image", "audio", "video", "text") and name not in (family, "file"):
         raise InvalidArgument(f"{endpoint.name} takes {kind.__name__} for {parameter.name!r}, the body is {media_type}")
-    given = None if media_type == "application/octet-stream" else media_type
+    given = None if media_type == "application/octet-stream" or "*" in (media_type or "") else media_type
     try:
         if issubclass(kind, Text):
             return kind(value=kind.decode(data), media_type=given or "text/plain")
@@ -193,7 +197,7 @@ def _argument(endpoint: Endpoint, parameter: Parameter, parts: list[_Part]) -> A
 def _value(endpoint: Endpoint, parameter: Parameter, part: _Part, *where: str | int) -> Any:
     """A part as the parameter takes it: a document of its bytes, JSON, or the text as it stands."""
     data = b"".join(part.data)
-    takes = (parameter.annotation, *get_args(parameter.annotation))
+    takes = parameter.members
     if part.media_type != JSON.media_type:
         if parameter.document is not None:
             return _document(endpoint, parameter, part.media_type or None, data)

@@ -83,15 +83,20 @@ class Parameter:
     default: Any = None
 
     @property
+    def members(self) -> list[Any]:
+        """The types of which a value may be: those of a union, or the one."""
+        return _members(self.annotation)
+
+    @property
     def document(self) -> type[Doc] | None:
         """The kind of document that this parameter takes, where it is one (or optional)."""
-        kinds = [kind for kind in _members(self.annotation) if isinstance(kind, type) and issubclass(kind, Doc)]
+        kinds = [kind for kind in self.members if isinstance(kind, type) and issubclass(kind, Doc)]
         return kinds[0] if len(kinds) == 1 else None
 
     @property
     def item(self) -> Parameter | None:
         """What the items of this parameter are, where it is a list (or optional)."""
-        lists = [kind for kind in _members(self.annotation) if typing.get_origin(kind) is list]
+        lists = [kind for kind in self.members if typing.get_origin(kind) is list]
         return Parameter(f"{self.name}[]", typing.get_args(lists[0])[0], True) if len(lists) == 1 else None
 
 

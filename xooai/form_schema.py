@@ -26,8 +26,9 @@ MEDIA: Mapping[type[Doc], tuple[str, ...]] = {
 }
 """The media types as which one document may be sent and given back, by its kind."""
 
-# The word of OpenAPI 3.1, and that of 3.0, which many tools know only.
-_FILE: _Field = ({"type": "string", "format": "binary", "contentMediaType": _BINARY}, _BINARY)
+_FILES: Mapping[type[Doc], str] = {Image: "image/*", Audio: "audio/*", Video: "video/*", File: "*/*"}
+# Beside it no `encoding`, and for any file not application/octet-stream: with these schemathesis 4 sends numbers where it
+# means to send none, and finds that they are taken for the bytes of a file.
 _WORDS = ("true", "false", "1", "0", "on", "off", "yes", "no")  # for booleans, as browsers and people write them
 
 
@@ -46,28 +47,31 @@ def form(endpoint: Endpoint, body: Json, definitions: Mapping[str, Json]) -> Jso
     if not fields.keys() >= set(body.get("required", ())) or not any(_is_file(schema) for schema, _ in fields.values()):
         return None
     encoding = {name: {"contentType": content_type} for name, (_, content_type) in fields.items() if content_type}
-    return {
-        "schema": {**body, "properties": {name: schema for name, (schema, _) in fields.items()}},
-        "encoding": encoding,
-    }
+    schema = {**body, "properties": {name: schema for name, (schema, _) in fields.items()}}
+    return {"schema": schema, "encoding": encoding} if encoding else {"schema": schema}
 
 
 def _is_file(schema: Json) -> bool:
-    return "contentMediaType" in schema or "contentMediaType" in schema.get("items", {})
+    return "contentMediaType" in schema or any(map(_is_file, schema.get("anyOf", ())))
 
 
 def _field(parameter: Parameter, schema: Json, definitions: Mapping[str, Json]) -> _Field | None:
     """A parameter as a part, or several; None where there is no plain way."""
     kind = kind_of(parameter)
-    if kind is Text:
-        return {"type": "string"}, ""
     if kind is not None:
-        return _FILE[0], ", ".join(MEDIA[kind])
+        return _content(kind), ""
     item = None if parameter.item is None else kind_of(parameter.item)
-    if item is not None:  # a part for each
-        inner = {"type": "string"} if item is Text else _FILE[0]
-        return {**_bare(schema), "type": "array", "items": inner, "minItems": 1}, ", ".join(MEDIA[item])
+    if item is not None:
+        inner = _content(item)
+        items = (
+            inner if item is Text else {**inner, "format": "binary"}
+        )  # OpenAPI 3.0's word, without which Swagger UI asks for texts
+        return {"anyOf": [{"type": "array", "items": items, "minItems": 1}, inner]}, ""  # several parts, or one
     return _plain(schema, definitions)
+
+
+def _content(kind: type[Doc]) -> Json:
+    return {"type": "string"} if kind is Text else {"type": "string", "contentMediaType": _FILES[kind]}
 
 
 def _plain(schema: Json, definitions: Mapping[str, Json]) -> _Field | None:
@@ -78,15 +82,15 @@ def _plain(schema: Json, definitions: Mapping[str, Json]) -> _Field | None:
         return _any_of(schema, members, definitions)
     if "enum" in schema or "const" in schema:
         texts = [choice for choice in schema.get("enum", [schema.get("const")]) if isinstance(choice, str)]
-        return ({**_bare(schema), "enum": texts}, "") if texts else None
+        return ({**_bare(schema), "type": "string", "enum": texts}, "") if texts else None
     kind = schema.get("type")
     if kind == "object":
         return schema, JSON.media_type
     if kind == "boolean":
         default = {"default": str(schema["default"]).lower()} if "default" in schema else {}
-        return {**default, "enum": [*_WORDS]}, ""
+        return {**default, "type": "string", "enum": [*_WORDS]}, ""
     if schema.get("contentEncoding"):
-        return _FILE if schema.get("pattern") == base64_text.pattern() else None
+        return (_content(File), "") if schema.get("pattern") == base64_text.pattern() else None
     return None if kind in (None, "array", "null") else (schema, "")
 
 

@@ -44,11 +44,12 @@ def respelled(frame: bytes, error: ValidationError) -> bytes | None:
     if not missed:
         return None
     whole = [_parse(frame)]
+    signed = any(mistake["type"] == "float_type" for mistake in mistakes)
     for mistake in missed:
         given = mistake["input"]
         for holder, key in _found(whole, 0, mistake["loc"]):
             if _stands_for(holder[key], given):
-                holder[key] = msgspec.Raw(given if isinstance(given, str) else _whole(holder[key]))
+                holder[key] = msgspec.Raw(given if isinstance(given, str) else _whole(holder[key], signed))
     return _write(whole[0])
 
 
@@ -63,11 +64,11 @@ def _stands_for(found: object, given: str | float) -> bool:
     return float(bytes(found)) == given if isinstance(found, msgspec.Raw) else found == given
 
 
-def _whole(number: msgspec.Raw) -> str:
-    """The integer, digit by digit: a float would round it."""
+def _whole(number: msgspec.Raw, is_signed: bool) -> str:
+    """The integer, digit by digit: a float would round it. Where a float may be meant after all, -0.0 stays as it is."""
     found = Decimal(bytes(number).decode())
-    # Not -0.0: no integer is that, and in a union it may be meant for a float after all.
-    return str(int(found)) if found == int(found) and (found or not found.is_signed()) else str(found)
+    is_integer = found == int(found) and not (is_signed and found.is_signed() and not found)
+    return str(int(found)) if is_integer else str(found)
 
 
 def _found(holder: Any, key: Any, place: Sequence[int | str]) -> Iterator[_Place]:

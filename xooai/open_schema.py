@@ -16,7 +16,8 @@ from xooai.walk import INT_MAX, INT_MIN
 
 __all__ = ["Open", "as_taken"]
 
-_NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_UNSIGNED = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_NUMBER = f"[+-]?{_UNSIGNED}"
 _NAMES: dict[str, JsonSchemaValue] = {  # of objects, by what they stand for
     "float": {"pattern": f"^(?:{_NUMBER}|nan|-?inf|NaN|-?Infinity)$"},
     "decimal": {"pattern": f"^{_NUMBER}$"},
@@ -74,8 +75,9 @@ class Open(Typed):
         return {**found, "pattern": base64_text.pattern(schema.get("min_length") or 0, schema.get("max_length"))}
 
     def complex_schema(self, schema: cs.ComplexSchema) -> JsonSchemaValue:
-        text = {"type": "string", "pattern": r"^[0-9.eE+-]+j?$"}
-        return text if self.mode == "serialization" else {"anyOf": [{"type": "number"}, text]}
+        if self.mode == "serialization":
+            return {"type": "string"}
+        return {"anyOf": [{"type": "number"}, {"type": "string", "pattern": f"^{_NUMBER}(?:[+-]{_UNSIGNED}j)?$"}]}
 
     def fraction_schema(self, schema: Any) -> JsonSchemaValue:
         text = {"type": "string", "pattern": "^[+-]?[0-9]+(?:/[1-9][0-9]*)?$"}

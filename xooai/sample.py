@@ -43,7 +43,7 @@ class _Sampler:
             return self._document(schema, depth)
         choices = schema.get("oneOf") or schema.get("anyOf")
         if choices:
-            return self._first(choices, depth)
+            return self._first([{**_typed(schema), **choice} for choice in choices], depth)
         kind = schema.get("type")
         return self._of_type(kind if isinstance(kind, str) else next(iter(kind or [""])), schema, depth)
 
@@ -134,6 +134,11 @@ class _Sampler:
         }
         encoded = schema["properties"].get("value", {}).get("contentEncoding") == "base64"
         return {**own, "kind": name, "value": _base64(b"Hello") if encoded else "Hello"}
+
+
+def _typed(schema: Json) -> Json:
+    """What the choices of a schema have in common."""
+    return {"type": schema["type"]} if isinstance(schema.get("type"), str) and schema["type"] != "object" else {}
 
 
 def _is_document(schema: Json) -> bool:
