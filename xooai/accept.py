@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 from xooai.codec import JSON, MSGPACK, Codec
 from xooai.doc import Doc
@@ -19,8 +20,7 @@ _OWN = {
 _MEDIA = ("image/", "audio/", "video/", "text/plain", "application/octet-stream")
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(msgspec.Struct, frozen=True):
     """The form of a reply: a `codec`, unless the reply is one document whose media type is among `raw`, which goes as it is."""
 
     codec: Codec

@@ -7,9 +7,9 @@ import decimal
 import keyword
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Annotated, Any, ForwardRef, Literal, Union
 
+from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from xooai.combo import ComboDoc

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass, field
 from email.message import Message
 from functools import lru_cache
 from inspect import isabstract
 from typing import Any
 
+import msgspec
 from pydantic import ValidationError
 
 from xooai.codec import CODECS, JSON, invalid
@@ -107,14 +107,13 @@ def _located(error: InvalidArgument, *where: str | int) -> InvalidArgument:
     return InvalidArgument(f"{'.'.join(map(str, first['loc']))}: {first['msg']}{more}", errors=errors)
 
 
-@dataclass(slots=True)
-class _Part:
+class _Part(msgspec.Struct):
     """One part of a form as it comes in."""
 
-    headers: dict[str, str] = field(default_factory=dict)
-    header_name: bytearray = field(default_factory=bytearray)
-    header_value: bytearray = field(default_factory=bytearray)
-    data: list[bytes] = field(default_factory=list)
+    headers: dict[str, str] = {}
+    header_name: bytearray = msgspec.field(default_factory=bytearray)
+    header_value: bytearray = msgspec.field(default_factory=bytearray)
+    data: list[bytes] = []
 
     @property
     def media_type(self) -> str:

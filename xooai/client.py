@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
+
+import msgspec
 
 from xooai import plugins
 from xooai.annotations import executors_from
@@ -24,8 +25,7 @@ from xooai.redact import redact
 __all__ = ["Address", "Elsewhere", "Remote"]
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """Where an executor is: `server` is `scheme://host:port`, `executor` its name there, `endpoint` where one is named."""
 
     server: str
@@ -56,23 +56,22 @@ class Address:
 _HEADS = 256  # endpoints × codecs: more than one program calls at one server
 
 
-@dataclass(slots=True)
-class Remote:
+class Remote(msgspec.Struct):
     """A server that calls go to. Holds one link a loop; dials on first use."""
 
     server: str
-    options: DialOptions = field(default_factory=DialOptions)
+    options: DialOptions = msgspec.field(default_factory=DialOptions)
     codec: Codec = MSGPACK
     timeout: float | None = 60.0
-    metadata: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    metadata: Mapping[str, str] = EMPTY
     layers: tuple[Layer, ...] = ()
-    _links: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Link] = field(
+    _links: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Link] = msgspec.field(
         default_factory=weakref.WeakKeyDictionary
     )
-    _keepers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = field(
+    _keepers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = msgspec.field(
         default_factory=weakref.WeakKeyDictionary
     )
-    _heads: dict[tuple[str, str], Head] = field(default_factory=dict)
+    _heads: dict[tuple[str, str], Head] = {}
     _known: dict[str, Mapping[str, Endpoint]] | None = None
 
     async def call(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from types import FrameType, new_class
 from typing import Any
+
+from msgspec.structs import replace
 
 from xooai.endpoint import Endpoint, mark_of
 

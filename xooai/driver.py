@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import IntFlag
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, runtime_checkable
+
+import msgspec
 
 from xooai.errors import Code
 
@@ -40,8 +41,7 @@ class Shape(IntFlag):
     BIDI = 3
 
 
-@dataclass(slots=True)
-class Head:
+class Head(msgspec.Struct):
     """What a call opens with. Not changed once the call has begun.
 
     `path` is `/{executor}/{endpoint}`; `codec` the media type of the request's frames, `accept` the wanted media types
@@ -54,22 +54,21 @@ class Head:
     accept: str = ""
     shape: Shape = Shape.UNARY
     timeout: float | None = None
-    metadata: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    metadata: Mapping[str, str] = EMPTY
     peer: str = ""
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(msgspec.Struct):
     """How a call ended. `details` are JSON values; `id` the server's request id, sent with an error; `codec` the media
     type of the reply's frames and `metadata` what the server sent beside them.
     """
 
     code: int = Code.OK
     message: str = ""
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = {}
     id: str | None = None
     codec: str = ""
-    metadata: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    metadata: Mapping[str, str] = EMPTY
 
 
 @runtime_checkable
@@ -128,8 +127,7 @@ class Site(Protocol):
         """The description of all endpoints, as a document in `form`."""
 
 
-@dataclass(frozen=True, slots=True)
-class ListenOptions:
+class ListenOptions(msgspec.Struct, frozen=True):
     """How to listen. `certificate` and `key` are PEM file names; `hosts` the names by which a server is called beside
     the loopback names and its own; `insecure` allows an address beyond loopback.
     """
@@ -141,8 +139,7 @@ class ListenOptions:
     message_limit: int = MESSAGE_LIMIT
 
 
-@dataclass(frozen=True, slots=True)
-class DialOptions:
+class DialOptions(msgspec.Struct, frozen=True):
     """How to reach a server. `trust` is a PEM file with the authorities to trust instead of the system's."""
 
     trust: str | None = None

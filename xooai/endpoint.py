@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from difflib import get_close_matches
 from types import UnionType
 from typing import Annotated, Any, NotRequired, overload
 
+import msgspec
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, to_json
 from pydantic_core import core_schema as cs
@@ -44,8 +44,7 @@ INTEGER_KEY = "^-?[0-9]+$"
 F = typing.TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(msgspec.Struct, frozen=True):
     """What `@post` writes on a function."""
 
     name: str | None = None
@@ -73,8 +72,7 @@ def mark_of(function: object) -> Mark | None:
     return vars(inner).get("__xooai__") if inspect.isfunction(inner) else None  # anything else may answer to any name
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(msgspec.Struct, frozen=True):
     """One parameter of an endpoint. `default` counts where it is not `required`."""
 
     name: str
@@ -110,8 +108,7 @@ def _members(annotation: Any) -> list[Any]:
     return [annotation]
 
 
-@dataclass(slots=True)
-class Endpoint:
+class Endpoint(msgspec.Struct):
     """A typed function from documents to documents, wherever it runs."""
 
     name: str
@@ -123,9 +120,9 @@ class Endpoint:
     is_async: bool = False
     summary: str = ""
     order: Sequence[str] = ()
-    _parts: dict[str, Schema] = field(default_factory=dict)
-    medium: Parameter | None = field(init=False, default=None)
-    """The parameter that a body of one medium, such as a picture's bytes, stands for."""
+    _parts: dict[str, Schema] = {}
+    medium: Parameter | None = None
+    """The parameter that a body of one medium, such as a picture's bytes, stands for: found here, not given."""
 
     def __post_init__(self) -> None:
         documents = [parameter for parameter in self.parameters.values() if parameter.document is not None]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 from pydantic_core import CoreSchema
 
 from xooai.forms import MAPPINGS, OURS, Node, Resolve, children, inner_of, is_document, is_plain, nodes, resolver
@@ -19,8 +18,7 @@ _SAME_IN_MSGPACK = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """What the values of a type need on their way."""
 
     documents: bool  # there may be some

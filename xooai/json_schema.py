@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
@@ -45,8 +44,7 @@ class Typed(GenerateJsonSchema):
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Schemas:
+class Schemas(msgspec.Struct, frozen=True):
     """Schemas by path, and the definitions that they share."""
 
     bodies: Mapping[str, Json]

@@ -6,12 +6,12 @@ pluggy knows a plugin by its entry point's name whatever the group, so each kind
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from threading import Lock
 from typing import Any
 
+import msgspec
 import pluggy
 
 from xooai.driver import Driver
@@ -43,8 +43,7 @@ class _Stores:
         """Return the store for a URL scheme, or None where the plugin does not know it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plugin:
+class Plugin(msgspec.Struct, frozen=True):
     """An installed plugin: the URL `scheme` it serves, the module it lives in, the distribution it came with."""
 
     group: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -42,23 +41,20 @@ class Hosted(Protocol):
     async def set_up(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Route:
+class _Route(msgspec.Struct, frozen=True):
     endpoint: Endpoint
     service: Service
 
 
-@dataclass(eq=False)
 class Site:
     """Several executors behind one set of listeners. Implements `xooai.driver.Site`."""
 
-    executors: tuple[Hosted, ...]
-    threads: Threads = field(default_factory=Threads)
-    _routes: dict[str, _Route] = field(default_factory=dict, init=False)
-    _described: dict[str, bytes] = field(default_factory=dict, init=False)
-    _ready: bool = field(default=False, init=False)
-
-    def __post_init__(self) -> None:
+    def __init__(self, executors: tuple[Hosted, ...]) -> None:
+        self.executors = executors
+        self.threads = Threads()
+        self._routes: dict[str, _Route] = {}
+        self._described: dict[str, bytes] = {}
+        self._ready = False
         for index, executor in enumerate(self.executors):
             name = executor.name
             if name in self.names()[:index]:

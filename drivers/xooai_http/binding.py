@@ -9,8 +9,9 @@ import os
 import socket
 import ssl
 from contextlib import ExitStack
-from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+import msgspec
 
 from xooai.driver import ListenOptions
 from xooai.errors import InvalidArgument, PermissionDenied, Unavailable, XooaiError
@@ -22,8 +23,7 @@ _BACKLOG = 1024  # connections that the kernel keeps until they are accepted: as
 Address = tuple[socket.AddressFamily, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where to listen. `authority` is the host as it stands in a URL."""
 
     scheme: str

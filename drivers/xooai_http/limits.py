@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from xooai.driver import MESSAGE_LIMIT
 from xooai.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unimplemented, XooaiError
@@ -14,8 +15,7 @@ __all__ = ["UNUSUAL", "Limits", "Refused", "check_head", "check_size", "head_too
 Header = tuple[bytes, bytes]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of one listener. Times are in seconds, sizes in bytes.
 
     Deadlines are kept by one sweep of all connections every `sweep` seconds, so each may be late by two of these.

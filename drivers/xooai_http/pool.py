@@ -7,8 +7,9 @@ import os
 import socket
 import ssl
 from collections import deque
-from dataclasses import dataclass
 from math import inf
+
+import msgspec
 
 from xooai.errors import DeadlineExceeded, ResourceExhausted, Unavailable
 from xooai_http.connection import Connection
@@ -20,8 +21,7 @@ __all__ = ["Pool", "PoolLimits"]
 BUFFER = 256 * 1024  # bytes taken from a socket at once, as asyncio does
 
 
-@dataclass(frozen=True, slots=True)
-class PoolLimits:
+class PoolLimits(msgspec.Struct, frozen=True):
     """How many `connections` a link holds, how many calls wait for one, and in seconds how long connecting may take and
     how long a connection is kept that nobody uses.
     """

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import ssl
-from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
+
+import msgspec
 
 from xooai.driver import DialOptions
 from xooai.errors import InvalidArgument
@@ -17,8 +18,7 @@ _PORTS = {"http": 80, "https": 443}
 _NAME = re.compile(r"[a-z0-9._-]{1,253}")  # DNS (RFC 1035) allows 253 characters; underscores occur in Docker's names
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """A server: `host` and `port` to connect to, `authority` as the Host header has it, `peer` as errors name it."""
 
     host: str

@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import click
+import msgspec
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
@@ -23,8 +23,7 @@ __all__ = ["Setting", "given", "options", "settings"]
 _FROM_EXECUTOR = ("name", "gateway")  # of Executor's own parameters those that a text can give
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True):
     """One parameter of a constructor that the command line can give."""
 
     name: str

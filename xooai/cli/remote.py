@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any, NotRequired, TypedDict, TypeVar
 
 import click
+import msgspec
 
 from xooai.cli.values import value_of
 from xooai.client import Address, Remote
@@ -32,13 +32,12 @@ class Reaching(TypedDict):
     codec: NotRequired[str | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
+class Server(msgspec.Struct, frozen=True):
     """A server and the way to it: `timeout` in seconds for all calls together, `trust` a PEM file of authorities."""
 
     url: str
     timeout: float
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = {}
     trust: str | None = None
     codec: str | None = None
 
