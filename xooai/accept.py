@@ -29,7 +29,7 @@ class Form(msgspec.Struct, frozen=True):
     def takes(self, doc: Doc) -> bool:
         """Whether this document goes as it is: its inline content is of a wanted type."""
         media_type = doc.media_type or "application/octet-stream"
-        return doc.value is not None and any(media_type.startswith(wanted) for wanted in self.raw)
+        return doc.value is not None and media_type.startswith(self.raw)
 
 
 @lru_cache(maxsize=256)  # pairs of headers: as many as clients have, and a peer that invents them only makes us parse

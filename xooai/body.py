@@ -33,17 +33,18 @@ def arguments_of(endpoint: Endpoint, content_type: str, frame: bytes) -> dict[st
     elif media_type.startswith(_RAW) or media_type in _RAW_WHOLE:
         if media_type == "text/plain" and charset not in (None, "utf-8", "us-ascii"):
             raise InvalidArgument(f"the text is in the charset {charset[:40]!r}; send UTF-8")
-        parameter = endpoint.medium
-        if parameter is None:
+        parameter, kind = endpoint.medium, endpoint.medium_kind
+        if parameter is None or kind is None:
             listed = ", ".join(endpoint.parameters) or "none"
             raise InvalidArgument(
                 f"{endpoint.name} is not an endpoint with one document (its parameters: {listed}); send JSON or a multipart form"
             )
-        given = {parameter.name: _document(endpoint, parameter, media_type, frame)}
+        given = {parameter.name: _document(endpoint, parameter, kind, media_type, frame)}
     else:
         raise _unknown(media_type)
     try:
-        return dict(endpoint.arguments.validator.validate_python(given))
+        found: dict[str, Any] = endpoint.arguments.validator.validate_python(given)
+        return found
     except ValidationError as error:
         raise invalid(error) from None
 
@@ -79,22 +80,32 @@ def _unknown(media_type: str) -> Unimplemented:
     )
 
 
-def _document(endpoint: Endpoint, parameter: Parameter, media_type: str | None, data: bytes) -> Doc:
-    kind = parameter.document
-    assert kind is not None
-    family = (media_type or "").partition("/")[0]
+def _document(
+    endpoint: Endpoint, parameter: Parameter, kind: type[Doc], media_type: str, data: bytes
+) -> dict[str, Any]:
+    """The fields of a document with this content."""
+    found = _fields(kind, media_type)
+    if found is None:
+        raise InvalidArgument(f"{endpoint.name} takes {kind.__name__} for {parameter.name!r}, the body is {media_type}")
+    kind, fields = found
+    return {**fields, "value": kind.decode(data) if issubclass(kind, Text) else data}
+
+
+@lru_cache(maxsize=256)  # as above
+def _fields(kind: type[Doc], media_type: str) -> tuple[type[Doc], dict[str, str]] | None:
+    """The kind of a document that came as this media type, with its fields but for the content; None where it does not fit."""
+    family = media_type.partition("/")[0]
     if isabstract(kind):  # Doc: any kind
         kind = _KINDS.get(family, File)
     name = kind.model_fields["kind"].default
-    if family in ("image", "audio", "video", "text") and name not in (family, "file"):
-        raise InvalidArgument(f"{endpoint.name} takes {kind.__name__} for {parameter.name!r}, the body is {media_type}")
-    given = None if media_type == "application/octet-stream" or "*" in (media_type or "") else media_type
-    try:
-        if issubclass(kind, Text):
-            return kind(value=kind.decode(data), media_type=given or "text/plain")
-        return kind(value=data, media_type=given)
-    except ValidationError as error:
-        raise _located(invalid(error), parameter.name) from None
+    if family in _KINDS and name not in (family, "file"):
+        return None
+    fields = {"kind": name}
+    if media_type and media_type != "application/octet-stream" and "*" not in media_type:
+        fields["media_type"] = media_type
+    elif issubclass(kind, Text):
+        fields["media_type"] = "text/plain"
+    return kind, fields
 
 
 def _located(error: InvalidArgument, *where: str | int) -> InvalidArgument:
@@ -198,8 +209,9 @@ def _value(endpoint: Endpoint, parameter: Parameter, part: _Part, *where: str | 
     data = b"".join(part.data)
     takes = parameter.members
     if part.media_type != JSON.media_type:
-        if parameter.document is not None:
-            return _document(endpoint, parameter, part.media_type or None, data)
+        kind = parameter.document
+        if kind is not None:
+            return _document(endpoint, parameter, kind, part.media_type, data)
         if bytes in takes:
             return data
         text = _text(data, parameter.name)

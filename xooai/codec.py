@@ -80,6 +80,9 @@ _FAILURES = (PydanticSerializationError, UnicodeError, ValueError, TypeError, Ov
 _REPLACEMENT = "\ufffd".encode()
 
 
+_write = msgspec.json.Encoder().encode
+
+
 class _Json:
     name = "json"
     media_type = "application/json"
@@ -89,6 +92,8 @@ class _Json:
             facts = schema.facts
             if facts.loose:
                 check_sendable(value)
+            if facts.contents:
+                return _write(schema.serializer.to_python(value, mode="python", by_alias=True, warnings=False))
             if facts.plain_floats:  # a plain model would write NaN as null
                 written = schema.serializer.to_python(value, mode="json", by_alias=True, warnings=False)
                 frame = to_json(written, inf_nan_mode="strings")

@@ -123,13 +123,15 @@ class Endpoint(msgspec.Struct):
     _parts: dict[str, Schema] = {}
     medium: Parameter | None = None
     """The parameter that a body of one medium, such as a picture's bytes, stands for: found here, not given."""
+    medium_kind: type[Doc] | None = None
+    """The kind of document that it is."""
 
     def __post_init__(self) -> None:
         documents = [parameter for parameter in self.parameters.values() if parameter.document is not None]
         needed = [parameter for parameter in self.parameters.values() if parameter.required]
         found = needed or documents
         if len(found) == 1 and found[0].document is not None:
-            self.medium = found[0]
+            self.medium, self.medium_kind = found[0], found[0].document
 
     @classmethod
     def of(

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, overload
 
 from xooai import sync
 from xooai.call import Layer, remaining
-from xooai.client import Address, Elsewhere, Remote
 from xooai.codec import MSGPACK, codec_of
 from xooai.declare import Declared, checked_name, client_class, listed, snake_case, surroundings
 from xooai.driver import EMPTY, DialOptions, ListenOptions
 from xooai.endpoint import Endpoint, nearest
 from xooai.errors import FailedPrecondition, InvalidArgument, NotFound
 from xooai.hosting import DEFAULT_URL, GRACE, Background, serve_until_signal
+from xooai.lazy import lazy
 from xooai.local import Local
+
+if TYPE_CHECKING:
+    from xooai import client as remotes
+else:
+    remotes = lazy("xooai.client")
 
 __all__ = ["Executor", "serve"]
 
@@ -41,9 +46,9 @@ class Executor:
     _name: str | None = None
     _gateway: str | None = None
     _layers: tuple[Layer, ...] = ()
-    _remote: Remote | None = None
+    _remote: remotes.Remote | None = None
     _own: Local | None = None
-    _elsewhere: Elsewhere | None = None
+    _elsewhere: remotes.Elsewhere | None = None
     _background: Background | None = None
 
     def __init__(
@@ -64,13 +69,13 @@ class Executor:
         self._gateway = gateway
         self._layers = tuple(layers)
         if url is not None:
-            address = Address.of(url)
+            address = remotes.Address.of(url)
             if address.endpoint:
                 raise InvalidArgument(
                     f"{url!r} names an endpoint; a client is made from scheme://host:port/name, and on= names the endpoint"
                 )
             self._name = address.executor or self._name
-            self._remote = Remote(address.server, layers=self._layers)
+            self._remote = remotes.Remote(address.server, layers=self._layers)
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -121,7 +126,7 @@ class Executor:
         """As `post`, for async code."""
         if on is not None and "/" in on:
             if self._elsewhere is None:
-                self._elsewhere = Elsewhere(self._layers)
+                self._elsewhere = remotes.Elsewhere(self._layers)
             return await self._elsewhere.post(self._url(on), arguments, timeout, metadata, codec)
         remote = self._remote
         if remote is None:
@@ -159,7 +164,7 @@ class Executor:
     def _endpoint(self, on: str | None) -> Endpoint:
         return _chosen(self._endpoints(), on, self.name)
 
-    async def _described(self, remote: Remote, on: str | None, timeout: float | None) -> Endpoint:
+    async def _described(self, remote: remotes.Remote, on: str | None, timeout: float | None) -> Endpoint:
         """An endpoint of a client without a class."""
         if self._name is None:
             known = await remote.executors(timeout)
@@ -201,7 +206,7 @@ class Executor:
         No constructor runs, nothing is loaded. `timeout` in seconds for each call, None for none; `trust` a PEM file of
         authorities to trust instead of the system's.
         """
-        address = Address.of(url)
+        address = remotes.Address.of(url)
         if address.endpoint:
             raise InvalidArgument(
                 f"{url!r} names an endpoint; a client is made from scheme://host:port or scheme://host:port/name"
@@ -213,7 +218,7 @@ class Executor:
                 cls._client = client_class(cls, cls._declared, _send)
             client = object.__new__(cls._client)
         client._name = address.executor or None
-        client._remote = Remote(
+        client._remote = remotes.Remote(
             address.server, DialOptions(trust=trust), MSGPACK if codec is None else codec_of(codec), timeout, metadata
         )
         return client  # type: ignore[no-any-return]
@@ -292,7 +297,7 @@ class Executor:
         for remote in self._remotes():
             sync.close_remote(remote)
 
-    def _remotes(self) -> list[Remote]:
+    def _remotes(self) -> list[remotes.Remote]:
         own = [] if self._remote is None else [self._remote]
         return own if self._elsewhere is None else [*own, *self._elsewhere.remotes()]
 

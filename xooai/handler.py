@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
-from xooai import body
 from xooai.accept import Form, form_of
 from xooai.call import Call, Service
 from xooai.codec import CODECS, JSON, MSGPACK
@@ -14,8 +13,14 @@ from xooai.doc import Doc, arriving
 from xooai.driver import MESSAGE_LIMIT
 from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument, ResourceExhausted, XooaiError, too_large
+from xooai.lazy import lazy
 from xooai.payload import from_here, from_peer, marks_of, to_peer
 from xooai.threads import Threads
+
+if TYPE_CHECKING:
+    from xooai import body
+else:
+    body = lazy("xooai.body")
 
 __all__ = ["handler"]
 
@@ -50,12 +55,13 @@ def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) 
             if call.marks is not None:  # within this process refs stay what they are
                 call.reply_marks = marks_of(endpoint.result, result)
             else:
-                try:
-                    result = await to_peer(endpoint.result, result)
-                except XooaiError as error:
-                    raise _unsendable(endpoint, error) from error
+                if not (isinstance(result, Doc) and result.value is not None):  # most need no look
+                    try:
+                        result = await to_peer(endpoint.result, result)
+                    except XooaiError as error:
+                        raise _unsendable(endpoint, error) from error
                 if form.raw and isinstance(result, Doc) and form.takes(result):
-                    await _as_it_is(call, result)
+                    await call.send(*_as_it_is(result))
                     return
         await call.send(_encoded(form, endpoint, result), form.codec.media_type)
 
@@ -121,10 +127,8 @@ def _encoded(form: Form, endpoint: Endpoint, result: Any) -> bytes:
         raise TypeError(f"{endpoint.owner}.{endpoint.name} returned what cannot be sent: {error}") from error
 
 
-async def _as_it_is(call: Call, doc: Doc) -> None:
+def _as_it_is(doc: Doc) -> tuple[bytes, str]:
+    """The content of a document, and its media type."""
     content = doc.value
     media_type = doc.media_type or "application/octet-stream"
-    if isinstance(content, str):
-        await call.send(content.encode(), f"{media_type}; charset=utf-8")
-    else:
-        await call.send(content, media_type)
+    return (content.encode(), f"{media_type}; charset=utf-8") if isinstance(content, str) else (content, media_type)

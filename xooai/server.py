@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
-from xooai import describe
 from xooai.call import Call, Layer, Service, composed, entered
 from xooai.deadline import within
 from xooai.driver import EMPTY, Channel, Outcome
 from xooai.endpoint import Endpoint, nearest
 from xooai.errors import Code, NotFound, XooaiError
 from xooai.handler import handler
+from xooai.lazy import lazy
 from xooai.memory import MemoryChannel
 from xooai.threads import Threads
+
+if TYPE_CHECKING:
+    from xooai import describe
+else:
+    describe = lazy("xooai.describe")
 
 __all__ = ["Hosted", "Site"]
 
@@ -26,6 +31,7 @@ _OK: dict[
     str, Outcome
 ] = {}  # outcomes are not changed: one for each codec; as many as there are media types of replies
 _OK_LIMIT = 64
+_DESCRIBE = "/xooai/describe"
 
 
 class Hosted(Protocol):
@@ -62,8 +68,6 @@ class Site:
             for endpoint, function in executor.endpoints():
                 service = composed(executor.layers, handler(endpoint, function, self.threads))
                 self._routes[f"/{name}/{endpoint.name}"] = _Route(endpoint, service)
-        own = describe.endpoint()
-        self._routes["/xooai/describe"] = _Route(own, handler(own, self._describe, self.threads))
 
     def names(self) -> list[str]:
         """The names of the executors."""
@@ -71,7 +75,7 @@ class Site:
 
     def endpoints(self) -> Mapping[str, Endpoint]:
         """The endpoints by path, without those of xooai itself."""
-        return {path: route.endpoint for path, route in self._routes.items() if not path.startswith("/xooai/")}
+        return {path: route.endpoint for path, route in self._routes.items() if path != _DESCRIBE}
 
     async def set_up(self) -> None:
         """Run the executors' `setup`; from then on the site is ready."""
@@ -97,7 +101,7 @@ class Site:
 
     async def accept(self, channel: Channel) -> None:
         """Answer one call, and end its channel whatever happens."""
-        route = self._routes.get(channel.head.path)
+        route = self._routes.get(channel.head.path) or self._own(channel.head.path)
         if route is None:
             await channel.end(None, self._failure(self._unknown(channel.head.path), None, channel))
             return
@@ -129,6 +133,14 @@ class Site:
         except Exception as error:  # noqa: BLE001 - what a handler put beside its reply, or into its error, cannot be written
             failure = self._failure(RuntimeError(f"the reply cannot be written: {error}"), call, channel)
             await channel.end(None, Outcome(failure.code, failure.message, id=failure.id))
+
+    def _own(self, path: str) -> _Route | None:
+        """The route to what every site has; made when it is first asked for."""
+        if path != _DESCRIBE:
+            return None
+        endpoint = describe.endpoint()
+        route = self._routes[path] = _Route(endpoint, handler(endpoint, self._describe, self.threads))
+        return route
 
     def _unknown(self, path: str) -> NotFound:
         known = [name.removeprefix("/") for name in self.endpoints()]
