@@ -78,9 +78,9 @@ class Call:
         """Seconds left, never below 0; None without a deadline."""
         return None if self.deadline is None else max(0.0, self.deadline - monotonic())
 
-    async def receive(self) -> bytes | None:
+    def receive(self) -> Awaitable[bytes | None]:
         """Return the caller's next frame; None when it sent all."""
-        return await self.channel.receive()
+        return self.channel.receive()
 
     async def send(self, frame: bytes, codec: str) -> None:
         """Give a frame of the reply. That of a unary call waits for the call's end, so that both are one write."""

@@ -143,7 +143,7 @@ class Executor:
     async def call(self, endpoint: Callable[Concatenate[Any, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     async def call(self, endpoint: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """The typed async form of an endpoint: `await r.call(Reader.read, doc=...)`."""
-        found = self._declared.of(endpoint) if hasattr(self, "_declared") else None
+        found = self._declared.of(endpoint)
         if found is None:
             given = getattr(endpoint, "__qualname__", repr(endpoint))
             raise NotFound(f"{given} is not an endpoint of {self.name}; there are: {listed(self._endpoints())}")
@@ -159,7 +159,7 @@ class Executor:
         return f"{self._gateway.rstrip('/')}/{on.lstrip('/')}"
 
     def _endpoints(self) -> Mapping[str, Endpoint]:
-        return self._declared.endpoints if hasattr(type(self), "_declared") else {}
+        return self._declared.endpoints
 
     def _endpoint(self, on: str | None) -> Endpoint:
         return _chosen(self._endpoints(), on, self.name)
@@ -184,9 +184,7 @@ class Executor:
             if self._remote is not None:
                 raise FailedPrecondition(f"{self!r} is a client; it has nothing of its own to serve")
             has_setup = type(self).setup is not Executor.setup
-            self._own = Local(
-                self, type(self)._declared if hasattr(type(self), "_declared") else _NOTHING, self._layers, has_setup
-            )
+            self._own = Local(self, self._declared, self._layers, has_setup)
         return self._own
 
     # A client of the same class
@@ -308,7 +306,7 @@ class Executor:
 
 # The names of the streaming forms are kept free: a method that had one would hide them.
 _OWN_NAMES = frozenset(name for name in vars(Executor) if not name.startswith("_")) | {"astream", "open", "stream"}
-_NOTHING = Declared(Executor, frozenset(), {})
+Executor._declared = Declared(Executor, _OWN_NAMES, {})
 
 
 def _chosen(endpoints: Mapping[str, Endpoint], on: str | None, owner: str) -> Endpoint:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
-from xooai.accept import Form, form_of
+from xooai.accept import form_of
 from xooai.call import Call, Service
-from xooai.codec import CODECS, JSON, MSGPACK
+from xooai.codec import CODECS, JSON, MSGPACK, Codec
 from xooai.doc import Doc, arriving
 from xooai.driver import MESSAGE_LIMIT
 from xooai.endpoint import Endpoint
@@ -36,10 +36,16 @@ _BY_MEDIA_TYPE = {
 def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) -> Service:
     """The service that answers calls to `endpoint` by calling `function` with the arguments by name."""
     result_types = _checked(endpoint.result.annotation)
-    is_async, result_documents = endpoint.is_async, endpoint.result.facts.documents
+    is_async, has_documents = endpoint.is_async, endpoint.arguments.facts.documents
+    result_schema, result_documents = endpoint.result, endpoint.result.facts.documents
 
     async def handle(call: Call) -> None:
-        arguments = _arguments(endpoint, call, await call.receive())
+        frame = await call.receive()
+        codec = _BY_MEDIA_TYPE.get(call.head.codec)
+        if codec is None or frame is None or has_documents:
+            arguments = _arguments(endpoint, call, codec, frame)
+        else:
+            arguments = codec.decode(endpoint.arguments, frame, call.marks is not None)
         if is_async:
             result = await function(**arguments)
         elif call.inline:
@@ -63,7 +69,11 @@ def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) 
                 if form.raw and isinstance(result, Doc) and form.takes(result):
                     await call.send(*_as_it_is(result))
                     return
-        await call.send(_encoded(form, endpoint, result), form.codec.media_type)
+        try:
+            reply = form.codec.encode(result_schema, result)
+        except InvalidArgument as error:  # the handler's mistake, not the caller's
+            raise TypeError(f"{endpoint.owner}.{endpoint.name} returned what cannot be sent: {error}") from error
+        await call.send(reply, form.codec.media_type)
 
     return handle
 
@@ -97,11 +107,11 @@ def _names(kinds: tuple[type, ...]) -> str:
     return " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
 
 
-def _arguments(endpoint: Endpoint, call: Call, frame: bytes | None) -> dict[str, Any]:
+def _arguments(endpoint: Endpoint, call: Call, codec: Codec | None, frame: bytes | None) -> dict[str, Any]:
     if frame is None:
         raise InvalidArgument(f"{endpoint.name} was called without a body")
     media_type = call.head.codec
-    codec = _BY_MEDIA_TYPE.get(media_type) or _BY_MEDIA_TYPE.get(media_type.partition(";")[0].strip().lower())
+    codec = codec or _BY_MEDIA_TYPE.get(media_type.partition(";")[0].strip().lower())
     schema, marks = endpoint.arguments, call.marks
     if codec is not None:
         found = from_peer(schema, codec, frame) if marks is None else from_here(schema, codec, frame, marks)
@@ -118,13 +128,6 @@ def _unsendable(endpoint: Endpoint, error: XooaiError) -> Exception:
     if isinstance(error, ResourceExhausted):
         return too_large(None, MESSAGE_LIMIT, "a document of the reply")
     return TypeError(f"{endpoint.owner}.{endpoint.name} returned what cannot be sent: {error}")
-
-
-def _encoded(form: Form, endpoint: Endpoint, result: Any) -> bytes:
-    try:
-        return form.codec.encode(endpoint.result, result)
-    except InvalidArgument as error:  # the handler's mistake, not the caller's
-        raise TypeError(f"{endpoint.owner}.{endpoint.name} returned what cannot be sent: {error}") from error
 
 
 def _as_it_is(doc: Doc) -> tuple[bytes, str]:

@@ -92,11 +92,7 @@ class Local:
         channel = self._opened(endpoint, arguments, None, metadata, chosen)
         channel.inline = True
         sync.drive(self._hosting().accept(channel))
-        reply = channel.result()
-        try:
-            return from_here(endpoint.result, chosen, reply, channel.reply_marks)
-        except InvalidArgument as error:
-            raise unfit(channel.head.path, error) from error
+        return _read(endpoint, chosen, channel)
 
     async def apost(
         self,
@@ -112,11 +108,7 @@ class Local:
         chosen = MSGPACK if codec is None else codec_of(codec)
         channel = self._opened(endpoint, arguments, timeout, metadata, chosen)
         await self._hosting().accept(channel)
-        reply = channel.result()
-        try:
-            return from_here(endpoint.result, chosen, reply, channel.reply_marks)
-        except InvalidArgument as error:
-            raise unfit(channel.head.path, error) from error
+        return _read(endpoint, chosen, channel)
 
     def _opened(
         self,
@@ -150,3 +142,14 @@ class Local:
         """End the worker threads."""
         if self._site is not None:
             self._site.threads.close()
+
+
+def _read(endpoint: Endpoint, codec: Codec, channel: MemoryChannel) -> Any:
+    """The reply of a call that has ended. Raises the error that it ended with."""
+    reply = channel.result()
+    try:
+        if channel.reply_marks:
+            return from_here(endpoint.result, codec, reply, channel.reply_marks)
+        return codec.decode(endpoint.result, reply, True)
+    except InvalidArgument as error:
+        raise unfit(channel.head.path, error) from error

@@ -106,8 +106,9 @@ class Site:
             await channel.end(None, self._failure(self._unknown(channel.head.path), None, channel))
             return
         call = Call(route.endpoint, channel)
-        if isinstance(channel, MemoryChannel):
-            call.marks, call.inline = channel.marks, channel.inline
+        in_memory = channel if isinstance(channel, MemoryChannel) else None
+        if in_memory is not None:
+            call.marks, call.inline = in_memory.marks, in_memory.inline
         token = entered.set(call)
         try:
             timeout = channel.head.timeout
@@ -126,8 +127,8 @@ class Site:
             reply, outcome = None, self._failure(error, call, channel)  # the handler's own
         finally:
             entered.reset(token)
-        if isinstance(channel, MemoryChannel):
-            channel.reply_marks = call.reply_marks
+        if in_memory is not None:
+            in_memory.reply_marks = call.reply_marks
         try:
             await channel.end(reply, outcome)
         except Exception as error:  # noqa: BLE001 - what a handler put beside its reply, or into its error, cannot be written
@@ -175,8 +176,8 @@ def _is_cancelled() -> bool:
 
 def _success(call: Call) -> Outcome:
     codec = call.reply_codec
-    if call.has_reply_metadata:
-        return Outcome(codec=codec, metadata=dict(call.reply_metadata))
+    if call._reply_metadata:
+        return Outcome(codec=codec, metadata=dict(call._reply_metadata))
     found = _OK.get(codec)
     if found is None:
         found = Outcome(codec=codec)
