@@ -71,7 +71,10 @@ class Remote(msgspec.Struct):
     _keepers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = msgspec.field(
         default_factory=weakref.WeakKeyDictionary
     )
-    _heads: dict[tuple[str, str], Head] = {}
+    _near: tuple[asyncio.AbstractEventLoop, Link] | None = (
+        None  # the link that was used last: asking a weak dict costs more
+    )
+    _heads: dict[tuple[str, str, str], Head] = {}
     _known: dict[str, Mapping[str, Endpoint]] | None = None
 
     async def call(
@@ -90,7 +93,7 @@ class Remote(msgspec.Struct):
         if schema.facts.documents:
             arguments = await to_peer(schema, arguments, self.options.message_limit)
         frame = codec_of_call.encode(schema, arguments)
-        head = self._head(f"/{executor}/{endpoint.name}", codec_of_call.media_type, timeout, metadata)
+        head = self._head(executor, endpoint.name, codec_of_call.media_type, timeout, metadata)
         if not self.layers:
             reply, outcome = await self._exchange(head, frame)
             reply_codec = outcome.codec
@@ -101,24 +104,31 @@ class Remote(msgspec.Struct):
                 raise Unavailable("a layer ended the call without an answer")
             reply, reply_codec = call.reply, call.reply_codec
         try:
-            return from_peer(endpoint.result, codec_of(reply_codec), reply)
+            if reply_codec != codec_of_call.media_type:
+                codec_of_call = codec_of(reply_codec)
+            return from_peer(endpoint.result, codec_of_call, reply)
         except InvalidArgument as error:
             raise unfit(f"{self.server}{head.path}", error) from error
 
-    def _head(self, path: str, codec: str, timeout: float | None, metadata: Mapping[str, str] | None) -> Head:
+    def _head(
+        self, executor: str, endpoint: str, codec: str, timeout: float | None, metadata: Mapping[str, str] | None
+    ) -> Head:
         """The head of a call: the same one again where it says nothing of its own."""
         if metadata or timeout != self.timeout:
-            return Head(path, codec, timeout=timeout, metadata={**self.metadata, **(metadata or EMPTY)})
-        found = self._heads.get((path, codec))
+            own = {**self.metadata, **(metadata or EMPTY)}
+            return Head(f"/{executor}/{endpoint}", codec, timeout=timeout, metadata=own)
+        found = self._heads.get((executor, endpoint, codec))
         if found is None:
             if len(self._heads) >= _HEADS:
                 self._heads.clear()
-            found = self._heads[path, codec] = Head(path, codec, timeout=timeout, metadata=self.metadata)
+            found = Head(f"/{executor}/{endpoint}", codec, timeout=timeout, metadata=self.metadata)
+            self._heads[executor, endpoint, codec] = found
         return found
 
     async def _exchange(self, head: Head, frame: bytes | None) -> tuple[bytes, Outcome]:
         """The request goes out, the reply comes in: its frame, and what came beside it."""
-        link = self._links.get(asyncio.get_running_loop()) or await self._dial()
+        near, loop = self._near, asyncio.get_running_loop()
+        link = near[1] if near is not None and near[0] is loop else await self._link(loop)
         channel = await link.open(head, frame)
         reply = await channel.receive()
         outcome = channel.outcome
@@ -133,8 +143,13 @@ class Remote(msgspec.Struct):
             call.reply_metadata.update(outcome.metadata)
         await call.send(reply, outcome.codec)
 
-    async def _dial(self) -> Link:
-        loop = asyncio.get_running_loop()
+    async def _link(self, loop: asyncio.AbstractEventLoop) -> Link:
+        """The link of the running loop."""
+        link = self._links.get(loop) or await self._dial(loop)
+        self._near = loop, link
+        return link
+
+    async def _dial(self, loop: asyncio.AbstractEventLoop) -> Link:
         for closed in [other for other in self._links if other.is_closed()]:  # what they had holds them
             del self._links[closed]
             self._keepers.pop(closed, None)
@@ -174,6 +189,7 @@ class Remote(msgspec.Struct):
     async def aclose(self) -> None:
         """Close the link of the running loop."""
         loop = asyncio.get_running_loop()
+        self._near = None
         self._links.pop(loop, None)
         keeper = self._keepers.pop(loop, None)
         if keeper is not None:

@@ -162,7 +162,8 @@ class Executor:
         return self._declared.endpoints
 
     def _endpoint(self, on: str | None) -> Endpoint:
-        return _chosen(self._endpoints(), on, self.name)
+        endpoints = self._declared.endpoints
+        return (endpoints.get(on) if on is not None else None) or _chosen(endpoints, on, self.name)
 
     async def _described(self, remote: remotes.Remote, on: str | None, timeout: float | None) -> Endpoint:
         """An endpoint of a client without a class."""

@@ -25,6 +25,7 @@ _LARGE = 65_536  # bytes from which passes that copy or look at each byte are av
 _LONG = 1024  # bytes of a string that is left out
 _QUOTED = 512  # strings of a large frame that are looked at: a document has five
 _BACKSLASH = 0x5C
+_CONSTANTS = (b"NaN", b"Infinity")
 _LOOK_ALIKES = 1000  # places such as "NaN" in base64, after which reading once more is cheaper than looking on
 
 
@@ -60,8 +61,9 @@ def before_json(frame: bytes) -> None:
         opened = frame.count(b"{") + frame.count(b"[")
         if opened > DEPTH_LIMIT or len(frame) > NODE_LIMIT:
             _count(frame)
-    if _may_stand_bare(frame, b"NaN") or _may_stand_bare(frame, b"Infinity"):
-        _read(frame, constant=_constant)
+    for word in _CONSTANTS:
+        if word in frame and _may_stand_bare(frame, word):
+            _read(frame, constant=_constant)
 
 
 def _may_stand_bare(frame: bytes, word: bytes) -> bool:

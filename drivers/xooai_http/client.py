@@ -33,6 +33,7 @@ __all__ = ["HttpChannel", "HttpLink"]
 
 LIMITS = PoolLimits()
 _OK = Outcome()
+_SUCCESS = int(Code.OK)  # an IntEnum's own comparison is slower
 STARTS = 1024  # heads kept ready: a path and codec needs one, and a server has some dozens of endpoints
 _TIMEOUT = TIMEOUT_HEADER.encode() + b": %d\r\n"
 
@@ -47,6 +48,8 @@ class HttpLink:
         self._pool: Pool | None = None
         self._is_closed = False
         self._starts: dict[tuple[str, str, str], bytes] = {}
+        self._ready: tuple[Head, bytes] | None = None
+        """The lines of the head that was sent last: a caller gives the same one again and again."""
 
     async def open(self, head: Head, request: bytes | None = None) -> HttpChannel:
         """Send a unary call. What this raises was raised before a byte of the call was sent: it did not run."""
@@ -55,14 +58,18 @@ class HttpLink:
         pool = self._pool
         if pool is None or pool.loop is not asyncio.get_running_loop():
             pool = self._bind()
-        start = self._starts.get((head.path, head.codec, head.accept)) or self._start(head)
-        if head.timeout is None and not head.metadata:
-            lines = b"%bcontent-length: %d\r\n\r\n" % (start, len(request))
-        else:
-            lines = b"%b%bcontent-length: %d\r\n\r\n" % (start, _passing(head), len(request))
-        deadline = inf if head.timeout is None else self._deadline(head.timeout, pool)
+        ready = self._ready
+        start = ready[1] if ready is not None and ready[0] is head else self._begin(head)
+        lines = b"%bcontent-length: %d\r\n\r\n" % (start, len(request))
+        now, deadline = pool.loop.time(), inf
+        if head.timeout is not None:
+            if head.timeout <= 0:
+                raise DeadlineExceeded(
+                    f"no time is left for the call to {self._target.peer}: timeout={head.timeout:g} s"
+                )
+            deadline = now + head.timeout
         channel = HttpChannel(head)
-        connection = pool.take() or await pool.acquire(deadline)
+        connection = pool.take(now) or await pool.acquire(deadline)
         if not connection.send(channel, lines, request):
             connection = await pool.acquire(deadline)  # nothing was sent, so once more cannot make it run twice
             if not connection.send(channel, lines, request):
@@ -88,6 +95,16 @@ class HttpLink:
         self._pool = Pool(self._target, self._limits, self._reply_limit)
         return self._pool
 
+    def _begin(self, head: Head) -> bytes:
+        """All lines but the length's."""
+        start = self._starts.get((head.path, head.codec, head.accept)) or self._start(head)
+        if head.metadata:  # may be another the next time, such as a token that was renewed
+            return start + _passing(head)
+        if head.timeout is not None:
+            start += _TIMEOUT % timeout_value(head.timeout)
+        self._ready = head, start
+        return start
+
     def _start(self, head: Head) -> bytes:
         """The lines that all calls with this path, codec and accept begin with."""
         if not head.path.startswith("/"):
@@ -100,15 +117,8 @@ class HttpLink:
         self._starts[head.path, head.codec, head.accept] = start
         return start
 
-    def _deadline(self, timeout: float, pool: Pool) -> float:
-        if timeout <= 0:
-            raise DeadlineExceeded(f"no time is left for the call to {self._target.peer}: timeout={timeout:g} s")
-        return pool.loop.time() + timeout
-
 
 def _passing(head: Head) -> bytes:
-    if not head.metadata and head.timeout is not None:  # the usual case, said without a generator
-        return _TIMEOUT % timeout_value(head.timeout)
     return "".join(f"{name}: {value}\r\n" for name, value in passing_headers(head)).encode("ascii")
 
 
@@ -116,11 +126,11 @@ class HttpChannel:
     """One unary call: its request has been sent, its reply comes from `receive()`. Used by one task."""
 
     outcome: Outcome | None = None
-    known: Outcome | None = None
     connection: Connection | None = None
     """What the call runs on, until it ends."""
     _waiter: asyncio.Future[None] | None = None
     _response: Response | None = None
+    _known: Outcome | None = None  # what the response means, where that is known already
     _error: XooaiError | None = None
 
     def __init__(self, head: Head) -> None:
@@ -129,7 +139,7 @@ class HttpChannel:
     async def receive(self) -> bytes | None:
         """Wait for the reply and return it, None the second time. Raises the error that the call ended with."""
         if self.connection is not None:
-            waiter = self._waiter = asyncio.get_running_loop().create_future()
+            waiter = self._waiter = self.connection.loop.create_future()
             try:
                 await waiter
             except BaseException:  # cancelled: the server is to see it at once
@@ -141,8 +151,8 @@ class HttpChannel:
         if response is None:
             return None
         status, headers, body = response
-        outcome = self.outcome = self.known or outcome_of(status, headers, body)
-        if outcome.code == Code.OK:
+        outcome = self.outcome = self._known or outcome_of(status, headers, body)
+        if outcome.code == _SUCCESS:
             return body
         self._error = error_from(outcome.code, outcome.message, outcome.details, outcome.id)
         raise self._error
@@ -162,16 +172,14 @@ class HttpChannel:
 
     # What the connection calls.
 
-    def answered(self, response: Response) -> None:
-        self._response = response
-        self._wake()
+    def answered(self, response: Response, known: Outcome | None) -> None:
+        self._response, self._known, self.connection = response, known, None
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def failed(self, error: XooaiError) -> None:
-        self._error = error
-        self._wake()
-
-    def _wake(self) -> None:
-        self.connection = None
+        self._error, self.connection = error, None
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)

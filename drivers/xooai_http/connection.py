@@ -29,10 +29,9 @@ class Caller(Protocol):
     """Who waits for a response; told once, by one of the two."""
 
     head: Head
-    known: Outcome | None
-    """What the response means, where that is known already."""
 
-    def answered(self, response: Response) -> None: ...
+    def answered(self, response: Response, known: Outcome | None) -> None:
+        """`known` is what the response means, where that is known already."""
 
     def failed(self, error: XooaiError) -> None: ...
 
@@ -51,12 +50,14 @@ class Connection(asyncio.BufferedProtocol):
     """A connection to `peer`, as errors name it. What comes in passes through `buffer`, which many may share."""
 
     __slots__ = (
-        "_buffer", "_caller", "_is_paused", "_loop", "_owner", "_peer", "_poll", "_reader", "_transport", "_unsent",
-        "deadline", "idle_since",
+        "_buffer", "_caller", "_is_paused", "_owner", "_peer", "_poll", "_reader", "_transport", "_unsent",
+        "deadline", "idle_since", "loop",
     )  # fmt: skip
 
     deadline: float
     """When the call under way has to be over, in the loop's time; set by the owner."""
+    loop: asyncio.AbstractEventLoop
+    """The loop on which it was made."""
     idle_since: float
     """Since when nobody uses it, in the loop's time; set by the owner."""
 
@@ -102,7 +103,7 @@ class Connection(asyncio.BufferedProtocol):
         """
         while self._unsent is not None and not self._is_paused and not self._transport.is_closing():
             if self._poll(0):
-                self._loop.call_soon(self._send_more)
+                self.loop.call_soon(self._send_more)
                 return
             piece, rest = self._unsent[:PIECE], self._unsent[PIECE:]
             self._unsent = rest or None
@@ -129,7 +130,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         connected = self._transport.get_extra_info("socket")
         with suppress(OSError):  # one that is broken already says so when it is used
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -160,8 +161,7 @@ class Connection(asyncio.BufferedProtocol):
             self._owner.release(self)
         else:  # also when the answer came before the whole request was sent: the rest would be read as another one
             self.abort()
-        caller.known = self._reader.known
-        caller.answered(response)
+        caller.answered(response, self._reader.known)
 
     def eof_received(self) -> None:
         caller = self._caller
@@ -170,7 +170,7 @@ class Connection(asyncio.BufferedProtocol):
             self._break(None)
         else:
             self.abort()
-            caller.answered(response)
+            caller.answered(response, None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._break(exc)
@@ -187,7 +187,7 @@ class Connection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         self._is_paused = False
         if self._unsent is not None:  # not at once: asyncio closes twice over when a write from here fails
-            self._loop.call_soon(self._send_more)
+            self.loop.call_soon(self._send_more)
 
 
 def _question(connected: socket.socket) -> Callable[[int], object]:

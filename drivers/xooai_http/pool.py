@@ -51,9 +51,8 @@ class Pool:
         self._emptied: asyncio.Future[None] | None = None
         self._is_closed = False
 
-    def take(self) -> Connection | None:
-        """An idle connection, the one that was used last; None when there is none."""
-        now = self.loop.time()
+    def take(self, now: float) -> Connection | None:
+        """An idle connection, the one that was used last; None when there is none. `now` in the loop's time."""
         while self._idle:
             connection = self._idle.pop()
             if now < connection.idle_since + self._limits.idle and connection.is_usable():
