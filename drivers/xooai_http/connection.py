@@ -13,6 +13,7 @@ from typing import Protocol, cast
 
 from xooai.driver import Head, Outcome
 from xooai.errors import DeadlineExceeded, Unavailable, XooaiError
+from xooai_http import here
 from xooai_http.response_reader import Response, ResponseReader
 
 __all__ = ["Caller", "Connection", "Owner"]
@@ -50,7 +51,7 @@ class Connection(asyncio.BufferedProtocol):
     """A connection to `peer`, as errors name it. What comes in passes through `buffer`, which many may share."""
 
     __slots__ = (
-        "_buffer", "_caller", "_is_paused", "_owner", "_peer", "_poll", "_reader", "_transport", "_unsent",
+        "_address", "_buffer", "_caller", "_is_paused", "_owner", "_peer", "_poll", "_reader", "_transport", "_unsent",
         "deadline", "idle_since", "loop",
     )  # fmt: skip
 
@@ -131,6 +132,9 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self.loop = asyncio.get_running_loop()
+        host, port = (self._transport.get_extra_info("sockname") or ("", 0))[:2]  # None where it is broken already
+        self._address = (host, port)
+        here.OPEN.add(self._address)
         connected = self._transport.get_extra_info("socket")
         with suppress(OSError):  # one that is broken already says so when it is used
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -173,6 +177,7 @@ class Connection(asyncio.BufferedProtocol):
             caller.answered(response, None)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        here.OPEN.discard(self._address)
         self._break(exc)
         self._owner.lost(self)
 

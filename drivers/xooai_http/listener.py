@@ -23,7 +23,7 @@ _LOG = logging.getLogger("xooai.http")
 _AT_ONCE = 64  # connections accepted before the others get their turn
 _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _RETRY = 1.0  # seconds without accepting when the process has no room for another connection; as asyncio
-_SETTLE = 0.05  # seconds in which a draining listener takes requests that were sent before it began
+_SETTLE = 0.05  # seconds for requests that clients in this process have just sent, and for last words to be written
 _STOP = 5.0  # seconds for cancelled calls to end; what then still runs has ignored its cancellation
 
 
@@ -131,7 +131,9 @@ class HttpListener:
     async def aclose(self, grace: float = 0) -> None:
         """Stop accepting, let calls under way finish for `grace` seconds, then cancel what is left.
 
-        May be called again, to give less grace.
+        An idle connection is kept as long as between calls (`keep_alive`), and its next call is answered as the last: its
+        client may have sent one already, and one that takes care not to meet the end of a kept connection never does.
+        Clients in this process are spared the wait. May be called again, to give less grace.
         """
         server = self._server
         if not server.is_draining:
@@ -142,7 +144,8 @@ class HttpListener:
         if grace > 0 and self._clients:
             await asyncio.sleep(min(grace, _SETTLE))
         for connection in self._connections():
-            connection.close_idle()
+            if connection.is_from_here:
+                connection.close_idle()
         await self._until_gone(deadline)
         await self._force()
         server.close()

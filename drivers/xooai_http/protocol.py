@@ -17,6 +17,7 @@ from collections import deque
 from xooai.driver import Head, Outcome
 from xooai.errors import DeadlineExceeded, Unavailable, XooaiError
 from xooai.http import status_of
+from xooai_http import here
 from xooai_http.fallback import Cycle
 from xooai_http.pace import Pace
 from xooai_http.reading import BODY, DEAF, HEAD, IDLE, LINGER, Excess, Pending, Refusal, RequestReader
@@ -196,6 +197,11 @@ class HttpConnection(RequestReader):
         elif self._stage == BODY:
             self._keep_alive = False
 
+    @property
+    def is_from_here(self) -> bool:
+        """Whether the client is one of ours in this very process."""
+        return self._client in here.OPEN
+
     def close_idle(self) -> None:
         if self._call is None and self._stage == IDLE:
             self.transport.close()
@@ -233,5 +239,5 @@ class HttpConnection(RequestReader):
                 if self._pace.is_slow(now, self._fed, limits.rate):
                     self._refuse(DeadlineExceeded(f"the body came slower than {limits.rate:,} bytes a second"), 408)
                 self._pace.restart(now, self._fed)
-        elif self._server.is_draining or age > (limits.keep_alive if self.headers is not None else limits.head_time):
+        elif age > (limits.keep_alive if self.headers is not None or self._server.is_draining else limits.head_time):
             self.transport.close()

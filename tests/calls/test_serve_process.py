@@ -130,6 +130,14 @@ def refuses(url: str) -> bool:
     return False
 
 
+def asked(client: http.client.HTTPConnection) -> http.client.HTTPResponse:
+    """The reply on a connection that is kept."""
+    client.request("POST", "/my_executor/echo", '{"doc": {"ref": "a"}}', {"content-type": "application/json"})
+    reply = client.getresponse()
+    reply.read()
+    return reply
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Any]:
     started: list[Server] = []
@@ -188,6 +196,35 @@ def test_a_second_signal_ends_the_grace(server: Any, endpoint: str) -> None:
     assert (code, out) == (0, "left\n")
     assert "Traceback" not in err
     assert found != ["done"]
+
+
+def test_idle_connections_are_answered_once_more_after_a_signal(server: Any) -> None:
+    """P7, P8: a client that has just sent a request, or is about to, loses nothing."""
+    running = server()
+    (url,) = running.urls()
+    clients = [http.client.HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE) for _ in range(20)]
+    for client in clients:
+        assert asked(client).status == 200
+    running.signal(signal.SIGTERM)
+    until(lambda: refuses(url))
+    time.sleep(0.2)  # the clients' next requests come when they come
+    replies = [asked(client) for client in clients]
+    assert {(reply.status, reply.headers["connection"]) for reply in replies} == {(200, "close")}
+    assert running.end() == (0, "left\n", "")
+
+
+def test_a_second_signal_ends_the_wait_for_idle_connections(server: Any) -> None:
+    running = server()
+    (url,) = running.urls()
+    client = http.client.HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE)
+    assert asked(client).status == 200
+    running.signal(signal.SIGINT)
+    until(lambda: refuses(url))
+    told = time.monotonic()
+    running.signal(signal.SIGINT)
+    assert running.end() == (0, "left\n", "")
+    assert time.monotonic() - told < 2
+    client.close()
 
 
 def test_several_executors_at_several_urls_are_one_server(server: Any) -> None:

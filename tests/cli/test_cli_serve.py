@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import signal
@@ -224,6 +225,18 @@ def test_reload_serves_what_a_file_says_now(changing: Path, serve: Serve, xooai:
     assert (before, after) == ("first\n", "second\n")
     assert ended.code == 0
     assert "xooai starts again: changing.py changed" in ended.err
+
+
+def test_reload_does_not_wait_for_connections_that_nobody_uses(changing: Path, serve: Serve, xooai: Xooai) -> None:
+    server = serve("changing:Changing", "--url", ANYWHERE, "--reload", cwd=changing)
+    browser = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=PATIENCE)
+    browser.request("GET", "/livez")
+    assert browser.getresponse().read()
+    began = time.monotonic()
+    write(changing, "second")
+    assert xooai("post", f"{server.banner()}/changing/says").out == "second\n"
+    assert time.monotonic() - began < 4
+    browser.close()
 
 
 def test_reload_survives_a_mistake(changing: Path, serve: Serve, xooai: Xooai) -> None:

@@ -8,26 +8,25 @@ from typing import Any
 import pytest
 from echo_site import Run, ask, connected, listening, post
 
+from xooai.driver import DialOptions, Head
+from xooai_http.driver import HttpDriver
+
 SOON = 5  # seconds: far more than anything here takes, so that only what never comes runs into it
 
 
-def test_a_drained_listener_finishes_its_calls_and_takes_no_new_ones(run: Run) -> None:
+def test_a_drained_listener_finishes_its_calls_and_takes_no_new_connections(run: Run) -> None:
     async def scene() -> None:
         async with listening() as (listener, site):
-            busy = [RawCall(listener.url) for _ in range(5)]
-            async with connected(listener.url) as idle, connected(listener.url) as silent:
-                assert (await idle.ask(post())).status == 200
-                calls = [asyncio.create_task(call.run()) for call in busy]
-                await site.has_heads(6)
-                closing = asyncio.create_task(listener.aclose(grace=SOON))
-                assert await idle.is_closed()
-                assert await silent.is_closed()
-                with pytest.raises(ConnectionRefusedError):
-                    await ask(listener.url, post())
-                assert not closing.done()
-                site.released.set()
-                responses = await asyncio.gather(*calls)
-                await closing
+            calls = [asyncio.create_task(RawCall(listener.url).run()) for _ in range(5)]
+            await site.has_heads(5)
+            closing = asyncio.create_task(listener.aclose(grace=SOON))
+            await asyncio.sleep(0)
+            with pytest.raises(ConnectionRefusedError):
+                await ask(listener.url, post())
+            assert not closing.done()
+            site.released.set()
+            responses = await asyncio.gather(*calls)
+            await closing
             assert [(response.status, response.headers["connection"]) for response in responses] == [(200, "close")] * 5
 
     run(scene())
@@ -47,17 +46,58 @@ class RawCall:
             return response
 
 
-def test_a_request_that_was_sent_before_the_end_is_answered_while_draining(run: Run) -> None:
+def test_an_idle_connection_is_answered_once_more_while_draining(run: Run) -> None:
+    """P8: its client may have just sent a request, or be about to."""
+
     async def scene() -> None:
-        async with listening() as (listener, _), connected(listener.url) as client:
+        async with listening() as (listener, _), connected(listener.url) as used, connected(listener.url) as fresh:
             for number in range(3):
-                assert (await client.ask(post(body=b"%d" % number))).body == b"%d" % number
+                assert (await used.ask(post(body=b"%d" % number))).body == b"%d" % number
             closing = asyncio.create_task(listener.aclose(grace=SOON))
-            await asyncio.sleep(0)
-            response = await client.ask(post(body=b"3"))
-            assert (response.body, response.headers.get("connection")) == (b"3", "close")
-            assert await client.is_closed()
+            with pytest.raises(TimeoutError):  # that nothing happens can only be seen by waiting
+                await asyncio.wait_for(used.reader.read(1), 0.2)
+            for client in (used, fresh):
+                response = await client.ask(post(body=b"3"))
+                assert (response.body, response.headers.get("connection")) == (b"3", "close")
+                assert await client.is_closed()
             await closing
+
+    run(scene())
+
+
+def test_an_idle_connection_is_held_no_longer_than_between_calls(run: Run) -> None:
+    async def scene() -> None:
+        limits = {"keep_alive": 0.2, "sweep": 0.05}
+        async with (
+            listening(**limits) as (listener, _),
+            connected(listener.url) as used,
+            connected(listener.url) as fresh,
+        ):
+            assert (await used.ask(post())).status == 200
+            await asyncio.wait_for(listener.aclose(grace=600), SOON)
+            assert await used.is_closed()
+            assert await fresh.is_closed()
+
+    run(scene())
+
+
+def test_an_idle_connection_is_held_no_longer_than_the_grace(run: Run) -> None:
+    async def scene() -> None:
+        async with listening(keep_alive=600) as (listener, _), connected(listener.url) as client:
+            assert (await client.ask(post())).status == 200
+            await asyncio.wait_for(listener.aclose(grace=0.1), SOON)
+            assert await client.is_closed()
+
+    run(scene())
+
+
+def test_clients_in_this_process_hold_nothing_up(run: Run) -> None:
+    async def scene() -> None:
+        async with listening(keep_alive=600) as (listener, _):
+            own = await HttpDriver().dial(listener.url, DialOptions())
+            await (await own.open(Head("/echo/say"), b"")).receive()
+            await asyncio.wait_for(listener.aclose(grace=600), SOON)
+            await own.aclose()
 
     run(scene())
 

@@ -16,7 +16,8 @@ from xooai import optional
 
 __all__ = ["supervised"]
 
-STOP = 5.0  # seconds for a server to end by itself: a developer is waiting
+GRACE = 1.0  # seconds for calls under way: a developer is waiting, and a browser's idle connection is kept for longer
+STOP = 5.0  # seconds for a server that was told twice
 
 
 def supervised(args: Sequence[str]) -> int:
@@ -46,12 +47,15 @@ def _started(args: Sequence[str]) -> subprocess.Popen[bytes]:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    for patience in (GRACE, STOP):  # the second signal ends the grace
+        process.terminate()
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            continue
+        return
+    process.kill()
+    process.wait()
 
 
 def _named(changes: set[tuple[Any, str]], here: Path) -> str:
