@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 import signal
 import sys
 import threading
@@ -20,6 +21,8 @@ from xooai.sync import serving
 
 __all__ = ["DEFAULT_URL", "Background", "serve_until_signal"]
 
+_LOG = logging.getLogger("xooai")
+_SIGNALLED = 128  # plus its number: the exit code of who was ended by a signal, as shells tell it
 DEFAULT_URL = "http://127.0.0.1:8080"
 GRACE = 30.0  # seconds that calls under way may take when a server stops
 
@@ -85,7 +88,10 @@ def serve_until_signal(
     grace: float,
     announce: Callable[[list[str]], None],
 ) -> None:
-    """Serve in this thread until SIGINT or SIGTERM; a second one ends the grace. Only the main thread hears signals."""
+    """Serve in this thread until SIGINT or SIGTERM; a second one ends the grace. Only the main thread hears signals.
+
+    Raises SystemExit when one comes before the server is ready: who started it must not take that for a good end.
+    """
     if threading.current_thread() is not threading.main_thread():
         raise FailedPrecondition(
             "serve() waits for a signal, which only the main thread gets; elsewhere use start() and stop()"
@@ -93,35 +99,56 @@ def serve_until_signal(
     if asyncio._get_running_loop() is not None:
         raise FailedPrecondition("serve() blocks, and a loop runs in this thread; use start() and stop()")
 
-    async def main() -> None:
-        stopping, forced = asyncio.Event(), asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        task, is_up = asyncio.current_task(), False
-
-        def stop() -> None:
-            (forced if stopping.is_set() else stopping).set()
-            if not is_up and task is not None:  # a setup that takes long is not waited for
-                task.cancel()
-
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        if sys.platform == "win32":  # no add_signal_handler there
-            for number in numbers:
-                signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
-        else:
-            for number in numbers:
-                loop.add_signal_handler(number, stop)
-        try:
-            async with _listening(executors, urls, options, grace, forced) as bound:
-                is_up = True
-                announce(bound)
-                await stopping.wait()
-        except asyncio.CancelledError:
-            if not stopping.is_set():
-                raise
-
     with asyncio.Runner(loop_factory=_new_loop) as runner:
-        runner.run(main())
+        early = runner.run(_until_signal(executors, urls, options, grace, announce))
+    if early is not None:
+        _LOG.warning("%s came before the server was ready; nothing was served", early.name)
+        raise SystemExit(_SIGNALLED + early)
+
+
+async def _until_signal(
+    executors: Sequence[Hosted],
+    urls: Sequence[str],
+    options: ListenOptions,
+    grace: float,
+    announce: Callable[[list[str]], None],
+) -> signal.Signals | None:
+    """Serve; return the signal that came before the server was ready, None where it came later."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    stopping, forced = asyncio.Event(), asyncio.Event()
+    early: signal.Signals | None = None
+    is_up = False
+
+    def stop(number: signal.Signals) -> None:
+        nonlocal early
+        if stopping.is_set():
+            forced.set()
+            return
+        stopping.set()
+        if not is_up:  # a setup that takes long is not waited for
+            early = number
+            task.cancel()
+
+    _hear(loop, stop)
+    try:
+        async with _listening(executors, urls, options, grace, forced) as bound:
+            is_up = True
+            announce(bound)
+            await stopping.wait()
+    except asyncio.CancelledError:
+        if early is None:
+            raise
+    return early
+
+
+def _hear(loop: asyncio.AbstractEventLoop, stop: Callable[[signal.Signals], None]) -> None:
+    """Call `stop` on the loop for each SIGINT and SIGTERM."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if sys.platform == "win32":  # no add_signal_handler there
+            signal.signal(number, lambda got, _: loop.call_soon_threadsafe(stop, signal.Signals(got)))
+        else:
+            loop.add_signal_handler(number, stop, number)
 
 
 class Background:

@@ -243,9 +243,7 @@ def test_a_signal_during_setup_ends_it_at_once(server: Any) -> None:
     running = server('Slow().serve("http://127.0.0.1:0")')
     assert running.line() == "setting up"
     running.signal(signal.SIGINT)
-    _, out, err = running.end()
-    assert "serves at" not in out
-    assert "Traceback" not in err
+    assert running.end() == (130, "", "SIGINT came before the server was ready; nothing was served\n")
 
 
 def test_what_keeps_it_from_listening_is_raised(server: Any) -> None:

@@ -68,7 +68,7 @@ Examples:
   xooai post http://127.0.0.1:8080/my_reader/count doc='to be or not to be'
 
 \b
-Exit codes: 0 done, 1 failed, 2 typed wrongly, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 typed wrongly, 130 interrupted, 143 terminated before it was ready.
 A failure is one line on stderr; XOOAI_TRACEBACK=1 shows where it came from.""",
 )
 @click.option(
