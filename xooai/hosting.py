@@ -19,7 +19,7 @@ from xooai.redact import redact
 from xooai.server import Hosted, Site
 from xooai.sync import serving
 
-__all__ = ["DEFAULT_URL", "Background", "serve_until_signal"]
+__all__ = ["DEFAULT_URL", "Background", "check", "serve_until_signal"]
 
 _LOG = logging.getLogger("xooai")
 _SIGNALLED = 128  # plus its number: the exit code of who was ended by a signal, as shells tell it
@@ -44,22 +44,43 @@ async def _listen(site: Site, urls: Sequence[str], options: ListenOptions, liste
         listeners.append(await plugins.driver(scheme).listen(url, site, options))
 
 
+def check(urls: Sequence[str], options: ListenOptions) -> None:
+    """Listen at `urls` for a moment. Raises what would keep a server from it, before something slow is begun."""
+
+    async def main() -> None:
+        site = Site(())
+        listeners: list[Listener] = []
+        try:
+            await _listen(site, urls, options, listeners)
+        finally:
+            await _all_closed(listeners, 0)
+            site.threads.close()
+
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        runner.run(main())
+
+
 @asynccontextmanager
 async def _listening(
     executors: Sequence[Hosted], urls: Sequence[str], options: ListenOptions, grace: float, forced: asyncio.Event
 ) -> AsyncIterator[list[str]]:
-    """Listen at `urls`; on leaving, drain for `grace` seconds, or until `forced`."""
+    """Listen at `urls`, then set up; on leaving, drain for `grace` seconds, or until `forced`.
+
+    Listening comes first: what is wrong with a URL is told before anybody waits for a model, and whoever asks for
+    readiness meanwhile gets an answer.
+    """
     site = Site(tuple(executors))
     listeners: list[Listener] = []
     loop = asyncio.get_running_loop()
     serving.add(loop)
     try:
-        await site.set_up()
         await _listen(site, urls, options, listeners)
+        await site.set_up()
         yield [listener.url for listener in listeners]
     finally:
+        patience = grace if site.ready() else 0  # before it is ready no call is under way
         site.drain()
-        await _close(listeners, grace, forced)
+        await _close(listeners, patience, forced)
         site.threads.close()
         serving.discard(loop)
 

@@ -135,7 +135,9 @@ class Local:
 
     def _hosting(self) -> Site:
         if self._site is None:
-            self._site = Site((self,))
+            site = Site((self,))
+            site.open()  # each call makes sure of the setup itself
+            self._site = site
         return self._site
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from xooai.call import Call, Layer, Service, composed, entered
 from xooai.deadline import within
 from xooai.driver import EMPTY, Channel, Outcome
 from xooai.endpoint import Endpoint, nearest
-from xooai.errors import Code, NotFound, XooaiError
+from xooai.errors import Code, NotFound, Unavailable, XooaiError
 from xooai.handler import handler
 from xooai.lazy import lazy
 from xooai.memory import MemoryChannel
@@ -32,6 +32,7 @@ _OK: dict[
 ] = {}  # outcomes are not changed: one for each codec; as many as there are media types of replies
 _OK_LIMIT = 64
 _DESCRIBE = "/xooai/describe"
+_SETTING_UP = 1  # seconds after which a caller may ask again: nobody knows how long a setup takes, and asking is cheap
 
 
 class Hosted(Protocol):
@@ -58,7 +59,8 @@ class Site:
     def __init__(self, executors: tuple[Hosted, ...]) -> None:
         self.executors = executors
         self.threads = Threads()
-        self._routes: dict[str, _Route] = {}
+        self._known: dict[str, _Route] = {}
+        self._open: dict[str, _Route] = {}  # those that calls find: none before all is set up, then all that are known
         self._described: dict[str, bytes] = {}
         self._ready = False
         for index, executor in enumerate(self.executors):
@@ -67,7 +69,7 @@ class Site:
                 raise ValueError(f"two executors are called {name!r}; give one of them another name=")
             for endpoint, function in executor.endpoints():
                 service = composed(executor.layers, handler(endpoint, function, self.threads))
-                self._routes[f"/{name}/{endpoint.name}"] = _Route(endpoint, service)
+                self._known[f"/{name}/{endpoint.name}"] = _Route(endpoint, service)
 
     def names(self) -> list[str]:
         """The names of the executors."""
@@ -75,12 +77,17 @@ class Site:
 
     def endpoints(self) -> Mapping[str, Endpoint]:
         """The endpoints by path, without those of xooai itself."""
-        return {path: route.endpoint for path, route in self._routes.items() if path != _DESCRIBE}
+        return {path: route.endpoint for path, route in self._known.items() if path != _DESCRIBE}
 
     async def set_up(self) -> None:
-        """Run the executors' `setup`; from then on the site is ready."""
+        """Run the executors' `setup`; from then on the site is ready. Calls that come before are turned away."""
         for executor in self.executors:
             await executor.set_up()
+        self.open()
+
+    def open(self) -> None:
+        """Take calls; for executors that are set up by other means."""
+        self._open = self._known
         self._ready = True
 
     def drain(self) -> None:
@@ -101,9 +108,9 @@ class Site:
 
     async def accept(self, channel: Channel) -> None:
         """Answer one call, and end its channel whatever happens."""
-        route = self._routes.get(channel.head.path) or self._own(channel.head.path)
+        route = self._open.get(channel.head.path) or self._own(channel.head.path)
         if route is None:
-            await channel.end(None, self._failure(self._unknown(channel.head.path), None, channel))
+            await channel.end(None, self._failure(self._unopened(channel.head.path), None, channel))
             return
         call = Call(route.endpoint, channel)
         in_memory = channel if isinstance(channel, MemoryChannel) else None
@@ -137,11 +144,16 @@ class Site:
 
     def _own(self, path: str) -> _Route | None:
         """The route to what every site has; made when it is first asked for."""
-        if path != _DESCRIBE:
+        if path != _DESCRIBE or self._open is not self._known:
             return None
         endpoint = describe.endpoint()
-        route = self._routes[path] = _Route(endpoint, handler(endpoint, self._describe, self.threads))
+        route = self._known[path] = _Route(endpoint, handler(endpoint, self._describe, self.threads))
         return route
+
+    def _unopened(self, path: str) -> XooaiError:
+        if self._open is not self._known and (path in self._known or path == _DESCRIBE):
+            return Unavailable("the server sets up and takes no calls yet", details={"retry_after": _SETTING_UP})
+        return self._unknown(path)
 
     def _unknown(self, path: str) -> NotFound:
         known = [name.removeprefix("/") for name in self.endpoints()]

@@ -7,6 +7,7 @@ import http.client
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -267,6 +268,89 @@ def test_a_port_in_use_is_one_clear_error() -> None:
             with pytest.raises(Unavailable, match=f"127.0.0.1:{port}.*in use.*another port"):
                 echo.start(f"http://127.0.0.1:{port}")
             assert echo.start(HERE)  # it is not spoilt
+
+
+class Loading(Echo):
+    """Is set up when it is let go; fails then if `model` says so."""
+
+    def __init__(self, model: str = "good") -> None:
+        self.model = model
+        self.began, self.release = threading.Event(), threading.Event()
+
+    async def setup(self) -> None:
+        self.began.set()
+        while not self.release.is_set():  # noqa: ASYNC110 - a thread's event, which the test sets
+            await asyncio.sleep(0.005)
+        if self.model == "broken":
+            raise ValueError("the model is broken")
+
+
+def test_a_port_in_use_is_told_before_setup() -> None:
+    """P25: nobody waits for a model to be told so."""
+    with socket.socket() as other, Loading() as executor:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        executor.release.set()
+        with pytest.raises(Unavailable, match="in use"):
+            executor.start(f"http://127.0.0.1:{other.getsockname()[1]}")
+        assert not executor.began.is_set()
+
+
+def test_while_it_sets_up_a_server_lives_and_takes_no_calls() -> None:
+    url = f"http://127.0.0.1:{a_free_port()}"
+    with Loading() as executor:
+        starting = threading.Thread(target=executor.start, args=(url,))
+        starting.start()
+        assert executor.began.wait(PATIENCE)
+        assert (status(url, "GET", "/livez"), status(url, "GET", "/readyz")) == (200, 503)
+        with Executor(f"{url}/loading") as client:
+            for name in ("loading/echo", "xooai/describe"):
+                with pytest.raises(Unavailable, match="sets up") as refused:
+                    client.post(f"{url}/{name}")
+                assert refused.value.remote
+            executor.release.set()
+            starting.join(PATIENCE)
+            assert status(url, "GET", "/readyz") == 200
+            assert client.post("echo", doc=Text(value="a")).value == "a"
+
+
+def test_a_setup_that_fails_ends_the_server_at_once() -> None:
+    """P25: also while somebody is connected."""
+    port = a_free_port()
+    with Loading("broken") as executor:
+        errors: list[ValueError] = []
+
+        def start() -> None:
+            try:
+                executor.start(f"http://127.0.0.1:{port}")
+            except ValueError as error:
+                errors.append(error)
+
+        starting = threading.Thread(target=start)
+        starting.start()
+        assert executor.began.wait(PATIENCE)
+        with socket.create_connection(("127.0.0.1", port)):
+            told = time.monotonic()
+            executor.release.set()
+            starting.join(PATIENCE)
+            assert time.monotonic() - told < 2
+        assert [str(error) for error in errors] == ["the model is broken"]
+        assert is_free(port)
+
+
+def a_free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def status(url: str, method: str, path: str) -> int:
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE)
+    try:
+        connection.request(method, path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 def test_one_port_in_use_frees_the_others() -> None:

@@ -114,17 +114,17 @@ def test_a_signal_ends_it_and_closes_the_executor(serve: Serve, number: int) -> 
     assert ended.err == "this is printed while the module is imported\n"
 
 
-def test_a_port_in_use_is_one_line_within_two_seconds_and_closes_the_executor() -> None:
+def test_a_port_in_use_is_one_line_within_two_seconds_before_a_model_is_loaded() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         begin = time.perf_counter()
-        with spawned("serve", "kit:Settings", "--url", url) as process:
+        with spawned("serve", "kit:Loading", "--url", url) as process:
             out, err = process.communicate(timeout=PATIENCE)
         lasted = time.perf_counter() - begin
 
-    assert (process.returncode, out) == (1, "settings are closed\n")
+    assert (process.returncode, out) == (1, "")
     assert err.splitlines()[1:] == [
         f"xooai: cannot listen at {url}: the address is in use; take another port (0 means any free one)"
     ]
@@ -170,6 +170,23 @@ def test_what_cannot_be_served_is_one_line(xooai: Xooai, args: tuple[str, ...], 
     assert (ended.code, ended.out) == (code, "")
     assert text in ended.err
     assert ended.err.count("\n") - ended.err.count("this is printed") == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("here", "is not a URL to listen at"),
+        ("gopher://127.0.0.1:0", "nothing serves gopher://"),
+        ("http://0.0.0.0:0", "--insecure"),
+        ("https://127.0.0.1:0", "certificate"),
+    ],
+)
+def test_a_wrong_url_is_told_before_a_model_is_loaded(xooai: Xooai, url: str, text: str) -> None:
+    ended = xooai("serve", "kit:Loading", "--url", url)
+
+    assert ended.code == 1
+    assert text in ended.err
+    assert "loading" not in ended.err
 
 
 def test_a_setup_that_fails_is_one_line_and_closes_the_executor(xooai: Xooai) -> None:

@@ -18,7 +18,7 @@ from xooai.cli.reload import supervised
 from xooai.declare import snake_case
 from xooai.driver import ListenOptions
 from xooai.executor import Executor
-from xooai.hosting import DEFAULT_URL, GRACE, serve_until_signal
+from xooai.hosting import DEFAULT_URL, GRACE, check, serve_until_signal
 from xooai.server import Hosted
 
 __all__ = ["command"]
@@ -106,10 +106,11 @@ def _serve(
     context = click.get_current_context()
     logs.configure(log)
     with _terminable(), ExitStack() as stack:
+        listening = ListenOptions(certificate, key, insecure=insecure)
+        check(urls, listening)
         classes = context.meta[_CLASSES]
         executors = [stack.enter_context(made(cls, options.given(context, cls, values))) for cls in classes]
         hosted = [executor._local() for executor in executors]
-        listening = ListenOptions(certificate, key, insecure=insecure)
         serve_until_signal(hosted, urls, listening, grace, lambda bound: _announce(bound, hosted))
 
 
