@@ -28,22 +28,32 @@ class Hosts:
     """
 
     def __init__(self, names: Iterable[str] | None = None) -> None:
-        """Names beside the loopback ones; None for a server that is called by any name. Raises InvalidArgument."""
-        self._names = None if names is None else frozenset(map(_name, names)).union(_LOOPBACK)
+        """Names beside the loopback ones; None for a server that is called by any name. Raises InvalidArgument.
+
+        `*.example.com` is any one label before `.example.com`, as in certificates (RFC 6125 6.4.3).
+        """
+        self.names = None if names is None else tuple(dict.fromkeys((*_LOOPBACK, *map(_name, names))))
+        """All of them, for errors."""
+        self._names = frozenset(self.names or ())
         self.known: set[bytes] = set()
         """Spellings found to be right, for a quick look before `allows`."""
 
     def allows(self, authority: bytes) -> bool:
         name = host_name(authority.decode("latin-1"))
-        if name is None or (self._names is not None and name not in self._names):
+        if name is None or (self.names is not None and not self._has(name)):
             return False
         if len(self.known) < _KNOWN:
             self.known.add(authority)
         return True
 
+    def _has(self, name: str) -> bool:
+        return name in self._names or f"*.{name.partition('.')[2]}" in self._names
+
 
 def _name(given: str) -> str:
-    name = host_name(given)
+    name = host_name(given.removeprefix("*."))
+    if name is not None and given.startswith("*."):
+        return f"*.{name}"
     if name is None:
         raise InvalidArgument(f"{given!r} is not a host name; it looks like 'api.example.com' or '192.0.2.1'")
     return name

@@ -13,6 +13,7 @@ from xooai.guard import Hosts, check_request
 __all__ = ["UNUSUAL", "Limits", "Refused", "check_head", "check_size", "head_too_large", "origin_form"]
 
 Header = tuple[bytes, bytes]
+_NAMES = 8  # shown of a server's own: three are those of loopback, a certificate may have a hundred
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,8 +111,14 @@ def _check_host(version: str, headers: Sequence[Header], table: Mapping[bytes, b
     if count != 1:
         raise Refused(InvalidArgument(f"the request has {count or 'no'} Host headers; it takes exactly one"))
     if not hosts.allows(table[b"host"]):
-        given = _shown(table[b"host"])
-        raise Refused(PermissionDenied(f"this server is not called {given}; its other names are set with hosts="))
+        raise Refused(_not_ours(table[b"host"], hosts.names or ()))
+
+
+def _not_ours(host: bytes, names: Sequence[str]) -> PermissionDenied:
+    known = ", ".join(names[:_NAMES]) + (", ..." if len(names) > _NAMES else "")
+    return PermissionDenied(
+        f"this server is not called {_shown(host)}; a request, also through a proxy, names it in Host as one of: {known}"
+    )
 
 
 def _shown(value: bytes) -> str:

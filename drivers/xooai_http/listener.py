@@ -13,6 +13,7 @@ from contextlib import suppress
 from xooai.driver import ListenOptions, Site
 from xooai.guard import Hosts
 from xooai_http.binding import Place, bind, is_loopback, parse, resolve, tls
+from xooai_http.certified import names_in
 from xooai_http.limits import Limits
 from xooai_http.protocol import HttpConnection
 from xooai_http.server import Server
@@ -31,9 +32,10 @@ async def listen(url: str, site: Site, options: ListenOptions, limits: Limits) -
     """Listen at `url`. Raises Unavailable, InvalidArgument or PermissionDenied."""
     place = parse(url)
     context = tls(place, options)
+    certified = names_in(context, options.certificate) if context is not None and options.certificate else ()
     addresses = await resolve(place, options.insecure)
     is_named = bool(options.hosts) or all(is_loopback(host) for _, host in addresses)
-    hosts = Hosts((place.authority, *options.hosts) if is_named else None)
+    hosts = Hosts((place.authority, *options.hosts, *certified) if is_named else None)
     sockets = bind(place, addresses)
     bound = Place(place.scheme, place.host, sockets[0].getsockname()[1])
     return HttpListener(bound.url, Server(site, hosts, options.message_limit, limits), sockets, context)

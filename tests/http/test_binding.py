@@ -16,6 +16,7 @@ from xooai.driver import ListenOptions
 from xooai.errors import InvalidArgument, PermissionDenied, Unavailable
 from xooai_http.driver import HttpDriver
 
+OWN = "api.example.com,DNS:*.models.example,IP:2001:db8::1"  # further names in the certificate
 SOON = 5  # seconds: far more than anything here takes, so that only what never comes runs into it
 
 
@@ -132,15 +133,17 @@ def test_a_host_that_is_none_is_no_name_of_the_server(run: Run) -> None:
 
 @pytest.fixture(scope="module")
 def pem(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A certificate for localhost and its key, another key, and a key with a password."""
+    """A certificate for localhost and more, its key, one that is not for servers, another key, and one with a password."""
     if shutil.which("openssl") is None:
         pytest.skip("needs the openssl command")
     folder = tmp_path_factory.mktemp("pem")
-    names = {name: str(folder / name) for name in ("certificate", "key", "other", "locked")}
+    names = {name: str(folder / name) for name in ("certificate", "key", "other", "locked", "unfit")}
     new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    name = ["-subj", "/CN=localhost", "-addext", f"subjectAltName=DNS:localhost,IP:127.0.0.1,DNS:{OWN}"]
     files = ["-keyout", names["key"], "-out", names["certificate"]]
     subprocess.run([*new, *name, *files], check=True, capture_output=True)
+    again = ["openssl", "req", "-x509", "-key", names["key"], *name, "-addext", "extendedKeyUsage=clientAuth"]
+    subprocess.run([*again, "-out", names["unfit"]], check=True, capture_output=True)
     ec = ["openssl", "ecparam", "-genkey", "-name", "prime256v1", "-out", names["other"]]
     subprocess.run(ec, check=True, capture_output=True)
     lock = ["openssl", "ec", "-in", names["key"], "-aes128", "-passout", "pass:secret", "-out", names["locked"]]
@@ -161,6 +164,51 @@ def test_https_answers_by_its_certificate(run: Run, pem: dict[str, str]) -> None
                 client.write(post("wait"))
                 await site.started.wait()
             await asyncio.wait_for(site.cancelled.wait(), SOON)
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("api.example.com", 200),
+        ("API.example.com:8443", 200),
+        ("one.models.example", 200),
+        ("[2001:db8::1]", 200),
+        ("localhost", 200),
+        ("example.com", 403),
+        ("models.example", 403),
+        ("one.two.models.example", 403),
+    ],
+)
+def test_a_server_is_called_by_the_names_in_its_certificate(
+    run: Run, pem: dict[str, str], host: str, status: int
+) -> None:
+    """T31: a tunnel that ends at loopback brings the name that its clients have checked."""
+    options = ListenOptions(certificate=pem["certificate"], key=pem["key"])
+    trusting = ssl.create_default_context(cafile=pem["certificate"])
+
+    async def scene() -> None:
+        async with (
+            listening("https://127.0.0.1:0", options) as (listener, _),
+            connected(listener.url, ssl=trusting) as client,
+        ):
+            request = post().replace(b"Host: localhost", b"Host: " + host.encode())
+            assert (await client.ask(request)).status == status
+
+    run(scene())
+
+
+def test_a_certificate_that_no_client_accepts_names_nobody(run: Run, pem: dict[str, str]) -> None:
+    options = ListenOptions(certificate=pem["unfit"], key=pem["key"])
+    unchecked = ssl.create_default_context()
+    unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
+
+    async def scene() -> None:
+        async with listening("https://127.0.0.1:0", options) as (listener, _):
+            for host, status in ((b"localhost", 200), (b"api.example.com", 403)):
+                async with connected(listener.url, ssl=unchecked) as client:
+                    assert (await client.ask(post().replace(b"Host: localhost", b"Host: " + host))).status == status
 
     run(scene())
 

@@ -310,7 +310,8 @@ def test_a_server_answers_to_the_names_it_was_given(run: Run, host: str) -> None
             assert (await ask(listener.url, CALL.replace(b"localhost", host.encode()) + BODY)).status == 200
             other = await ask(listener.url, CALL.replace(b"localhost", b"example.com") + BODY)
             assert other.problem["detail"] == (
-                "this server is not called 'example.com'; its other names are set with hosts="
+                "this server is not called 'example.com'; a request, also through a proxy, names it in Host as one of: "
+                "localhost, 127.0.0.1, [::1], api.example.com"
             )
 
     run(scene())
