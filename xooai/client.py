@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncGenerator, Mapping
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -14,15 +15,18 @@ from xooai import plugins
 from xooai.annotations import executors_from
 from xooai.call import Call, Layer, composed, remaining
 from xooai.codec import MSGPACK, Codec, codec_of
+from xooai.deadline import part_of
 from xooai.describe import endpoint as describe_endpoint
 from xooai.driver import EMPTY, DialOptions, Head, Link, Outcome
 from xooai.endpoint import Endpoint, nearest
 from xooai.errors import InvalidArgument, NotFound, Unavailable
 from xooai.memory import MemoryChannel
-from xooai.payload import from_peer, to_peer, unfit
+from xooai.payload import from_peer, stays, to_peer, unfit
 from xooai.redact import redact
 
-__all__ = ["Address", "Elsewhere", "Remote"]
+__all__ = ["Address", "Elsewhere", "Remote", "endpoints_of"]
+
+T = TypeVar("T")
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -90,8 +94,10 @@ class Remote(msgspec.Struct):
         endpoint.check(arguments)
         codec_of_call = self.codec if codec is None else codec_of(codec)
         schema = endpoint.arguments
-        if schema.facts.documents:
-            arguments = await to_peer(schema, arguments, self.options.message_limit)
+        if schema.facts.documents and not stays(arguments):
+            arguments, timeout = await part_of(
+                timeout, partial(to_peer, schema, limit=self.options.message_limit), arguments
+            )
         frame = codec_of_call.encode(schema, arguments)
         head = self._head(executor, endpoint.name, codec_of_call.media_type, timeout, metadata)
         if not self.layers:
@@ -163,12 +169,17 @@ class Remote(msgspec.Struct):
         self._links[loop], self._keepers[loop] = link, keeper
         return link
 
-    async def endpoints(self, executor: str, timeout: float | None) -> Mapping[str, Endpoint]:
-        """The endpoints of an executor over there, as its description tells. Raises NotFound listing the executors."""
-        known = await self.executors(timeout)
-        if executor not in known:
-            raise _no_executor(self.server, executor, known)
-        return known[executor]
+    async def found(
+        self, look: Callable[[Mapping[str, Mapping[str, Endpoint]]], T], timeout: float | None
+    ) -> tuple[T, float | None]:
+        """What `look` finds among the executors over there, asked anew where it raises NotFound; and the seconds left."""
+        if self._known is not None:
+            try:
+                return look(self._known), timeout
+            except NotFound:
+                self._known = None  # the server may have been started anew, with other endpoints
+        known, timeout = await part_of(timeout, self.executors, timeout)
+        return look(known), timeout
 
     async def executors(self, timeout: float | None) -> Mapping[str, Mapping[str, Endpoint]]:
         """All executors over there; asked once."""
@@ -181,10 +192,6 @@ class Remote(msgspec.Struct):
                 ) from error
             self._known = executors_from(found, self.server)
         return self._known
-
-    def forget(self) -> None:
-        """Ask again next time: the server may have been started anew, with other endpoints."""
-        self._known = None
 
     async def aclose(self) -> None:
         """Close the link of the running loop."""
@@ -233,11 +240,7 @@ class Elsewhere:
                 self._remotes.pop(next(iter(self._remotes)))
             remote = self._remotes[address.server] = Remote(address.server, layers=self._layers)
         limit = remaining(remote.timeout if timeout is None else timeout)
-        try:
-            executor, endpoint = _resolved(address, await remote.executors(limit))
-        except NotFound:
-            remote.forget()
-            executor, endpoint = _resolved(address, await remote.executors(limit))
+        (executor, endpoint), limit = await remote.found(partial(_resolved, address), limit)
         return await remote.call(executor, endpoint, arguments, limit, codec, metadata)
 
     def remotes(self) -> list[Remote]:
@@ -257,9 +260,7 @@ def _resolved(address: Address, known: Mapping[str, Mapping[str, Endpoint]]) -> 
                 f"{address.server} has {len(found) or 'no'} endpoints {name!r}; write /executor/endpoint, one of: {listed}"
             )
         executor = found[0]
-    if executor not in known:
-        raise _no_executor(address.server, executor, known)
-    endpoints = known[executor]
+    endpoints = endpoints_of(address.server, executor, known)
     if name not in endpoints:
         raise NotFound(
             f"{address.server} has no endpoint '{executor}/{name}'{nearest(name, endpoints)}; "
@@ -268,7 +269,10 @@ def _resolved(address: Address, known: Mapping[str, Mapping[str, Endpoint]]) -> 
     return executor, endpoints[name]
 
 
-def _no_executor(server: str, executor: str, known: Mapping[str, object]) -> NotFound:
-    return NotFound(
-        f"{server} has no executor {executor!r}{nearest(executor, known)}; there are: {', '.join(known) or 'none'}"
-    )
+def endpoints_of(server: str, executor: str, known: Mapping[str, Mapping[str, Endpoint]]) -> Mapping[str, Endpoint]:
+    """The endpoints of one of the `known` executors. Raises NotFound listing them."""
+    if executor not in known:
+        raise NotFound(
+            f"{server} has no executor {executor!r}{nearest(executor, known)}; there are: {', '.join(known) or 'none'}"
+        )
+    return known[executor]

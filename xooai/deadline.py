@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import Any, TypeVar
 
 from xooai.errors import DeadlineExceeded
 
-__all__ = ["within"]
+__all__ = ["part_of", "within"]
 
 NEAR = 2.0  # seconds: below, the sweep would be late by more than a few per cent
 TICK = 0.05  # seconds between two sweeps
@@ -98,6 +99,20 @@ async def within(timeout: float, function: Callable[[Any], Awaitable[T]], argume
         deadlines.leave(scope)
         if scope.expired:
             task.uncancel()
+
+
+async def part_of(
+    timeout: float | None, function: Callable[[Any], Awaitable[T]], argument: Any
+) -> tuple[T, float | None]:
+    """Await `function(argument)` as one part of what has to end within `timeout` seconds (None: whenever it ends).
+
+    Returns its result and the seconds left for the other parts. Raises DeadlineExceeded.
+    """
+    if timeout is None:
+        return await function(argument), None
+    began = monotonic()
+    result = await within(timeout, function, argument)
+    return result, timeout - (monotonic() - began)
 
 
 def passed(timeout: float) -> DeadlineExceeded:

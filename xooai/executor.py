@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, overload
 
 from xooai import sync
@@ -132,7 +133,10 @@ class Executor:
         if remote is None:
             return await self._local().apost(self._endpoint(on), arguments, remaining(timeout), metadata, codec)
         limit = remaining(remote.timeout if timeout is None else timeout)
-        endpoint = self._endpoint(on) if self._stands_for is not None else await self._described(remote, on, limit)
+        if self._stands_for is not None:
+            endpoint = self._endpoint(on)
+        else:
+            endpoint, limit = await remote.found(partial(self._look, on, remote), limit)
         return await remote.call(self.name, endpoint, arguments, limit, codec, metadata)
 
     @overload
@@ -165,20 +169,15 @@ class Executor:
         endpoints = self._declared.endpoints
         return (endpoints.get(on) if on is not None else None) or _chosen(endpoints, on, self.name)
 
-    async def _described(self, remote: remotes.Remote, on: str | None, timeout: float | None) -> Endpoint:
-        """An endpoint of a client without a class."""
+    def _look(self, on: str | None, remote: remotes.Remote, known: Mapping[str, Mapping[str, Endpoint]]) -> Endpoint:
+        """An endpoint of a client without a class, of those that its server describes."""
         if self._name is None:
-            known = await remote.executors(timeout)
             if len(known) != 1:
                 raise InvalidArgument(
                     f"{remote.server} has several executors ({listed(known)}); write the name into the URL"
                 )
             self._name = next(iter(known))
-        try:
-            return _chosen(await remote.endpoints(self._name, timeout), on, self._name)
-        except NotFound:
-            remote.forget()
-            return _chosen(await remote.endpoints(self._name, timeout), on, self._name)
+        return _chosen(remotes.endpoints_of(remote.server, self._name, known), on, self._name)
 
     def _local(self) -> Local:
         if self._own is None:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from xooai import sync
 from xooai.call import Layer, remaining
 from xooai.codec import MSGPACK, Codec, codec_of
+from xooai.deadline import part_of
 from xooai.declare import Declared
 from xooai.driver import EMPTY, Head
 from xooai.endpoint import Endpoint
@@ -104,7 +105,7 @@ class Local:
     ) -> Any:
         """Call any endpoint from async code; a `def` handler runs in a worker thread."""
         if not self.is_set_up:
-            await self.set_up()
+            _, timeout = await part_of(timeout, Local.set_up, self)
         chosen = MSGPACK if codec is None else codec_of(codec)
         channel = self._opened(endpoint, arguments, timeout, metadata, chosen)
         await self._hosting().accept(channel)

@@ -18,7 +18,7 @@ from xooai.errors import Internal, InvalidArgument, ResourceExhausted, too_large
 from xooai.schema import Schema
 from xooai.walk import documents, replaced
 
-__all__ = ["from_here", "from_peer", "here", "leaves", "marks_of", "to_peer", "unfit"]
+__all__ = ["from_here", "from_peer", "here", "leaves", "marks_of", "stays", "to_peer", "unfit"]
 
 
 def leaves(doc: Doc) -> bool:
@@ -51,9 +51,14 @@ def here(value: Any, limit: int = MESSAGE_LIMIT) -> Any:
     return replaced(value, lambda doc: _inlined(doc, limit))
 
 
+def stays(value: Any) -> bool:
+    """Whether a value may leave this process as it is: no file has to be read."""
+    return all(leaves(doc) for doc in documents(value))
+
+
 async def to_peer(schema: Schema, value: Any, limit: int = MESSAGE_LIMIT) -> Any:
     """As `here`, off the loop where files have to be read."""
-    if not schema.facts.documents or all(leaves(doc) for doc in documents(value)):
+    if not schema.facts.documents or stays(value):
         return value
     return await asyncio.to_thread(here, value, limit)
 

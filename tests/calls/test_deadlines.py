@@ -6,13 +6,17 @@ import asyncio
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conftest import HERE, PATIENCE, Place
 from xooai import DeadlineExceeded, Executor, Internal, Text, Unavailable, current, post
+from xooai.call import Call, Service
 
 
 class Slow(Executor):
@@ -126,6 +130,131 @@ def test_a_limit_far_away_ends_a_call_too() -> None:
         assert 2.05 <= loop.time() - began < 2.05 + 1
 
     asyncio.run(main())
+
+
+class SetUp(Executor):
+    """Takes its time before the first call: half a second, or for ever."""
+
+    def __init__(self, takes: float = 0.5) -> None:
+        super().__init__()
+        self.takes, self.count = takes, 0
+        self.cancelled = threading.Event()
+
+    async def setup(self) -> None:
+        try:
+            await asyncio.sleep(self.takes)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+    @post
+    async def on_loop(self) -> float | None:
+        self.count += 1
+        return current().remaining
+
+    @post
+    def in_thread(self) -> float | None:
+        self.count += 1
+        return current().remaining
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_setup_in_process_counts_as_time_of_the_call(endpoint: str) -> None:
+    """P5"""
+    with SetUp() as executor:
+        left = executor.post(on=endpoint, timeout=PATIENCE)
+        assert 0 < left <= PATIENCE - 0.5
+        assert executor.post(on=endpoint) is None
+
+
+@pytest.mark.parametrize("timeout", [0.1, 0])
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_a_setup_that_takes_longer_than_the_call_may_ends_it(endpoint: str, timeout: float) -> None:
+    """P5"""
+    with SetUp(takes=PATIENCE) as executor:
+        with pytest.raises(DeadlineExceeded):
+            executor.post(on=endpoint, timeout=timeout)
+        assert executor.cancelled.is_set() == (timeout > 0)
+        assert executor.count == 0
+
+
+class Reading(Executor):
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    @post
+    async def left(self, doc: Text) -> float | None:
+        self.count += 1
+        return current().remaining
+
+
+async def with_busy_threads(seconds: float, call: Callable[[], Any]) -> Any:
+    """Make a call while no thread of the loop's is free to read files."""
+    loop = asyncio.get_running_loop()
+    release = threading.Event()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    busy = loop.run_in_executor(None, release.wait, PATIENCE)
+    let_go = loop.call_later(seconds, release.set)
+    try:
+        return await call()
+    finally:
+        let_go.cancel()
+        release.set()
+        await busy
+
+
+def test_reading_a_file_to_send_counts_as_time_of_the_call(serve: Callable[[Executor], str], tmp_path: Path) -> None:
+    """P5"""
+    (tmp_path / "text").write_text("x")
+    url = serve(Reading())
+
+    async def main() -> None:
+        async with Reading.at(url, timeout=PATIENCE) as client:
+            doc = Text(ref=str(tmp_path / "text"))
+            left = await with_busy_threads(0.5, lambda: client.apost(on="left", doc=doc))
+            assert 0 < left <= PATIENCE - 0.5
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("timeout", [0.1, 0])
+def test_a_file_that_takes_longer_to_read_than_the_call_may_ends_it(
+    serve: Callable[[Executor], str], tmp_path: Path, timeout: float
+) -> None:
+    """P5"""
+    (tmp_path / "text").write_text("x")
+    reading = Reading()
+    url = serve(reading)
+
+    async def main() -> None:
+        async with Reading.at(url, timeout=timeout) as client:
+            began = time.monotonic()
+            with pytest.raises(DeadlineExceeded):
+                await with_busy_threads(PATIENCE, lambda: client.apost(on="left", doc=Text(ref=str(tmp_path / "text"))))
+            assert time.monotonic() - began < PATIENCE / 2
+
+    asyncio.run(main())
+    assert reading.count == 0
+
+
+@pytest.mark.parametrize("by", ["url", "client"])
+def test_asking_for_a_description_counts_as_time_of_the_call(serve: Callable[[Executor], str], by: str) -> None:
+    """P5"""
+
+    def slowly(service: Service) -> Service:
+        async def answer(call: Call) -> None:
+            await asyncio.sleep(0.5 if call.endpoint.name == "describe" else 0)
+            await service(call)
+
+        return answer
+
+    url = serve(Reading())
+    with Executor(url if by == "client" else None, layers=[slowly]) as caller:
+        on = "left" if by == "client" else f"{url}/left"
+        for spent in (0.5, 0):
+            left = caller.post(on=on, doc=Text(value="x"), timeout=PATIENCE)
+            assert PATIENCE - spent - 0.4 < left <= PATIENCE - spent
 
 
 def test_a_handler_that_ignores_its_cancellation_does_not_hurt_its_caller() -> None:
