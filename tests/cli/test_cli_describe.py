@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from command_line import HERE, PATIENCE, Xooai, spawned
@@ -64,6 +66,31 @@ def test_openapi_is_the_document_that_browsers_get(xooai: Xooai, kit: str, is_re
 
     assert document["openapi"].startswith("3.1")
     assert "/kit/shout" in document["paths"]
+
+
+def test_openapi_follows_no_redirect(xooai: Xooai) -> None:
+    """T2: what was sent for one server, such as a token, goes to no other."""
+    seen: list[str | None] = []
+
+    class Redirecting(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.headers["token"])
+            self.send_response(302)
+            self.send_header("location", f"http://localhost:{self.server.server_address[1]}/elsewhere")
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing on stderr."""
+
+    with HTTPServer(("127.0.0.1", 0), Redirecting) as server:
+        threading.Thread(target=server.serve_forever).start()
+        ended = xooai("describe", f"http://127.0.0.1:{server.server_port}", "--openapi", "-m", "token=secret")
+        server.shutdown()
+
+    assert ended.code == 1
+    assert "/openapi.json cannot be read: HTTP 302" in ended.line
+    assert seen == ["secret"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from typing import Any, Unpack
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 import click
@@ -25,7 +26,7 @@ from xooai.cli.type_names import records, shown
 from xooai.client import Address
 from xooai.driver import MESSAGE_LIMIT
 from xooai.endpoint import Endpoint, nearest
-from xooai.errors import InvalidArgument, NotFound, Unavailable
+from xooai.errors import InvalidArgument, NotFound, Unavailable, too_large
 
 __all__ = ["command"]
 
@@ -45,16 +46,29 @@ def _openapi(server: Server) -> bytes:
         raise InvalidArgument(f"OpenAPI describes HTTP, and {address.server} is not; --json describes every server")
     context = ssl.create_default_context(cafile=server.trust) if address.server.startswith("https:") else None
     # No proxy: the calls that the document is about go straight to the server too.
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+    direct = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context), _NoRedirects
+    )
     try:
         with direct.open(
             urllib.request.Request(f"{address.server}/openapi.json", headers=dict(server.metadata)),
             timeout=server.timeout,
         ) as reply:
-            content: bytes = reply.read(MESSAGE_LIMIT)
-            return content
+            content: bytes = reply.read(MESSAGE_LIMIT + 1)
+    except HTTPError as error:
+        raise Unavailable(f"{address.server}/openapi.json cannot be read: HTTP {error.code} {error.reason}") from error
     except (OSError, HTTPException) as error:  # URLError is an OSError
         raise Unavailable(f"{address.server}/openapi.json cannot be read: {getattr(error, 'reason', error)}") from error
+    if len(content) > MESSAGE_LIMIT:
+        raise too_large(None, MESSAGE_LIMIT, f"{address.server}/openapi.json")
+    return content
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Redirects are errors: the metadata, which may hold a token, is for the server that was named."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
 
 
 def _endpoints(description: Mapping[str, Any], wanted: Sequence[str]) -> list[tuple[str, Endpoint]]:
