@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 import xooai
 from counting import PNG, Counted, Echo, Page
@@ -101,6 +101,8 @@ def test_a_kind_without_decode_cannot_be_made() -> None:
 
     with pytest.raises(TypeError, match="abstract"):
         Half(ref="a")  # type: ignore[abstract]
+    with pytest.raises(ValidationError, match="known are: audio, "):  # nor by a peer
+        TypeAdapter(Doc).validate_json('{"kind": "half_a_kind", "ref": "a"}')
 
 
 @pytest.mark.parametrize("name", ["Audio", "Doc", "File", "Image", "Tensor", "Text", "Video", "ComboDoc"])

@@ -32,7 +32,7 @@ from xooai.errors import DataLoss, FailedPrecondition, PermissionDenied
 from xooai.local_file import LocalFile
 from xooai.media import sniff
 
-__all__ = ["Absent", "Doc", "absent", "arriving", "as_base64", "is_wire", "kinds", "mark_wire"]
+__all__ = ["Absent", "Doc", "absent", "arriving", "as_base64", "is_wire", "kind_named", "kinds", "mark_wire"]
 
 _KINDS: dict[str, type[Doc]] = {}
 _SIGNATURE = "^[a-z0-9]+:[0-9a-f]{64}$"
@@ -291,9 +291,9 @@ class Doc(BaseModel, ABC):
         if isinstance(value, cls):
             return value
         kind = value.get("kind") if isinstance(value, dict) else None
-        found = _KINDS.get(kind) if isinstance(kind, str) else None
+        found = kind_named(kind)
         if found is None or not issubclass(found, cls):
-            known = ", ".join(sorted(name for name, kind in _KINDS.items() if issubclass(kind, cls)))
+            known = ", ".join(sorted(name for name, kind in kinds().items() if issubclass(kind, cls)))
             raise PydanticCustomError("unknown_kind", "a document needs a kind; known are: {known}", {"known": known})
         if info.mode != "json":
             return found.model_validate(value)
@@ -303,7 +303,7 @@ class Doc(BaseModel, ABC):
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         if schema["type"] == "function-plain":
-            known = sorted(name for name, kind in _KINDS.items() if issubclass(kind, cls))
+            known = sorted(name for name, kind in kinds().items() if issubclass(kind, cls))
             return {"type": "object", "properties": {"kind": {"enum": known}}, "required": ["kind"]}
         found = handler.resolve_ref_schema(handler(schema))
         found["anyOf"] = [{"required": ["ref"]}, {"required": ["value"]}]
@@ -350,5 +350,11 @@ def mark_wire(doc: Doc) -> None:
 
 
 def kinds() -> dict[str, type[Doc]]:
-    """The registered kinds of documents."""
-    return dict(_KINDS)
+    """The registered kinds of documents; a class that lacks `encode` or `decode` is none."""
+    return {name: kind for name, kind in _KINDS.items() if not inspect.isabstract(kind)}
+
+
+def kind_named(name: object) -> type[Doc] | None:
+    """The kind with this name, if there is one."""
+    found = _KINDS.get(name) if isinstance(name, str) else None
+    return None if found is None or inspect.isabstract(found) else found

@@ -15,7 +15,7 @@ from pydantic_core import CoreSchema, to_json
 from pydantic_core import core_schema as cs
 from typing_extensions import TypedDict
 
-from xooai.doc import Doc, kinds
+from xooai.doc import Doc, kind_named
 from xooai.driver import Shape
 from xooai.errors import InvalidArgument
 from xooai.facts import Facts
@@ -268,7 +268,7 @@ def _revive(value: Any, info: cs.ValidationInfo) -> Any:
         return [_revive(item, info) for item in value]
     if not isinstance(value, dict):
         return value
-    kind = kinds().get(value["kind"]) if isinstance(value.get("kind"), str) else None
+    kind = kind_named(value.get("kind"))
     if kind is not None and ("ref" in value or "value" in value):
         validator = kind.__pydantic_validator__
         return validator.validate_json(to_json(value)) if info.mode == "json" else validator.validate_python(value)

@@ -50,6 +50,11 @@ _DECODERS = frozenset(
 _OPTIONS = {"max_pixels": str(PIXELS)}
 
 
+def _tolerant(av: Any) -> dict[str, str]:
+    """What lets titles pass that are not UTF-8: nobody reads them. From PyAV 19 on they always do."""
+    return {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
+
+
 def frames(source: bytes | BinaryIO, *, step: int = 1, user: str = "Video.frames()") -> Iterator[NDArray[np.uint8]]:
     """Yield every `step`-th frame of the first video track as uint8 of shape (height, width, 3): RGB, upright.
 
@@ -64,7 +69,7 @@ def frames(source: bytes | BinaryIO, *, step: int = 1, user: str = "Video.frames
     try:
         # No protocol is allowed, so that nothing beside `file` is opened, whatever stands in it.
         options = {**_OPTIONS, "protocol_whitelist": ""}
-        with av.open(file, mode="r", format=reader, options=options, metadata_errors="ignore") as container:
+        with av.open(file, mode="r", format=reader, options=options, **_tolerant(av)) as container:
             for index, frame in enumerate(container.decode(_track(container))):
                 if index % step == 0:
                     yield _picture(frame, numpy)
