@@ -13,10 +13,11 @@ from pydantic_core import PydanticSerializationError, SchemaValidator, to_json
 
 from xooai import nan, screen
 from xooai.errors import InvalidArgument, Unimplemented
+from xooai.native import again
 from xooai.schema import Schema
 from xooai.walk import check_integers, check_keys, check_sendable, keys_in
 
-__all__ = ["CODECS", "JSON", "MSGPACK", "Codec", "codec_of", "invalid"]
+__all__ = ["CODECS", "JSON", "MSGPACK", "Codec", "codec_of", "invalid", "read_json"]
 
 MISTAKES = 100  # that an error lists: more than anybody reads, and a body can hold a million
 
@@ -95,10 +96,10 @@ class _Json:
             if facts.contents:
                 return _write(schema.serializer.to_python(value, mode="python", by_alias=True, warnings=False))
             if facts.plain_floats:  # a plain model would write NaN as null
-                written = schema.serializer.to_python(value, mode="json", by_alias=True, warnings=False)
+                written = schema.serializer.to_python(value, mode="json", by_alias=True, warnings=schema.warnings)
                 frame = to_json(written, inf_nan_mode="strings")
             else:
-                frame = schema.serializer.to_json(value, by_alias=True, warnings=False)
+                frame = schema.serializer.to_json(value, by_alias=True, warnings=schema.warnings)
             if facts.free_keys and _REPLACEMENT in frame:
                 check_keys(value)
             if len(frame) > nan.LIMIT and facts.floats and nan.too_many(frame):
@@ -117,7 +118,7 @@ class _Json:
             bare = screen.without_contents(frame)
             screen.before_json(bare)
         try:
-            value = _read(schema.validator, frame)
+            value = read_json(schema.validator, frame)
         except ValidationError as error:
             raise invalid(error) from None
         if trusted:
@@ -128,8 +129,11 @@ class _Json:
         return value
 
 
-def _read(validator: SchemaValidator, frame: bytes) -> Any:
-    """Validate JSON text for what it says: no number is read from a text or a boolean, no date from a number."""
+def read_json(validator: SchemaValidator, frame: bytes) -> Any:
+    """Validate JSON text for what it says: no number is read from a text or a boolean, no date from a number.
+
+    Raises ValidationError.
+    """
     try:
         return validator.validate_json(frame, strict=True)
     except ValidationError as error:
@@ -153,8 +157,8 @@ class _Msgpack:
                 check_sendable(value)
             write = schema.serializer.to_python
             if schema.facts.as_they_are:
-                return self._pack(write(value, mode="python", by_alias=True, warnings=False))
-            written = write(value, mode="json", by_alias=True, warnings=False)
+                return self._pack(write(value, mode="python", by_alias=True, warnings=schema.warnings))
+            written = write(value, mode="json", by_alias=True, warnings=schema.warnings)
             if schema.facts.bytes:
                 written = _with_bytes(written, write(value, mode="python", by_alias=True, warnings=False))
             return self._pack(written)
@@ -173,12 +177,16 @@ class _Msgpack:
         if not trusted:
             screen.msgpack(frame, value)
         try:
-            if schema.facts.as_json:  # what JSON has no form for, such as a date, is taken as text only there
-                text = to_json(value, bytes_mode="base64", inf_nan_mode="constants")
-                return schema.validator.validate_json(text)
-            return schema.validator.validate_python(value)
+            return schema.native.validate_python(value)
         except ValidationError as error:
-            raise invalid(error) from None
+            return _once_more(schema, value, error)
+
+
+def _once_more(schema: Schema, value: Any, error: ValidationError) -> Any:
+    try:
+        return again(schema.native, value, error)
+    except ValidationError as last:
+        raise invalid(last) from None
 
 
 def _with_bytes(written: Any, native: Any) -> Any:

@@ -32,7 +32,7 @@ from xooai.errors import DataLoss, FailedPrecondition, PermissionDenied
 from xooai.local_file import LocalFile
 from xooai.media import sniff
 
-__all__ = ["Absent", "Doc", "absent", "arriving", "as_base64", "is_wire", "kind_named", "kinds", "mark_wire"]
+__all__ = ["Absent", "Doc", "absent", "arriving", "as_base64", "is_wire", "kind_in", "kind_named", "kinds", "mark_wire"]
 
 _KINDS: dict[str, type[Doc]] = {}
 _SIGNATURE = "^[a-z0-9]+:[0-9a-f]{64}$"
@@ -290,11 +290,7 @@ class Doc(BaseModel, ABC):
     def _validate_any(cls, value: Any, info: cs.ValidationInfo) -> Doc:
         if isinstance(value, cls):
             return value
-        kind = value.get("kind") if isinstance(value, dict) else None
-        found = kind_named(kind)
-        if found is None or not issubclass(found, cls):
-            known = ", ".join(sorted(name for name, kind in kinds().items() if issubclass(kind, cls)))
-            raise PydanticCustomError("unknown_kind", "a document needs a kind; known are: {known}", {"known": known})
+        found = kind_in(value, cls)
         if info.mode != "json":
             return found.model_validate(value)
         # Only in JSON are bytes base64; the frame is parsed already, so it is written once more.
@@ -347,6 +343,16 @@ def is_wire(doc: Doc) -> bool:
 def mark_wire(doc: Doc) -> None:
     """Mark a document as coming from a peer. There is no way back."""
     doc.__dict__["_wire"] = True
+
+
+def kind_in(value: Any, base: type[Doc]) -> type[Doc]:
+    """The kind of document that a field of type `base` reads this value as. Raises PydanticCustomError."""
+    kind = value.get("kind") if isinstance(value, dict) else None
+    found = kind_named(kind)
+    if found is None or not issubclass(found, base):
+        known = ", ".join(sorted(name for name, kind in kinds().items() if issubclass(kind, base)))
+        raise PydanticCustomError("unknown_kind", "a document needs a kind; known are: {known}", {"known": known})
+    return found
 
 
 def kinds() -> dict[str, type[Doc]]:

@@ -7,19 +7,23 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from types import UnionType
-from typing import Annotated, Any, NotRequired, overload
+from typing import Annotated, Any, NotRequired, cast, overload
 
 import msgspec
 from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, to_json
+from pydantic_core import CoreSchema, SchemaSerializer, SchemaValidator, to_json
 from pydantic_core import core_schema as cs
 from typing_extensions import TypedDict
 
+from xooai.codec import read_json
 from xooai.doc import Doc, kind_named
 from xooai.driver import Shape
 from xooai.errors import InvalidArgument
 from xooai.facts import Facts
+from xooai.forms import CONFIG
+from xooai.native import NATIVE, of_class, read_native
 from xooai.schema import Schema, Settled
+from xooai.walk import check_untyped
 
 __all__ = [
     "ANYTHING",
@@ -256,31 +260,52 @@ class _Untyped:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return cs.with_info_plain_validator_function(_revive, serialization=cs.any_schema())
+        return cs.no_info_plain_validator_function(
+            _revived_from_json, serialization=cs.any_schema(), metadata={NATIVE: _revived_from_msgpack}
+        )
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
         return {}
 
 
-def _revive(value: Any, info: cs.ValidationInfo) -> Any:
+def _revived_from_json(value: Any) -> Any:
+    return _revived(
+        value, lambda kind, doc: read_json(cast(SchemaValidator, kind.__pydantic_validator__), to_json(doc))
+    )
+
+
+def _revived_from_msgpack(value: Any) -> Any:
+    return _revived(value, lambda kind, doc: read_native(of_class(kind), doc))
+
+
+def _revived(value: Any, read: Callable[[type[Doc], dict[str, Any]], Doc]) -> Any:
+    """The value with what is a document by its `kind` as one."""
     if isinstance(value, list):
-        return [_revive(item, info) for item in value]
+        return [_revived(item, read) for item in value]
     if not isinstance(value, dict):
         return value
     kind = kind_named(value.get("kind"))
     if kind is not None and ("ref" in value or "value" in value):
-        validator = kind.__pydantic_validator__
-        return validator.validate_json(to_json(value)) if info.mode == "json" else validator.validate_python(value)
-    return {name: _revive(inner, info) for name, inner in value.items()}
+        return read(kind, value)
+    return {name: _revived(inner, read) for name, inner in value.items()}
 
 
 ANYTHING: Any = Annotated[Any, _Untyped]
 """The annotation of a place where any value may stand, documents too."""
 
 
+def _as_it_is(value: Any, write: cs.SerializerFunctionWrapHandler) -> Any:
+    check_untyped(value)
+    return write(value)
+
+
+_AS_IT_IS = cs.wrap_serializer_function_ser_schema(_as_it_is, schema=cs.any_schema())
+
+
 def untyped() -> Schema:
     """The schema of a reply without annotation."""
     schema = Schema(ANYTHING, "a reply")
+    schema.serializer = SchemaSerializer(cs.any_schema(serialization=_AS_IT_IS), CONFIG)
     schema.facts = Facts(documents=True, as_they_are=False, plain_floats=True, bytes=True, loose=True)
     return schema

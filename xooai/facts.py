@@ -31,7 +31,6 @@ class Facts(msgspec.Struct, frozen=True):
     plain_floats: bool  # floats that a plain model's own rules write: NaN as null
     bytes: bool  # there are some, raw in msgpack
     loose: bool  # nothing held them to what the wire takes: they are looked through before they are sent
-    as_json: bool = False  # they take other forms from JSON than from Python: msgpack is read as JSON would be
     floats: bool = False  # there are some, which may be NaN
     free_keys: bool = False  # there are objects with any keys
     countable: bool = False  # the keys in a value are those in its frame
@@ -56,7 +55,6 @@ def facts(schema: CoreSchema) -> Facts:
         plain_floats="float" in plain,
         bytes=documents or "bytes" in kinds or "function-plain" in kinds,
         loose=bool(kinds & _LOOSE) or _has_loose_ints(schema, resolve),
-        as_json="json-or-python" in kinds or any(_is_strict(node) for node in found),
         floats="float" in kinds,
         free_keys=bool(kinds & MAPPINGS),
         countable=kinds <= _COUNTABLE and not any(_hides_keys(node) for node in found),
@@ -105,9 +103,3 @@ def _hides_keys(node: Node) -> bool:
     if node["type"] == "model":
         return bool(node.get("root_model")) or node.get("config", {}).get("extra_fields_behavior") == "allow"
     return node["type"].endswith("-field") and isinstance(node.get("validation_alias"), list)
-
-
-def _is_strict(node: Node) -> bool:
-    """Whether a value in msgpack's form, such as the string of a date, would be refused where JSON's is taken."""
-    strict = node.get("strict") or node.get("config", {}).get("strict")
-    return bool(strict) and node["type"] not in ("int", "str", "bool", "bytes")

@@ -26,10 +26,12 @@ __all__ = [
     "fields_in",
     "fields_of",
     "inner_of",
+    "is_any_document",
     "is_document",
     "is_plain",
     "is_sequence",
     "loses_floats",
+    "mapped",
     "nodes",
     "places",
     "resolver",
@@ -61,6 +63,24 @@ def children(node: Node) -> Iterator[tuple[str, Node]]:
         else:
             for inner in value if isinstance(value, list) else (value,):
                 yield from _child("", inner)
+
+
+def mapped(node: Node, change: Callable[[Node], Node]) -> Node:
+    """A copy of `node` with the schemas directly inside it changed."""
+
+    def inside(value: Any) -> Any:
+        if isinstance(value, tuple):  # a choice with its label
+            return (inside(value[0]), *value[1:])
+        return change(value) if isinstance(value, dict) and isinstance(value.get("type"), str) else value
+
+    def of_key(key: str, value: Any) -> Any:
+        if key in _NO_SCHEMAS:
+            return value
+        if isinstance(value, dict) and not isinstance(value.get("type"), str):
+            return {name: inside(inner) for name, inner in value.items()}
+        return [inside(inner) for inner in value] if isinstance(value, list) else inside(value)
+
+    return {key: of_key(key, value) for key, value in node.items()}
 
 
 def _child(name: str, inner: Any) -> Iterator[tuple[str, Node]]:
@@ -148,6 +168,12 @@ def is_plain(node: Node) -> bool:
 
 def is_document(node: Node) -> bool:
     return node["type"] == "model" and issubclass(node["cls"], Doc)
+
+
+def is_any_document(node: Node) -> bool:
+    """Whether this is a field typed Doc, or one of the bases that are no kind themselves."""
+    owner = getattr(node["function"]["function"], "__self__", None) if node["type"] == "function-plain" else None
+    return isinstance(owner, type) and issubclass(owner, Doc)
 
 
 def is_sequence(node: Node) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from math import copysign
 from typing import Any
 
 import msgspec
 from pydantic import ValidationError
 
-__all__ = ["LIMIT", "TEXTS", "respelled", "too_many"]
+__all__ = ["LIMIT", "TEXTS", "respelled", "respelled_value", "too_many"]
 
 TEXTS = ("NaN", "Infinity", "-Infinity")
 """How JSON holds them (as protobuf's JSON does: https://protobuf.dev/programming-guides/json/)."""
@@ -37,20 +38,41 @@ def respelled(frame: bytes, error: ValidationError) -> bytes | None:
 
     Such a validator takes no text for a number, and NaN bare; nor 1.0 for an integer, which are the same in JSON.
     """
-    if error.error_count() > LIMIT:
-        return None
-    mistakes = error.errors(include_url=False, include_context=False)
-    missed = [mistake for mistake in mistakes if _is_meant(mistake["type"], mistake["input"])]
+    missed, signed = _missed(error)
     if not missed:
         return None
     whole = [_parse(frame)]
-    signed = any(mistake["type"] == "float_type" for mistake in mistakes)
     for mistake in missed:
         given = mistake["input"]
         for holder, key in _found(whole, 0, mistake["loc"]):
             if _stands_for(holder[key], given):
                 holder[key] = msgspec.Raw(given if isinstance(given, str) else _whole(holder[key], signed))
     return _write(whole[0])
+
+
+def respelled_value(value: Any, error: ValidationError) -> list[Any] | None:
+    """The same for a parsed value, which is changed, in a list of its own."""
+    missed, signed = _missed(error)
+    if not missed:
+        return None
+    whole = [value]
+    for mistake in missed:
+        given = mistake["input"]
+        for holder, key in _found(whole, 0, mistake["loc"]):
+            found = holder[key]
+            if type(found) is type(given) and found == given:
+                is_minus_zero = signed and found == 0 and copysign(1, given) < 0
+                holder[key] = float(given) if isinstance(given, str) or is_minus_zero else int(given)
+    return whole
+
+
+def _missed(error: ValidationError) -> tuple[list[Any], bool]:
+    """Which mistakes miss a number that was given, and whether some number may be a float."""
+    if error.error_count() > LIMIT:
+        return [], False
+    mistakes = error.errors(include_url=False, include_context=False)
+    missed = [mistake for mistake in mistakes if _is_meant(mistake["type"], mistake["input"])]
+    return missed, any(mistake["type"] == "float_type" for mistake in mistakes)
 
 
 def _is_meant(mistake: str, given: object) -> bool:

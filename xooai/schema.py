@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import GetCoreSchemaHandler, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 from pydantic_core import CoreSchema, SchemaSerializer, SchemaValidator
 
 from xooai import forms
 from xooai.facts import facts
+from xooai.native import Validator, native
 from xooai.refusal import refuse
 
 __all__ = ["Schema", "Settled"]
@@ -24,10 +25,21 @@ class Settled:
         return schema
 
 
+class _Uncompiled:
+    """Stands for a schema's `native` until it is first used: a server may never see msgpack."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+
+    def validate_python(self, value: Any, /) -> Any:
+        found = self._schema.native = native(self._schema.adapter.core_schema)
+        return found.validate_python(value)
+
+
 class Schema:
     """The compiled form of one annotation; `owner` names it in errors. Raises TypeError for a type that cannot travel."""
 
-    __slots__ = ("adapter", "annotation", "facts", "serializer", "validator")
+    __slots__ = ("adapter", "annotation", "facts", "native", "serializer", "validator", "warnings")
 
     def __init__(self, annotation: Any, owner: str) -> None:
         self.annotation = annotation
@@ -45,3 +57,7 @@ class Schema:
         self.facts = facts(core)
         self.validator = SchemaValidator(core, forms.CONFIG)
         self.serializer = SchemaSerializer(core, forms.CONFIG)
+        self.native: Validator = _Uncompiled(self)
+        self.warnings: Literal[False, "error"] = (
+            False  # what becomes of a value that is not of the type when it is written
+        )

@@ -8,7 +8,18 @@ from typing import Any, cast
 from pydantic_core import CoreSchema, SchemaValidator, ValidationError, to_json
 
 from xooai.doc import Doc
-from xooai.forms import MAPPINGS, Node, Resolve, fields_in, fields_of, inner_of, is_document, is_sequence, writes_itself
+from xooai.forms import (
+    MAPPINGS,
+    Node,
+    Resolve,
+    fields_in,
+    fields_of,
+    inner_of,
+    is_any_document,
+    is_document,
+    is_sequence,
+    writes_itself,
+)
 
 __all__ = ["clash_in", "name_of", "values_of"]
 
@@ -59,7 +70,7 @@ def name_of(node: Node) -> str:
     """What a schema is called in a text."""
     if "cls" in node:
         return str(node["cls"].__name__)
-    if _is_any_document(node):
+    if is_any_document(node):
         return "Doc"
     if is_sequence(node):
         return "Sequence"
@@ -72,7 +83,7 @@ def values_of(node: Node) -> list[Any]:
 
 
 def _form(node: Node) -> str:
-    if _is_any_document(node):
+    if is_any_document(node):
         return "object"
     if writes_itself(node):
         return "custom"
@@ -81,12 +92,6 @@ def _form(node: Node) -> str:
     if is_sequence(node):
         return "array"
     return next((form for form, kinds in _FORMS.items() if node["type"] in kinds), "custom")
-
-
-def _is_any_document(node: Node) -> bool:
-    """Whether this is a field typed Doc, or one of the bases that are no kind themselves."""
-    owner = getattr(node["function"]["function"], "__self__", None) if node["type"] == "function-plain" else None
-    return isinstance(owner, type) and issubclass(owner, Doc)
 
 
 def _clash(first: Node, second: Node, resolve: Resolve) -> str:
@@ -110,7 +115,7 @@ def _clash(first: Node, second: Node, resolve: Resolve) -> str:
             return "" if one["type"] == other["type"] else "both are written as a string"
         case ("array", ("text" | "custom")) if is_sequence(one) and other["type"] != "str":
             return "what is no list may be written as a sequence"
-        case (("object" | "array"), "custom") if _writes_its_own_only(other) and not _is_any_document(one):
+        case (("object" | "array"), "custom") if _writes_its_own_only(other) and not is_any_document(one):
             return ""
         case (("object" | "array" | "number" | "finite" | "text" | "custom"), "custom"):
             return "a function decides how one of them is written"
@@ -178,7 +183,7 @@ def _documents_differ(one: Node, other: Node) -> bool:
     """Whether these are documents of two kinds, or a document beside a field typed Doc, which reads it as the same."""
     if is_document(one) and is_document(other):
         return bool(one["cls"]._kind != other["cls"]._kind)
-    return any(map(is_document, (one, other))) and any(map(_is_any_document, (one, other)))
+    return any(map(is_document, (one, other))) and any(map(is_any_document, (one, other)))
 
 
 def _reads(reader: Node, writer: Node, resolve: Resolve) -> bool:
@@ -194,7 +199,7 @@ def _takes_extra(node: Node) -> bool:
 
 def _wire_fields(node: Node, resolve: Resolve) -> tuple[set[str], set[str], set[str], bool]:
     """An object's names on the wire, those always written, those needed when it is read, and whether others are refused."""
-    if _is_any_document(node):
+    if is_any_document(node):
         return set(Doc.model_fields), {"kind"}, {"kind"}, True
     known, always, needed = set(), set(), set()
     for name, field in fields_of(node, resolve).items():

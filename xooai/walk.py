@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from datetime import datetime, time, timedelta
 from decimal import Decimal
+from math import isfinite
 from typing import Any
 
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
@@ -21,6 +22,7 @@ __all__ = [
     "check_integers",
     "check_keys",
     "check_sendable",
+    "check_untyped",
     "documents",
     "keys_in",
     "replaced",
@@ -141,6 +143,19 @@ def check_sendable(value: Any) -> None:
             raise InvalidArgument(
                 "a secret would arrive as asterisks; send its get_secret_value(), or pass it as metadata"
             )
+
+
+def check_untyped(value: Any) -> None:
+    """Raise ValueError for what a reader that knows no type takes for something else, at any depth outside of documents."""
+    if isinstance(value, bytes | bytearray):
+        raise ValueError("bytes are a text in JSON, and nothing says that they are bytes; annotate the reply")
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError(f"{value} is a text in JSON, and nothing says that it is a number; annotate the reply")
+    if isinstance(value, Iterator):
+        raise ValueError(f"{type(value).__name__} can be read once only; return a list")
+    if not isinstance(value, Doc):
+        for inner in _inside(value):
+            check_untyped(inner)
 
 
 def check_keys(value: Any) -> None:
