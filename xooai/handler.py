@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import UnionType
-from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any
 
+from xooai import replies
 from xooai.accept import form_of
 from xooai.call import Call, Service
 from xooai.codec import CODECS, JSON, MSGPACK, Codec
@@ -35,7 +35,8 @@ _BY_MEDIA_TYPE = {
 
 def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) -> Service:
     """The service that answers calls to `endpoint` by calling `function` with the arguments by name."""
-    result_types = _checked(endpoint.result.annotation)
+    result_types = replies.classes_of(endpoint.result.annotation)
+    check = replies.check(endpoint.result)
     is_async, has_documents = endpoint.is_async, endpoint.arguments.facts.documents
     result_schema, result_documents = endpoint.result, endpoint.result.facts.documents
 
@@ -54,7 +55,7 @@ def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) 
             result = await threads.run(function, arguments)
         if result_types and not isinstance(result, result_types):
             raise TypeError(
-                f"{endpoint.owner}.{endpoint.name} returned {type(result).__name__}, expected {_names(result_types)}"
+                f"{endpoint.owner}.{endpoint.name} returned {type(result).__name__}, expected {replies.names_of(result_types)}"
             )
         form = form_of(call.head.codec, call.head.accept)
         if result_documents:
@@ -62,49 +63,22 @@ def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) 
                 call.reply_marks = marks_of(endpoint.result, result)
             else:
                 if not (isinstance(result, Doc) and result.value is not None):  # most need no look
-                    try:
-                        result = await to_peer(endpoint.result, result)
-                    except XooaiError as error:
-                        raise _unsendable(endpoint, error) from error
+                    result = await _to_peer(endpoint, result)
                 if form.raw and isinstance(result, Doc) and form.takes(result):
                     await call.send(*_as_it_is(result))
                     return
         try:
-            reply = form.codec.encode(result_schema, result)
+            if (
+                check is None or call.marks is not None
+            ):  # within this process the caller reads it right away, and is told the same
+                reply = form.codec.encode(result_schema, result)
+            else:
+                reply = check.written(form.codec, result)
         except InvalidArgument as error:  # the handler's mistake, not the caller's
             raise TypeError(f"{endpoint.owner}.{endpoint.name} returned what cannot be sent: {error}") from error
         await call.send(reply, form.codec.media_type)
 
     return handle
-
-
-_ARRAYS = (list, tuple, set, frozenset)  # written alike
-_PLAIN: dict[Any, tuple[type, ...]] = {
-    None: (type(None),),
-    type(None): (type(None),),
-    bool: (bool,),
-    int: (int,),
-    float: (float, int),
-    str: (str,),
-    bytes: (bytes, bytearray),
-    dict: (dict,),
-    **dict.fromkeys(_ARRAYS, _ARRAYS),
-}
-
-
-def _checked(annotation: Any) -> tuple[type, ...]:
-    """The classes that a reply may be of, where one look at it tells; none where it does not."""
-    origin = get_origin(annotation) or annotation
-    if origin in (Union, UnionType):
-        found = [_checked(choice) for choice in get_args(annotation)]
-        return tuple(kind for kinds in found for kind in kinds) if all(found) else ()
-    if isinstance(origin, type) and hasattr(origin, "model_fields"):
-        return (origin,)
-    return _PLAIN.get(origin, ()) if origin is None or isinstance(origin, type) else ()
-
-
-def _names(kinds: tuple[type, ...]) -> str:
-    return " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
 
 
 def _arguments(endpoint: Endpoint, call: Call, codec: Codec | None, frame: bytes | None) -> dict[str, Any]:
@@ -121,6 +95,13 @@ def _arguments(endpoint: Endpoint, call: Call, codec: Codec | None, frame: bytes
         return body.arguments_of(endpoint, media_type, frame)
     finally:
         arriving.now = False
+
+
+async def _to_peer(endpoint: Endpoint, result: Any) -> Any:
+    try:
+        return await to_peer(endpoint.result, result)
+    except XooaiError as error:
+        raise _unsendable(endpoint, error) from error
 
 
 def _unsendable(endpoint: Endpoint, error: XooaiError) -> Exception:
