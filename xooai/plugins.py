@@ -7,7 +7,7 @@ pluggy knows a plugin by its entry point's name whatever the group, so each kind
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, PackageNotFoundError, distribution, entry_points
 from threading import Lock
 from typing import Any
 
@@ -77,10 +77,10 @@ class _Group:
         return found
 
     def _entry(self, scheme: str) -> EntryPoint:
-        found = [entry for entry in entry_points(group=self.group) if entry.name == scheme]
         own = OWN[self.group].get(scheme)
-        if own is not None:  # a scheme of ours is served by us
-            found = [entry for entry in found if entry.dist is None or entry.dist.name == OWN_DISTRIBUTION]
+        # A scheme of ours is served by us: nobody else's entry points need to be read.
+        offered = entry_points(group=self.group) if own is None else _own_entry_points(self.group)
+        found = [entry for entry in offered if entry.name == scheme]
         if len(found) > 1:
             who = ", ".join(sorted(entry.dist.name if entry.dist else entry.value for entry in found))
             raise PluginError(f"{scheme}:// is claimed by several plugins ({who}); uninstall all but one")
@@ -108,6 +108,13 @@ class _Group:
                     self._manager.unregister(module)
                 raise PluginError(f"the plugin {entry.value!r} does not fit: {error}") from error
         return module
+
+
+def _own_entry_points(group: str) -> EntryPoints:
+    try:
+        return distribution(OWN_DISTRIBUTION).entry_points.select(group=group)
+    except PackageNotFoundError:  # run from its sources
+        return EntryPoints()
 
 
 def _broken(entry: EntryPoint, scheme: str, error: Exception) -> PluginError:
