@@ -636,7 +636,7 @@ def test_a_kind_that_is_taken_is_refused_naming_who_has_it() -> None:
         return Text
 
     with pytest.raises(
-        TypeError, match=r"the kind 'text' is taken by xooai.docs.Text; name another: class Text\(Doc, kind="
+        TypeError, match=r"the kind 'text' is taken by xooai.docs.text.Text; name another: class Text\(Doc, kind="
     ):
         another()
     assert kinds()["text"] is Text

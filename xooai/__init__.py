@@ -32,7 +32,12 @@ _HOMES = {
     "xooai.call": ("current",),
     "xooai.combo": ("ComboDoc",),
     "xooai.doc": ("Doc",),
-    "xooai.docs": ("Audio", "File", "Image", "Tensor", "Text", "Video"),
+    "xooai.docs.audio": ("Audio",),
+    "xooai.docs.file": ("File",),
+    "xooai.docs.image": ("Image",),
+    "xooai.docs.tensor": ("Tensor",),
+    "xooai.docs.text": ("Text",),
+    "xooai.docs.video": ("Video",),
     "xooai.endpoint": ("post",),
     "xooai.errors": (
         "AlreadyExists",

@@ -9,6 +9,7 @@ import threading
 from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, ClassVar, Literal, Self
@@ -35,6 +36,8 @@ from xooai.media import sniff
 __all__ = ["Absent", "Doc", "absent", "arriving", "as_base64", "is_wire", "kind_in", "kind_named", "kinds", "mark_wire"]
 
 _KINDS: dict[str, type[Doc]] = {}
+_OWN = {name: f"xooai.docs.{name}" for name in ("audio", "file", "image", "tensor", "text", "video")}
+"""The kinds that come with xooai, and where: each is loaded when it is asked for."""
 _SIGNATURE = "^[a-z0-9]+:[0-9a-f]{64}$"
 _FETCHING = tuple(threading.Lock() for _ in range(64))  # one reader of a document at a time; documents share them
 _PREVIEW = 60  # characters of a text that its repr shows; a payload is never printed
@@ -125,7 +128,7 @@ class Doc(BaseModel, ABC):
         name = kind or inherited or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
         cls._kind = name
         if name != inherited:
-            known = _KINDS.get(name)
+            known = None if cls.__module__ == _OWN.get(name) else _kind(name)
             if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
                 raise TypeError(
                     f"the kind {name!r} is taken by {known.__module__}.{known.__qualname__}; "
@@ -357,10 +360,18 @@ def kind_in(value: Any, base: type[Doc]) -> type[Doc]:
 
 def kinds() -> dict[str, type[Doc]]:
     """The registered kinds of documents; a class that lacks `encode` or `decode` is none."""
+    for name in _OWN:
+        _kind(name)
     return {name: kind for name, kind in _KINDS.items() if not inspect.isabstract(kind)}
+
+
+def _kind(name: str) -> type[Doc] | None:
+    if name not in _KINDS and name in _OWN:
+        import_module(_OWN[name])
+    return _KINDS.get(name)
 
 
 def kind_named(name: object) -> type[Doc] | None:
     """The kind with this name, if there is one."""
-    found = _KINDS.get(name) if isinstance(name, str) else None
+    found = _kind(name) if isinstance(name, str) else None
     return None if found is None or inspect.isabstract(found) else found

@@ -1,0 +1,56 @@
+"""What the kinds of documents have in common: contents that are bytes, and media types that go without saying."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, PlainSerializer
+
+from xooai import base64_text
+from xooai.doc import Doc, absent, as_base64
+
+__all__ = ["OCTETS", "TEXT", "Content", "_Bytes", "is_assumed"]
+
+_BASE64 = {"type": "string", "contentEncoding": "base64", "pattern": base64_text.pattern()}
+
+
+def _describe_base64(schema: dict[str, Any]) -> None:
+    schema.pop("anyOf", None)
+    schema.update(_BASE64)
+
+
+Content = Annotated[
+    bytes | None,
+    Field(exclude_if=absent, json_schema_extra=_describe_base64),
+    PlainSerializer(as_base64, when_used="json"),
+]
+"""Inline content: bytes, base64 in JSON."""
+
+
+# What is assumed where nobody gave a media type, and left out of the wire form. Objects of their own, so that the same text
+# given by a caller, which goes before the extension of a ref, is told from them.
+TEXT = str(b"text/plain", "ascii")
+OCTETS = str(b"application/octet-stream", "ascii")
+
+
+def is_assumed(media_type: object) -> bool:
+    return media_type is None or media_type is TEXT or media_type is OCTETS
+
+
+class _Bytes(Doc):
+    """A document whose content is bytes."""
+
+    value: Content = None
+
+    if TYPE_CHECKING:
+
+        def read(self) -> bytes: ...
+        async def aread(self) -> bytes: ...
+
+    @classmethod
+    def encode(cls, value: Any) -> Any:
+        return bytes(value) if isinstance(value, bytearray | memoryview) else value
+
+    @classmethod
+    def decode(cls, data: bytes) -> bytes:
+        return data
