@@ -1,4 +1,4 @@
-"""Places where one program is called from: in its process, over HTTP by a client of its class, and without the class."""
+"""What the tests of calls share: places to call from, codecs, and servers that end with their test."""
 
 from __future__ import annotations
 
@@ -7,33 +7,11 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from places import HERE, IN_PROCESS, WITH_CLASS, WITHOUT_CLASS, Place
 
 from xooai import Executor
 from xooai.driver import ListenOptions
 from xooai.hosting import Background
-
-IN_PROCESS, WITH_CLASS, WITHOUT_CLASS = "in process", "over http", "without class"
-HERE = "http://127.0.0.1:0"  # any free port
-PATIENCE = 20  # seconds: what waits longer fails its test instead of stopping the run
-
-
-class Place:
-    """Keeps executors where they are called from, until the test ends."""
-
-    def __init__(self, kind: str, stack: ExitStack) -> None:
-        self.kind = kind
-        self.is_remote = kind != IN_PROCESS
-        self.has_class = kind != WITHOUT_CLASS
-        self._stack = stack
-
-    def __call__(self, executor: Executor) -> Any:
-        """What a caller of this executor holds: itself, or a client of it."""
-        self._stack.enter_context(executor)
-        if self.kind == IN_PROCESS:
-            return executor
-        url = executor.start(HERE)[0]
-        client = type(executor).at(url) if self.has_class else Executor(f"{url}/{executor.name}")
-        return self._stack.enter_context(client)
 
 
 @pytest.fixture(params=[IN_PROCESS, WITH_CLASS, WITHOUT_CLASS])

@@ -11,9 +11,9 @@ from decimal import Decimal
 from typing import Any, Literal
 
 import pytest
+from places import Place
 from pydantic import BaseModel
 
-from conftest import Place
 from xooai import Audio, ComboDoc, Doc, Executor, File, Image, Tensor, Text, Video, post
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
+from places import HERE
 from pydantic import Field
 
-from conftest import HERE
 from xooai import Audio, ComboDoc, Executor, File, Image, Tensor, Text, Video, post
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))

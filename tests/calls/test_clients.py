@@ -15,8 +15,8 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from places import HERE, PATIENCE, Place
 
-from conftest import HERE, PATIENCE, Place
 from xooai import (
     Executor,
     FailedPrecondition,

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from places import HERE, PATIENCE, Place
 
-from conftest import HERE, PATIENCE, Place
 from xooai import DeadlineExceeded, Executor, FailedPrecondition, Image, ResourceExhausted, Text, post
 
 

@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from places import HERE, Place
 
-from conftest import HERE, Place
 from xooai import Executor, FailedPrecondition, Internal, InvalidArgument, NotFound, Unavailable, current, post
 from xooai.call import Call, Service
 

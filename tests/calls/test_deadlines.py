@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from places import HERE, PATIENCE, Place
 
-from conftest import HERE, PATIENCE, Place
 from xooai import DeadlineExceeded, Executor, Internal, Text, Unavailable, current, post
 from xooai.call import Call, Service
 

@@ -9,8 +9,8 @@ import logging
 from typing import Any
 
 import pytest
+from places import Place
 
-from conftest import Place
 from xooai import (
     AlreadyExists,
     ComboDoc,

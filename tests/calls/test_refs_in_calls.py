@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from places import HERE, Place
 
-from conftest import HERE, Place
 from xooai import (
     ComboDoc,
     DataLoss,

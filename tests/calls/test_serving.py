@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from places import HERE, PATIENCE
 
 import xooai
-from conftest import HERE, PATIENCE
 from xooai import (
     Executor,
     FailedPrecondition,

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from places import Place
 from typing_extensions import TypedDict
 
-from conftest import Place
 from xooai import ComboDoc, Doc, Executor, Image, Internal, Text, post
 
 MEDIA_TYPES = {"json": "application/json", "msgpack": "application/msgpack"}
