@@ -12,7 +12,14 @@ import sys
 
 from environment import ROOT, fail, run
 
-COMMANDS = {"curl": "curl", "ip": "iproute2", "openssl": "openssl", "unshare": "util-linux"}
+COMMANDS = {
+    "chromedriver": "chromium-driver",
+    "chromium": "chromium",
+    "curl": "curl",
+    "ip": "iproute2",
+    "openssl": "openssl",
+    "unshare": "util-linux",
+}
 """What the tests call, and the package that brings it."""
 
 
