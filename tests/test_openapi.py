@@ -97,6 +97,7 @@ def test_it_shows_every_endpoint_with_what_its_docstring_says(described: Json) -
     assert list(found) == [f"/gallery/{name}" for name in vars(Gallery) if not name.startswith("_")]
     assert found["/gallery/read"]["summary"] == "Tell how large a picture is."
     assert found["/gallery/read"]["description"] == "The score is only taken, not used."
+    assert not found["/gallery/said"].keys() & {"summary", "description"}  # it has none
     assert all(operation["tags"] == ["gallery"] for operation in found.values())
 
 

@@ -33,7 +33,7 @@ def openapi(endpoints: Mapping[str, Mapping[str, Endpoint]]) -> Json:
     return {
         "openapi": "3.1.0",
         "info": {"title": ", ".join(endpoints) or "xooai", "version": _version()},
-        "servers": [{"url": ".", "description": "beside this document"}],  # wherever the application is mounted
+        "servers": [{"url": ".", "description": "this server"}],  # beside this document, wherever it is mounted
         "tags": [{"name": executor} for executor in endpoints],
         "paths": {
             path: {"post": {"operationId": ids[path], "tags": [path.split("/")[1]], **_operation(path, one, schemas)}}
@@ -71,7 +71,7 @@ def _version() -> str:
 def _operation(path: str, one: Endpoint, schemas: Schemas) -> Json:
     summary, _, description = one.summary.partition("\n")
     return {
-        "summary": summary or one.name,
+        **({"summary": summary} if summary else {}),
         **({"description": description.strip()} if description.strip() else {}),
         "requestBody": _request(one, schemas.bodies[path], schemas.definitions),
         "responses": {

@@ -44,7 +44,9 @@ _START = b"""window.ui = SwaggerUIBundle({
   url: new URL("openapi.json", document.baseURI).href,
   dom_id: "#swagger-ui",
   deepLinking: true,
+  displayRequestDuration: true,
   validatorUrl: null,
+  onComplete: () => { document.title = window.ui.specSelectors.info().get("title"); },
 });
 """
 _TYPES = {

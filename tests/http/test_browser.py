@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import re
 import shutil
 import socket
 import threading
@@ -150,6 +151,11 @@ def fetched(browser: webdriver.Chrome, url: str, **options: Any) -> str:
     return browser.execute_async_script(FETCH, url, options)
 
 
+def failures(browser: webdriver.Chrome) -> list[Any]:
+    """What the browser says went wrong; an answer that is a problem is among it."""
+    return [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
+
+
 class Operation:
     """An operation of the gallery that a link led to, with its form open."""
 
@@ -183,8 +189,23 @@ def test_the_page_shows_all_operations_and_asks_nobody_else(browser: webdriver.C
     assert "/gallery/read" in paths
     asked = browser.execute_script("return performance.getEntriesByType('resource').map((entry) => entry.name)")
     assert f"{url}/docs/swagger-ui-bundle.js" in asked
-    assert [name for name in asked if not name.startswith(f"{url}/")] == []
+    assert [name for name in asked if not name.startswith((f"{url}/", "data:"))] == []
     assert browser.get_log("browser") == []
+
+
+def test_the_tab_and_the_server_have_names(browser: webdriver.Chrome, url: str) -> None:
+    browser.get(f"{url}/docs")
+    assert until(browser, lambda _: browser.title == "gallery")
+    assert shown(browser, ".servers option").text == ". - this server"
+
+
+def test_an_endpoint_without_docstring_has_its_path_alone(browser: webdriver.Chrome, url: str) -> None:
+    browser.get(f"{url}/docs")
+    told = {
+        name: shown(browser, f"#operations-gallery-gallery_{name} .opblock-summary").text for name in ("read", "said")
+    }
+    assert told["read"].splitlines() == ["POST", "/gallery/read", "Tell how large a picture is."]
+    assert told["said"].splitlines() == ["POST", "/gallery/said"]
 
 
 def test_a_script_that_stands_in_the_page_itself_is_not_run(browser: webdriver.Chrome, url: str) -> None:
@@ -211,7 +232,8 @@ def test_the_example_that_is_shown_can_be_sent_as_it_is(browser: webdriver.Chrom
     size = len(base64.b64decode(example["doc"]["value"]))
     assert operation.execute() == "200"
     assert operation.answer() == {"kind": "text", "value": f"{size} bytes, {example['min_score']}"}
-    assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
+    assert re.search(r"Request duration\s+\d+ ms", operation.find(".live-responses-table").text)
+    assert failures(browser) == []
 
 
 def test_what_is_wrong_with_a_body_is_shown(browser: webdriver.Chrome, url: str) -> None:
@@ -242,7 +264,7 @@ def test_a_picture_that_comes_back_is_shown(browser: webdriver.Chrome, url: str)
     assert operation.execute() == "200"
     picture = operation.find(".live-responses-table img")
     assert until(browser, lambda _: picture.get_property("naturalWidth")) > 0
-    assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
+    assert failures(browser) == []
 
 
 def test_the_page_works_inside_another_application(browser: webdriver.Chrome) -> None:
@@ -252,6 +274,7 @@ def test_the_page_works_inside_another_application(browser: webdriver.Chrome) ->
             operation = Operation(browser, f"http://127.0.0.1:{port}/models/v1", "read")
             assert operation.execute() == "200"
             assert operation.answer()["kind"] == "text"
+            assert failures(browser) == []
 
 
 # Pages of others
