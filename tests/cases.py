@@ -355,7 +355,8 @@ class Countdown:
 _DOCUMENTS: dict[type[Doc], st.SearchStrategy[Any]] = {
     Text: st.builds(Text, value=TEXTS) | st.builds(Text, ref=TEXTS) | st.builds(Text, ref=TEXTS, value=TEXTS),
     Image: st.builds(Image, value=BYTES) | st.builds(Image, ref=TEXTS, media_type=st.sampled_from(["image/png", None])),
-    Audio: st.builds(Audio, value=BYTES, size=st.integers(0, INT_MAX)),
+    Audio: st.builds(lambda data: Audio(value=data, size=len(data)), BYTES)
+    | st.builds(Audio, ref=TEXTS, size=st.integers(0, INT_MAX)),
     Video: st.builds(Video, ref=TEXTS, signature=st.just("sha256:" + "0" * 64)),
     File: st.builds(File, value=BYTES, media_type=TEXTS),
     Tensor: st.builds(lambda data: Tensor(dtype="uint8", shape=(len(data),), value=data), BYTES),

@@ -193,7 +193,7 @@ class Page(ComboDoc):
         ({"text": {"value": "a", "unknown": 1}}, ("text", "unknown")),
         ({"text": {"value": "a", "signature": "md5:00"}}, ("text", "signature")),
         ({"text": {"value": "a", "size": -1}}, ("text", "size")),
-        ({"text": {"value": "a", "size": 2**63 - 1}, "scores": [1, "x"]}, ("scores", 1)),
+        ({"text": {"ref": "a", "size": 2**63 - 1}, "scores": [1, "x"]}, ("scores", 1)),
         ({"text": {"kind": "image", "ref": "a"}}, ("text", "kind")),
         ([], ()),
         (None, ()),

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import hashlib
+import json
 import pickle
+import urllib.error
+import urllib.request
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import pytest
-from pydantic import AfterValidator, BaseModel
+from pydantic import AfterValidator, BaseModel, ValidationError
 from typing_extensions import TypedDict
 
 from counting import PNG, Echo, Page
 from xooai import (
     ComboDoc,
+    DataLoss,
     Doc,
     Executor,
     File,
     Image,
+    Internal,
     InvalidArgument,
     NotFound,
     PermissionDenied,
@@ -269,3 +275,117 @@ def test_a_file_that_is_missing_or_too_large_is_refused_before_anything_leaves(t
     assert caught.value.reason == "size"
     (tmp_path / "large").write_bytes(bytes(100))
     assert here(File(ref=str(tmp_path / "large")), 100).value == bytes(100)
+
+
+class Mesh(Doc, kind="mesh_with_texture"):
+    """A kind that holds another document."""
+
+    value: str | None = None
+    texture: Image | None = None
+
+    @classmethod
+    def encode(cls, value: Any) -> Any:
+        return value
+
+    @classmethod
+    def decode(cls, data: bytes) -> str:
+        return data.decode()
+
+
+def test_a_document_inside_of_one_keeps_its_mark_over_hops(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(b"secret")
+
+    class Reader(Executor):
+        @post
+        def direct(self, mesh: Mesh) -> str:
+            return "" if mesh.texture is None else mesh.texture.read().decode()
+
+        @post
+        def outer(self, mesh: Mesh) -> str:
+            return str(self.post("direct", mesh=mesh))
+
+    with Reader() as reader:
+        url = reader.start("http://127.0.0.1:0")[0]
+        body = json.dumps({"mesh": {"value": "", "texture": {"ref": str(secret)}}}).encode()
+        for name in ("direct", "outer"):
+            request = urllib.request.Request(f"{url}/reader/{name}", body, {"content-type": "application/json"})
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                urllib.request.urlopen(request, timeout=20)
+            assert caught.value.code == 403
+            caught.value.close()
+        assert Reader.at(url).direct(mesh=Mesh(value="", texture=Image(ref=str(secret)))) == "secret"  # inlined
+
+
+class Passing(Executor):
+    """Takes documents in every place, and gives some back as dicts."""
+
+    @post
+    def one(self, doc: Image) -> bytes:
+        return bytes(doc.read())
+
+    @post
+    def many(self, docs: list[Image], pages: dict[str, Image] = {}) -> int:  # noqa: B006
+        return sum(len(doc.read()) for doc in [*docs, *pages.values()])
+
+    @post
+    def given_back(self, ref: str) -> list[Image]:
+        return [{"ref": ref}]  # type: ignore[list-item]
+
+    @post
+    def given_back_untyped(self, ref: str):  # type: ignore[no-untyped-def]
+        return [{"kind": "image", "ref": ref}]
+
+
+def test_a_dict_that_stands_for_a_document_is_sent_as_the_document(tmp_path: Path) -> None:
+    ref = str(tmp_path / "a.png")
+    Path(ref).write_bytes(PNG)
+    with Passing() as passing, Passing.at(passing.start("http://127.0.0.1:0")[0]) as client:
+        for there in (passing, client):
+            assert there.post("one", doc={"ref": ref}) == PNG
+            assert there.post("many", docs=[{"ref": ref}], pages={"ref": {"ref": ref}}) == 2 * len(PNG)
+        with pytest.raises(NotFound):
+            client.post("one", doc={"ref": f"{ref}.gone"})
+
+
+@pytest.mark.parametrize("name", ["given_back", "given_back_untyped"])
+def test_a_server_opens_and_tells_no_local_ref_for_a_dict_of_its_handler(name: str) -> None:
+    with Passing() as passing, Passing.at(passing.start("http://127.0.0.1:0")[0]) as client:
+        with pytest.raises(Internal) as caught:
+            client.post(name, ref="/etc/hosts")
+        assert "/etc/hosts" not in str(caught.value)
+        assert client.post("given_back", ref="https://example.org/a.png")[0].ref == "https://example.org/a.png"
+
+
+class Album(ComboDoc, extra="allow"):
+    """Documents under any name."""
+
+    __pydantic_extra__: dict[str, Image]
+
+
+def test_documents_among_the_extra_fields_are_sent_inline(tmp_path: Path) -> None:
+    ref = str(tmp_path / "a.png")
+    Path(ref).write_bytes(PNG)
+
+    class Sizes(Executor):
+        @post
+        def of(self, album: Album) -> dict[str, int]:
+            return {name: len(doc.read()) for name, doc in (album.__pydantic_extra__ or {}).items()}
+
+    with Sizes() as sizes, Sizes.at(sizes.start("http://127.0.0.1:0")[0]) as client:
+        assert client.of(album=Album.model_validate({"front": Image(ref=ref)})) == {"front": len(PNG)}
+
+
+def test_signature_and_size_are_checked_beside_inline_content(tmp_path: Path) -> None:
+    wrong = "sha256:" + "0" * 64
+    right = "sha256:" + hashlib.sha256(b"content").hexdigest()
+    for kind, content in ((Text, "content"), (File, b"content")):
+        with pytest.raises(ValidationError, match=right):
+            kind(value=content, signature=wrong)
+        with pytest.raises(ValidationError, match="the content has 7 bytes, size says 999"):
+            kind(value=content, size=999)
+        assert kind(value=content, signature=right, size=7).read() == content
+    there = tmp_path / "content"
+    there.write_bytes(b"content")
+    with pytest.raises(DataLoss, match="has 7 bytes, size says 8"):
+        File(ref=str(there), size=8).read()

@@ -21,7 +21,7 @@ from xooai.driver import EMPTY, DialOptions, Head, Link, Outcome
 from xooai.endpoint import Endpoint, nearest
 from xooai.errors import InvalidArgument, NotFound, Unavailable
 from xooai.memory import MemoryChannel
-from xooai.payload import from_peer, stays, to_peer, unfit
+from xooai.payload import from_peer, stays, to_peer, typed, unfit
 from xooai.redact import redact
 
 __all__ = ["Address", "Elsewhere", "Remote", "endpoints_of"]
@@ -94,10 +94,11 @@ class Remote(msgspec.Struct):
         endpoint.check(arguments)
         codec_of_call = self.codec if codec is None else codec_of(codec)
         schema = endpoint.arguments
-        if schema.facts.documents and not stays(arguments):
-            arguments, timeout = await part_of(
-                timeout, partial(to_peer, schema, limit=self.options.message_limit), arguments
-            )
+        if schema.facts.documents:
+            arguments = typed(schema, arguments)
+            if not stays(arguments):
+                reading = partial(to_peer, schema, limit=self.options.message_limit)
+                arguments, timeout = await part_of(timeout, reading, arguments)
         frame = codec_of_call.encode(schema, arguments)
         head = self._head(executor, endpoint.name, codec_of_call.media_type, timeout, metadata)
         if not self.layers:

@@ -82,6 +82,8 @@ class Doc(BaseModel, ABC):
     )
 
     _kind: ClassVar[str] = ""
+    _own_fields: ClassVar[tuple[str, ...]] = ()
+    """Those that a kind has beside every document's: documents may stand in them."""
 
     kind: str = ""
     ref: str | None = Absent
@@ -139,12 +141,19 @@ class Doc(BaseModel, ABC):
             cls.__annotations__ = {**inspect.get_annotations(cls), "kind": Literal[name]}
             cls.kind = name
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        super().__pydantic_init_subclass__(**options)
+        cls._own_fields = tuple(name for name in cls.model_fields if name not in Doc.model_fields)
+
     @model_validator(mode="after")
     def _settle(self) -> Self:
         fields = self.__dict__
         value, ref = fields["value"], fields["ref"]
         if value is None and ref is None:
             raise PydanticCustomError("missing_content", "a document needs a ref or a value")
+        if value is not None and (fields["size"] is not None or fields["signature"] is not None):
+            self._verify(value.encode() if isinstance(value, str) else value)
         if fields["media_type"] is None or (ref is not None and "media_type" not in self.__pydantic_fields_set__):
             fields["media_type"] = self._guess(ref, value) or fields["media_type"]
         if arriving.now:
@@ -190,7 +199,7 @@ class Doc(BaseModel, ABC):
 
     def path(self) -> Path:
         """Return a local file with the content, not to be written to. It stays as long as the document. Raises as `read`."""
-        given = self.__dict__["value"]
+        given = self._here() if self.__dict__["value"] is not None else None
         there = refs.local_path(self._local_ref()) if given is None else None
         if there is not None:
             if self.signature is not None:
@@ -205,7 +214,10 @@ class Doc(BaseModel, ABC):
 
     def _here(self) -> Any:
         fields = self.__dict__
-        return fields["value"] if fields["value"] is not None else fields.get("_kept")
+        value = fields["value"]
+        if value is None:
+            return fields.get("_kept")
+        return value
 
     def _local_ref(self) -> str:
         """The ref, if it may be opened by the rules of this process."""
@@ -240,10 +252,16 @@ class Doc(BaseModel, ABC):
         with _FETCHING[id(self) % len(_FETCHING)]:
             if "_kept" not in self.__dict__:
                 data = refs.read_ref(self._local_ref(), limit)
-                if self.signature is not None:
-                    signatures.verify(data, self.signature)
+                self._verify(data)
                 self.__dict__["_kept"] = type(self).decode(data)
         return self.__dict__["_kept"]
+
+    def _verify(self, data: bytes) -> None:
+        size, signature = self.__dict__["size"], self.__dict__["signature"]
+        if size is not None and len(data) != size:
+            raise DataLoss(f"the content has {len(data)} bytes, size says {size}")
+        if signature is not None:
+            signatures.verify(data, signature)
 
     # What a document is, as Python sees it
 

@@ -14,7 +14,8 @@ from xooai.driver import MESSAGE_LIMIT
 from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument, ResourceExhausted, XooaiError, too_large
 from xooai.lazy import lazy
-from xooai.payload import from_here, from_peer, marks_of, to_peer
+from xooai.payload import from_here, from_peer, hidden, marks_of, to_peer
+from xooai.redact import redact
 from xooai.threads import Threads
 
 if TYPE_CHECKING:
@@ -98,6 +99,12 @@ def _arguments(endpoint: Endpoint, call: Call, codec: Codec | None, frame: bytes
 
 
 async def _to_peer(endpoint: Endpoint, result: Any) -> Any:
+    ref = hidden(endpoint.result, result)
+    if ref is not None:
+        raise TypeError(
+            f"{endpoint.owner}.{endpoint.name} returned a dict with the ref {redact(ref)!r} for a document; "
+            "return the document: a file of this machine is only read for one"
+        )
     try:
         return await to_peer(endpoint.result, result)
     except XooaiError as error:

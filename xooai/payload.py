@@ -10,15 +10,17 @@ import asyncio
 from collections.abc import Collection
 from typing import Any
 
+from pydantic import ValidationError
+
 from xooai import ref as refs
-from xooai.codec import Codec
+from xooai.codec import Codec, invalid
 from xooai.doc import Doc, arriving, is_wire, mark_wire
 from xooai.driver import MESSAGE_LIMIT
 from xooai.errors import Internal, InvalidArgument, ResourceExhausted, too_large
 from xooai.schema import Schema
-from xooai.walk import documents, replaced
+from xooai.walk import documents, has_ref, replaced
 
-__all__ = ["from_here", "from_peer", "here", "leaves", "marks_of", "stays", "to_peer", "unfit"]
+__all__ = ["from_here", "from_peer", "here", "hidden", "leaves", "marks_of", "stays", "to_peer", "typed", "unfit"]
 
 
 def leaves(doc: Doc) -> bool:
@@ -54,6 +56,28 @@ def here(value: Any, limit: int = MESSAGE_LIMIT) -> Any:
 def stays(value: Any) -> bool:
     """Whether a value may leave this process as it is: no file has to be read."""
     return all(leaves(doc) for doc in documents(value))
+
+
+def typed(schema: Schema, value: Any) -> Any:
+    """The value with documents in place of the dicts that stand for them, so that their refs are seen. Raises InvalidArgument."""
+    if not has_ref(value):
+        return value
+    try:
+        return schema.validator.validate_python(value)
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+def hidden(schema: Schema, value: Any) -> str | None:
+    """A local ref in a dict that stands for a document. Whose it is nobody knows: it may have come from a peer."""
+    if not has_ref(value):
+        return None
+    try:
+        found = schema.validator.validate_python(value)
+    except ValidationError:
+        return None  # is refused anyway
+    known = {id(doc) for doc in documents(value)}
+    return next((doc.ref for doc in documents(found) if id(doc) not in known and not leaves(doc)), None)
 
 
 async def to_peer(schema: Schema, value: Any, limit: int = MESSAGE_LIMIT) -> Any:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
+
+import msgspec
 
 from xooai.codec import Codec
 from xooai.errors import InvalidArgument
@@ -48,8 +49,7 @@ def names_of(kinds: tuple[type, ...]) -> str:
     return " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(msgspec.Struct, frozen=True):
     """How a reply is written that may turn out to be of another type inside."""
 
     schema: Schema

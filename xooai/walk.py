@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from datetime import datetime, time, timedelta
 from decimal import Decimal
@@ -24,6 +24,7 @@ __all__ = [
     "check_sendable",
     "check_untyped",
     "documents",
+    "has_ref",
     "keys_in",
     "replaced",
 ]
@@ -37,10 +38,21 @@ def documents(value: Any) -> Iterator[Doc]:
     """The documents in a value, at any depth, in a fixed order."""
     if isinstance(value, Doc):
         yield value
-        return
-    for inner in _inside(value):
+        inside: Iterable[Any] = (value.__dict__.get(name) for name in type(value)._own_fields)
+    else:
+        inside = _inside(value)
+    for inner in inside:
         if type(inner) not in _LEAVES:
             yield from documents(inner)
+
+
+def has_ref(value: Any) -> bool:
+    """Whether a dict with a ref stands somewhere, which may be meant for a document."""
+    if isinstance(value, Doc):
+        return any(has_ref(value.__dict__.get(name)) for name in type(value)._own_fields)
+    if isinstance(value, dict) and type(value.get("ref")) is str:
+        return True
+    return any(has_ref(inner) for inner in _inside(value) if type(inner) not in _LEAVES)
 
 
 def _inside(value: Any) -> Iterator[Any]:
@@ -60,9 +72,10 @@ def replaced(value: Any, change: Callable[[Doc], Doc]) -> Any:
     if type(value) in _LEAVES:
         return value
     if isinstance(value, Doc):
-        return change(value)
+        new = _changed({name: value.__dict__.get(name) for name in type(value)._own_fields}, change)
+        return change(value.model_copy(update=new) if new else value)
     if isinstance(value, BaseModel):
-        new = _changed(value.__dict__, change)
+        new = _changed(value.__dict__, change) | _changed(value.__pydantic_extra__ or {}, change)
         return value.model_copy(update=new) if new else value
     if isinstance(value, dict):
         new = _changed(value, change)
