@@ -14,7 +14,8 @@ from gallery import Gallery
 
 pytestmark = pytest.mark.skipif(find_spec("schemathesis") is None, reason="needs the module 'schemathesis'")
 
-# What no JSON Schema can tell of these endpoints: the content of a document fits its size and signature, a tensor's its shape. 403: a ref that is read.
+# What no JSON Schema can tell of these endpoints: content fits its size and signature, a tensor's its shape (422), and a ref of a
+# peer is not read (403).
 SETTINGS = """
 checks.positive_data_acceptance.expected-statuses = ["2xx", "403", "422"]
 """
