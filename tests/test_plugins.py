@@ -353,3 +353,20 @@ def test_a_plugin_that_is_an_object_in_a_module_is_found(install: Install) -> No
     info.write_text("[xooai.drivers]\ninner = inner_wire:plugin\n")
     importlib.invalidate_caches()
     assert callable(driver("inner").listen)
+
+
+def test_an_operator_names_whose_plugins_are_loaded(
+    install: Install, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install("Near_Wire", ["near"], source("near_wire", "near"), module="near_wire")
+    monkeypatch.setenv("XOOAI_PLUGINS", "other, elsewhere")
+    with pytest.raises(
+        PluginError, match=r"near:// is served by near-wire, which XOOAI_PLUGINS does not name; it names: other"
+    ):
+        driver("near")
+    assert "is loaded" not in capsys.readouterr().out
+    monkeypatch.setenv("XOOAI_PLUGINS", "other, near.wire")
+    driver("near")
+    assert "near_wire is loaded" in capsys.readouterr().out
+    monkeypatch.setenv("XOOAI_PLUGINS", "")
+    driver("http")

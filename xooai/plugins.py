@@ -6,6 +6,8 @@ pluggy knows a plugin by its entry point's name whatever the group, so each kind
 
 from __future__ import annotations
 
+import os
+import re
 from functools import lru_cache
 from importlib.metadata import EntryPoint, EntryPoints, PackageNotFoundError, distribution, entry_points
 from threading import Lock
@@ -29,6 +31,10 @@ OWN = {
     "xooai.stores": {},
 }
 OWN_DISTRIBUTION = "xooai"
+ALLOWED = "XOOAI_PLUGINS"
+"""The environment variable by which an operator names the distributions whose plugins may be loaded, with commas between them;
+unset, all that are installed. xooai's own always may.
+"""
 
 
 class _Drivers:
@@ -84,6 +90,8 @@ class _Group:
         if len(found) > 1:
             who = ", ".join(sorted(entry.dist.name if entry.dist else entry.value for entry in found))
             raise PluginError(f"{scheme}:// is claimed by several plugins ({who}); uninstall all but one")
+        for entry in found:
+            _check_allowed(entry, scheme)
         if not found:
             known = ", ".join(sorted(f"{entry.name}://" for entry in entry_points(group=self.group))) or "none"
             hint = f"; try: pip install 'xooai[{own}]'" if own else ""
@@ -108,6 +116,22 @@ class _Group:
                     self._manager.unregister(module)
                 raise PluginError(f"the plugin {entry.value!r} does not fit: {error}") from error
         return module
+
+
+def _check_allowed(entry: EntryPoint, scheme: str) -> None:
+    allowed = os.environ.get(ALLOWED)
+    if allowed is None or entry.dist is None or entry.dist.name == OWN_DISTRIBUTION:
+        return
+    name = _normal(entry.dist.name)
+    if name not in {_normal(one) for one in allowed.split(",")}:
+        raise PluginError(
+            f"{scheme}:// is served by {name}, which {ALLOWED} does not name; it names: {allowed or 'none'}"
+        )
+
+
+def _normal(name: str) -> str:
+    """A distribution's name as all its spellings compare (PyPA: name normalization)."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
 def _own_entry_points(group: str) -> EntryPoints:
