@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+pytest.importorskip("uvicorn", reason="serving needs uvicorn; it comes with: pip install -e '.[http]'")
+
 SLOW = """
 import asyncio
 from xooai import Executor, post

@@ -379,7 +379,8 @@ def test_documents_among_the_extra_fields_are_sent_inline(tmp_path: Path) -> Non
 def test_signature_and_size_are_checked_beside_inline_content(tmp_path: Path) -> None:
     wrong = "sha256:" + "0" * 64
     right = "sha256:" + hashlib.sha256(b"content").hexdigest()
-    for kind, content in ((Text, "content"), (File, b"content")):
+    kinds: list[tuple[Any, str | bytes]] = [(Text, "content"), (File, b"content")]
+    for kind, content in kinds:
         with pytest.raises(ValidationError, match=right):
             kind(value=content, signature=wrong)
         with pytest.raises(ValidationError, match="the content has 7 bytes, size says 999"):

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +297,12 @@ def test_a_port_in_use_is_told_before_setup() -> None:
         assert not executor.began.is_set()
 
 
+NEEDS_HTTP = pytest.mark.skipif(
+    find_spec("uvicorn") is None, reason="serving needs uvicorn; it comes with: pip install -e '.[http]'"
+)
+
+
+@NEEDS_HTTP
 def test_while_it_sets_up_a_server_lives_and_takes_no_calls() -> None:
     url = f"http://127.0.0.1:{a_free_port()}"
     with Loading() as executor:
@@ -314,6 +321,7 @@ def test_while_it_sets_up_a_server_lives_and_takes_no_calls() -> None:
             assert client.post("echo", doc=Text(value="a")).value == "a"
 
 
+@NEEDS_HTTP
 def test_a_setup_that_fails_ends_the_server_at_once() -> None:
     """P25: also while somebody is connected."""
     port = a_free_port()

@@ -76,7 +76,7 @@ def test_openapi_follows_no_redirect(xooai: Xooai) -> None:
         def do_GET(self) -> None:
             seen.append(self.headers["token"])
             self.send_response(302)
-            self.send_header("location", f"http://localhost:{self.server.server_address[1]}/elsewhere")
+            self.send_header("location", f"http://localhost:{server.server_port}/elsewhere")
             self.send_header("content-length", "0")
             self.end_headers()
 

@@ -67,9 +67,8 @@ def test_an_idle_connection_is_answered_once_more_while_draining(run: Run) -> No
 
 def test_an_idle_connection_is_held_no_longer_than_between_calls(run: Run) -> None:
     async def scene() -> None:
-        limits = {"keep_alive": 0.2, "sweep": 0.05}
         async with (
-            listening(**limits) as (listener, _),
+            listening(keep_alive=0.2, sweep=0.05) as (listener, _),
             connected(listener.url) as used,
             connected(listener.url) as fresh,
         ):

@@ -15,29 +15,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
-from starlette.applications import Starlette
-from starlette.responses import HTMLResponse
-from starlette.routing import Mount, Route
 
 from gallery import Gallery
 from xooai import Executor, Text, post
 from xooai.mount import application
 
-pytest.importorskip("selenium", reason="it comes with: pip install -e '.[dev]'")
+for name in ("selenium", "starlette", "uvicorn"):
+    pytest.importorskip(name, reason="it comes with: pip install -e '.[dev]'")
 
+import uvicorn
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
+from starlette.applications import Starlette
+from starlette.responses import HTMLResponse
+from starlette.routing import Mount, Route
 
 pytestmark = pytest.mark.system
 
 SOON = 20  # seconds: a page stands within one or two, on a busy machine too
 HERE = "http://127.0.0.1:0"
 AT_ONCE = 0.0  # seconds of grace: a browser keeps its idle connections, and a server that stops would wait for them
-RECEIPT = Path(__file__).parents[2] / "examples/data/receipt.jpg"
+RECEIPT = Path(__file__).parents[1] / "examples/data/receipt.jpg"
 FLAGS = (
     "--headless=new",
     "--no-sandbox",  # the sandbox refuses to work for root, which the other tests marked `system` need
@@ -144,11 +145,12 @@ def until(browser: webdriver.Chrome, condition: Callable[[webdriver.Chrome], Any
 
 def shown(browser: webdriver.Chrome, selector: str) -> WebElement:
     """The first element that fits, as soon as there is one."""
-    return until(browser, lambda _: next(iter(browser.find_elements(By.CSS_SELECTOR, selector)), None))
+    found: WebElement = until(browser, lambda _: next(iter(browser.find_elements(By.CSS_SELECTOR, selector)), None))
+    return found
 
 
 def fetched(browser: webdriver.Chrome, url: str, **options: Any) -> str:
-    return browser.execute_async_script(FETCH, url, options)
+    return str(browser.execute_async_script(FETCH, url, options))
 
 
 def failures(browser: webdriver.Chrome) -> list[Any]:
