@@ -20,8 +20,9 @@ from gallery import Gallery
 from xooai import Executor, Text, post
 from xooai.mount import application
 
-for name in ("selenium", "starlette", "uvicorn"):
-    pytest.importorskip(name, reason="it comes with: pip install -e '.[dev]'")
+pytest.importorskip("selenium", reason="it comes with: pip install -e '.[dev]'")
+pytest.importorskip("starlette", reason="it comes with: pip install -e '.[dev]'")
+pytest.importorskip("uvicorn", reason="it comes with: pip install -e '.[http]'")
 
 import uvicorn
 from selenium import webdriver
