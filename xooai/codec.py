@@ -15,6 +15,7 @@ from xooai import nan, screen
 from xooai.errors import InvalidArgument, Unimplemented
 from xooai.native import again
 from xooai.schema import Schema
+from xooai.subclasses import may_be_wider
 from xooai.walk import check_integers, check_keys, check_sendable, keys_in
 
 __all__ = ["CODECS", "JSON", "MSGPACK", "Codec", "codec_of", "invalid", "read_json"]
@@ -93,6 +94,8 @@ class _Json:
             facts = schema.facts
             if facts.loose:
                 check_sendable(value)
+            if facts.classes and may_be_wider(facts.classes):
+                schema.classes.check(value)
             if facts.contents:
                 return _write(schema.serializer.to_python(value, mode="python", by_alias=True, warnings=False))
             if facts.plain_floats:  # a plain model would write NaN as null
@@ -153,13 +156,16 @@ class _Msgpack:
 
     def encode(self, schema: Schema, value: Any) -> bytes:
         try:
-            if schema.facts.loose:
+            facts = schema.facts
+            if facts.loose:
                 check_sendable(value)
+            if facts.classes and may_be_wider(facts.classes):
+                schema.classes.check(value)
             write = schema.serializer.to_python
-            if schema.facts.as_they_are:
+            if facts.as_they_are:
                 return self._pack(write(value, mode="python", by_alias=True, warnings=schema.warnings))
             written = write(value, mode="json", by_alias=True, warnings=schema.warnings)
-            if schema.facts.bytes:
+            if facts.bytes:
                 written = _with_bytes(written, write(value, mode="python", by_alias=True, warnings=False))
             return self._pack(written)
         except InvalidArgument:

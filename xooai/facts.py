@@ -6,6 +6,7 @@ import msgspec
 from pydantic_core import CoreSchema
 
 from xooai.forms import MAPPINGS, OURS, Node, Resolve, children, inner_of, is_document, is_plain, nodes, resolver
+from xooai.subclasses import classes_in
 
 __all__ = ["Facts", "facts"]
 
@@ -34,6 +35,7 @@ class Facts(msgspec.Struct, frozen=True):
     floats: bool = False  # there are some, which may be NaN
     free_keys: bool = False  # there are objects with any keys
     countable: bool = False  # the keys in a value are those in its frame
+    classes: tuple[type, ...] = ()  # those at some place, where an instance of a subclass may be given
     contents: bool = False  # there are bytes, and msgspec writes all of it as JSON does, base64 at a third of the cost
 
 
@@ -58,6 +60,7 @@ def facts(schema: CoreSchema) -> Facts:
         floats="float" in kinds,
         free_keys=bool(kinds & MAPPINGS),
         countable=kinds <= _COUNTABLE and not any(_hides_keys(node) for node in found),
+        classes=classes_in(found),
         contents="bytes" in kinds and kinds <= _SAME_IN_JSON and all(_same_in_msgpack(node, resolve) for node in found),
     )
 

@@ -11,6 +11,7 @@ from xooai import forms
 from xooai.facts import facts
 from xooai.native import Validator, native
 from xooai.refusal import refuse
+from xooai.subclasses import Classes
 
 __all__ = ["Schema", "Settled"]
 
@@ -39,7 +40,7 @@ class _Uncompiled:
 class Schema:
     """The compiled form of one annotation; `owner` names it in errors. Raises TypeError for a type that cannot travel."""
 
-    __slots__ = ("adapter", "annotation", "facts", "native", "serializer", "validator", "warnings")
+    __slots__ = ("_classes", "adapter", "annotation", "facts", "native", "serializer", "validator", "warnings")
 
     def __init__(self, annotation: Any, owner: str) -> None:
         self.annotation = annotation
@@ -57,7 +58,15 @@ class Schema:
         self.facts = facts(core)
         self.validator = SchemaValidator(core, forms.CONFIG)
         self.serializer = SchemaSerializer(core, forms.CONFIG)
+        self._classes: Classes | None = None
         self.native: Validator = _Uncompiled(self)
         self.warnings: Literal[False, "error"] = (
             False  # what becomes of a value that is not of the type when it is written
         )
+
+    @property
+    def classes(self) -> Classes:
+        """The classes at its places, made when they are first asked for: few programs give instances of subclasses."""
+        if self._classes is None:
+            self._classes = Classes(self.adapter.core_schema)
+        return self._classes

@@ -1,0 +1,153 @@
+"""Instances of subclasses: what their classes say beyond the class that a place is annotated with would be lost unseen."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import fields, is_dataclass
+from typing import Any, cast
+
+from pydantic import BaseModel
+from pydantic_core import CoreSchema
+
+from xooai.doc import Doc, kind_named
+from xooai.errors import InvalidArgument
+from xooai.forms import (
+    MAPPINGS,
+    Node,
+    fields_of,
+    inner_of,
+    is_any_document,
+    is_sequence,
+    resolver,
+)
+
+__all__ = ["Classes", "classes_in", "may_be_wider"]
+
+_LEAVES = frozenset({str, int, float, bool, bytes, type(None)})
+_CLASSES = frozenset({"model", "dataclass"})
+_UNIONS = frozenset({"union", "tagged-union"})
+_LISTED = frozenset("list set frozenset deque".split())
+
+
+def classes_in(found: Iterable[Node]) -> tuple[type, ...]:
+    """The classes among the schemas of a type, for `may_be_wider`."""
+    classes = dict.fromkeys(node["cls"] for node in found if node["type"] in _CLASSES)
+    return (*classes, Doc) if any(map(is_any_document, found)) else tuple(classes)
+
+
+def may_be_wider(classes: tuple[type, ...], _subclasses: Any = type.__subclasses__) -> bool:
+    """Whether any of the classes has a subclass by now: most have none, and then no value need be looked through."""
+    for cls in classes:  # noqa: SIM110 - any() of a generator costs twice as much, and this is asked at every call
+        if _subclasses(cls):
+            return True
+    return False
+
+
+class Classes:
+    """The classes that a type has at its places."""
+
+    def __init__(self, schema: CoreSchema) -> None:
+        self._schema = cast(Node, schema)
+        self._resolve = resolver(schema)
+
+    def check(self, value: Any) -> None:
+        """Raise InvalidArgument where an instance of a subclass has a field that its place does not keep."""
+        reason = self._lost(self._schema, value, "")
+        if reason:
+            raise InvalidArgument(reason)
+
+    def _lost(self, schema: Any, value: Any, path: str) -> str:
+        if type(value) in _LEAVES:
+            return ""
+        node = inner_of(schema, self._resolve)
+        if node["type"] in _UNIONS:
+            return self._in_union(node, value, path)
+        reason = _wider(node, value, path) if _fits(node, value) else ""
+        inside = self._inside(node, value) if not reason and _fits(node, value) else ()
+        return reason or next(filter(None, (self._lost(one, held, f"{path}.{name}") for name, one, held in inside)), "")
+
+    def _in_union(self, node: Node, value: Any, path: str) -> str:
+        fitting = [member for member in self._members(node) if _fits(member, value)]
+        exact = [member for member in fitting if member.get("cls") is type(value)]
+        reasons = [self._lost(member, value, path) for member in exact or fitting]
+        return reasons[0] if reasons and all(reasons) else ""
+
+    def _members(self, node: Node) -> Iterator[Node]:
+        for choice in node["choices"].values() if node["type"] == "tagged-union" else node["choices"]:
+            inner = inner_of(choice, self._resolve)
+            if inner["type"] in _UNIONS:
+                yield from self._members(inner)
+            else:
+                yield inner
+
+    def _inside(self, node: Node, value: Any) -> Iterator[tuple[object, Node, Any]]:
+        """What a value that fits holds: where, as what, and what it is."""
+        kind = node["type"]
+        if node.get("root_model"):
+            yield "root", node["schema"], value.root
+        elif kind in _CLASSES or kind == "typed-dict":
+            held = value if isinstance(value, dict) else vars(value) if hasattr(value, "__dict__") else {}
+            for name, field in fields_of(node, self._resolve).items():
+                yield name, field["schema"], held.get(name)
+        elif kind == "named-tuple":
+            for field, item in zip(node["fields"], value, strict=False):
+                yield field["name"], field["schema"], item
+        elif kind in MAPPINGS and "values_schema" in node:
+            for key, item in value.items():
+                yield key, node["values_schema"], item
+        elif kind == "tuple":
+            yield from _in_tuple(node, value)
+        else:
+            listed = inner_of(node["json_schema"], self._resolve) if is_sequence(node) else node
+            for index, item in enumerate(value if "items_schema" in listed else ()):
+                yield index, listed["items_schema"], item
+
+
+def _in_tuple(node: Node, value: Any) -> Iterator[tuple[object, Node, Any]]:
+    schemas, variadic = node["items_schema"], node.get("variadic_item_index", len(value))
+    for index, item in enumerate(value):
+        at = index if index < variadic else max(variadic, index - len(value) + len(schemas))
+        if at < len(schemas):
+            yield index, schemas[at], item
+
+
+def _fits(node: Node, value: Any) -> bool:
+    """Whether a value may be meant for a place with this schema."""
+    kind = node["type"]
+    if kind in _CLASSES:
+        return isinstance(value, node["cls"])
+    if is_any_document(node):
+        return isinstance(value, Doc)
+    if kind in MAPPINGS or kind == "typed-dict":
+        return isinstance(value, Mapping)
+    listed = kind in _LISTED or kind in ("tuple", "named-tuple") or is_sequence(node)
+    return listed and isinstance(value, list | tuple | Set | deque)
+
+
+def _wider(node: Node, value: Any, path: str) -> str:
+    """What of a value, which is an instance of the class at its place or of a subclass, would be lost; '' where nothing is."""
+    cls = kind_named(type(value)._kind) if is_any_document(node) else node.get("cls")
+    if cls is None or cls is type(value):
+        return ""
+    more = sorted(_fields(value, cls) - set(_fields_of_class(cls)))
+    if not more:
+        return ""
+    given, name = type(value).__name__, cls.__name__
+    return (
+        f"{path.strip('.') or 'the value'} is of the class {given}, of which {name} keeps no field {more[0]!r}; annotate it with "
+        f"{given}, or with {name} | {given} where the two can be told apart"
+    )
+
+
+def _fields(value: Any, cls: Any) -> set[str]:
+    """The fields that are written of a value; not those that `cls` takes as extra ones."""
+    if not isinstance(value, BaseModel):
+        return set(_fields_of_class(type(value)))
+    own = {name for name, field in type(value).model_fields.items() if not field.exclude}
+    takes_extra = getattr(cls, "model_config", {}).get("extra") == "allow"
+    return own if takes_extra else own | (value.__pydantic_extra__ or {}).keys()
+
+
+def _fields_of_class(cls: Any) -> Iterable[str]:
+    return [field.name for field in fields(cls)] if is_dataclass(cls) else getattr(cls, "model_fields", ())
