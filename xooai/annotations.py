@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import datetime
 import decimal
-import keyword
 import uuid
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ForwardRef, Literal, Union
+from typing import Any, ForwardRef, Literal, Union
 
 from msgspec.structs import replace
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel
 
-from xooai.combo import ComboDoc
+from xooai.described import kind_of, record
 from xooai.doc import Doc, kinds
 from xooai.driver import Shape
 from xooai.endpoint import ANYTHING, INTEGER_KEY, Endpoint, Parameter, untyped
@@ -117,36 +116,28 @@ class _Reader:
             patterns = list(_mapping(schema.get("patternProperties")).values())
             values = patterns[0] if len(patterns) == 1 else schema.get("additionalProperties")
             return dict[_key(schema.get("propertyNames")), self.read(values, depth + 1)]  # type: ignore[misc]
-        return _document(properties) or self._model(schema, properties, depth)
+        kind = _document(properties)
+        if kind is not None and (kind is Doc or properties.keys() <= kind.model_fields.keys()):
+            return kind
+        return self._model(schema, properties, depth, kind)
 
-    def _model(self, schema: Mapping[str, Any], properties: Mapping[str, Any], depth: int) -> Any:
+    def _model(
+        self, schema: Mapping[str, Any], properties: Mapping[str, Any], depth: int, kind: type[Doc] | None = None
+    ) -> Any:
         needed = _listed(schema.get("required"))
-        fields: dict[str, Any] = {}
-        for index, (name, inner) in enumerate(properties.items()):
-            default: Any = ... if name in needed else _mapping(inner).get("default")
-            # Names come from a peer: they are aliases, and Python attributes only where they hide nothing.
-            attribute = name if _is_free(name) else f"field_{index}"
-            fields[attribute] = (Annotated[self.read(inner, depth + 1), Field(alias=name)], default)
-        title = schema.get("title")
+        fields = {
+            name: (self.read(inner, depth + 1), ... if name in needed else _mapping(inner).get("default"))
+            for name, inner in properties.items()
+            if kind is None or name not in kind.model_fields
+        }
         extra: Any = "ignore" if schema.get("additionalProperties", False) is False else "allow"
+        title = schema.get("title")
         try:
-            model = create_model(str(title) if _is_free(title) else "Record", __base__=_base(extra), **fields)
+            model = record(title, fields, extra) if kind is None else kind_of(kind, title, fields)
         except Exception:  # noqa: BLE001 - pydantic's verdict on types that a peer made up
             return ANYTHING
         self._models.append(model)
         return model
-
-
-def _base(extra: Literal["allow", "ignore"]) -> type[ComboDoc]:
-    config = ConfigDict(populate_by_name=True, serialize_by_alias=True, protected_namespaces=(), extra=extra)
-    return type("Described", (ComboDoc,), {"model_config": config, "__module__": __name__})
-
-
-def _is_free(name: object) -> bool:
-    """Whether a name may be that of a class or a field: one that hides nothing."""
-    if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
-        return False
-    return not name.startswith("_") and not hasattr(ComboDoc, name)
 
 
 def _mapping(given: object) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from pydantic_core import CoreSchema
 
-from xooai.forms import MAPPINGS, OURS, Node, Resolve, children, inner_of, is_document, is_plain, nodes, resolver
+from xooai.forms import MAPPINGS, Node, Resolve, children, inner_of, is_document, is_ours, is_plain, nodes, resolver
 from xooai.subclasses import classes_in
 
 __all__ = ["Facts", "facts"]
@@ -75,7 +75,7 @@ def _same_in_msgpack(node: Node, resolve: Resolve) -> bool:
     ):
         return False
     own = node.get("serialization")
-    return node["type"] in _SAME_IN_MSGPACK and (own is None or own.get("function") in OURS)
+    return node["type"] in _SAME_IN_MSGPACK and (own is None or is_ours(own.get("function")))
 
 
 # Kinds whose values may be such as do not arrive as they are, see walk.check_sendable: a Decimal may be NaN, a time may have an

@@ -28,6 +28,7 @@ __all__ = [
     "inner_of",
     "is_any_document",
     "is_document",
+    "is_ours",
     "is_plain",
     "is_sequence",
     "loses_floats",
@@ -185,7 +186,7 @@ def is_sequence(node: Node) -> bool:
 def writes_itself(node: Node) -> bool:
     """Whether a function that is not ours decides how this is written."""
     own = node.get("serialization")
-    return own is not None and own["type"] != "function-wrap" and own.get("function") not in OURS
+    return own is not None and own["type"] != "function-wrap" and not is_ours(own.get("function"))
 
 
 # How a schema is adjusted while it is made
@@ -230,6 +231,11 @@ def _finite(value: Any, write: cs.SerializerFunctionWrapHandler) -> Any:
 
 OURS = frozenset({as_base64, _json_only, _text_key, _finite})
 """The functions that `settle` puts into a schema."""
+
+
+def is_ours(function: Any) -> bool:
+    """Whether a function that writes values changes nothing about how they are written."""
+    return function in OURS or hasattr(function, "__xooai_ours__")
 
 
 def settle(schema: CoreSchema, resolve: Resolve, owner: type | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import Flag
 from math import isfinite
 from typing import Any
 
@@ -36,6 +37,14 @@ class Typed(GenerateJsonSchema):
         text = found["anyOf"][1] if "anyOf" in found else found
         text["format"] = "decimal"  # https://spec.openapis.org/registry/format/decimal
         return found
+
+    def enum_schema(self, schema: cs.EnumSchema) -> JsonSchemaValue:
+        found = super().enum_schema(schema)
+        if not issubclass(schema["cls"], Flag):
+            return found
+        del found["enum"]  # any of them together
+        most = sum({member.value for member in schema["members"]})
+        return {**found, "type": "integer", "minimum": 0, "maximum": most}
 
     def dict_schema(self, schema: cs.DictSchema) -> JsonSchemaValue:
         found = super().dict_schema(schema)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Flag
 from typing import Any
 
 from pydantic.json_schema import JsonSchemaValue
@@ -96,14 +95,6 @@ class Open(Typed):
     def timedelta_schema(self, schema: cs.TimedeltaSchema) -> JsonSchemaValue:
         found = super().timedelta_schema(schema)
         return found if self.mode == "validation" else _or(found, _DURATION)
-
-    def enum_schema(self, schema: cs.EnumSchema) -> JsonSchemaValue:
-        found = super().enum_schema(schema)
-        if not issubclass(schema["cls"], Flag):
-            return found
-        del found["enum"]  # any of them together
-        most = sum({member.value for member in schema["members"]})
-        return {**found, "type": "integer", "minimum": 0, "maximum": most}
 
     def set_schema(self, schema: cs.SetSchema) -> JsonSchemaValue:
         return self._doubled(super().set_schema(schema))

@@ -22,7 +22,7 @@ from xooai.forms import (
     resolver,
 )
 
-__all__ = ["Classes", "classes_in", "may_be_wider"]
+__all__ = ["Classes", "classes_in", "may_be_wider", "written_of"]
 
 _LEAVES = frozenset({str, int, float, bool, bytes, type(None)})
 _CLASSES = frozenset({"model", "dataclass"})
@@ -33,7 +33,8 @@ _LISTED = frozenset("list set frozenset deque".split())
 def classes_in(found: Iterable[Node]) -> tuple[type, ...]:
     """The classes among the schemas of a type, for `may_be_wider`."""
     classes = dict.fromkeys(node["cls"] for node in found if node["type"] in _CLASSES)
-    return (*classes, Doc) if any(map(is_any_document, found)) else tuple(classes)
+    always = any(map(is_any_document, found)) or any(map(_is_described, classes))
+    return (*classes, Doc) if always else tuple(classes)
 
 
 def may_be_wider(classes: tuple[type, ...], _subclasses: Any = type.__subclasses__) -> bool:
@@ -87,9 +88,9 @@ class Classes:
         if node.get("root_model"):
             yield "root", node["schema"], value.root
         elif kind in _CLASSES or kind == "typed-dict":
-            held = value if isinstance(value, dict) else vars(value) if hasattr(value, "__dict__") else {}
+            held = value if isinstance(value, dict) else _held(value, node["cls"])
             for name, field in fields_of(node, self._resolve).items():
-                yield name, field["schema"], held.get(name)
+                yield name, field["schema"], held.get(field.get("serialization_alias", name), held.get(name))
         elif kind == "named-tuple":
             for field, item in zip(node["fields"], value, strict=False):
                 yield field["name"], field["schema"], item
@@ -112,11 +113,16 @@ def _in_tuple(node: Node, value: Any) -> Iterator[tuple[object, Node, Any]]:
             yield index, schemas[at], item
 
 
+def _is_described(cls: type) -> bool:
+    """Whether this class stands for one that is not here: instances of any class are given for it."""
+    return hasattr(cls, "__xooai_described__")
+
+
 def _fits(node: Node, value: Any) -> bool:
     """Whether a value may be meant for a place with this schema."""
     kind = node["type"]
     if kind in _CLASSES:
-        return isinstance(value, node["cls"])
+        return isinstance(value, node["cls"]) or (_is_described(node["cls"]) and isinstance(value, BaseModel))
     if is_any_document(node):
         return isinstance(value, Doc)
     if kind in MAPPINGS or kind == "typed-dict":
@@ -130,7 +136,8 @@ def _wider(node: Node, value: Any, path: str) -> str:
     cls = kind_named(type(value)._kind) if is_any_document(node) else node.get("cls")
     if cls is None or cls is type(value):
         return ""
-    more = sorted(_fields(value, cls) - set(_fields_of_class(cls)))
+    kept = _written(cls)
+    more = [name for name in _held(value, cls) if name not in kept]
     if not more:
         return ""
     given, name = type(value).__name__, cls.__name__
@@ -140,14 +147,28 @@ def _wider(node: Node, value: Any, path: str) -> str:
     )
 
 
-def _fields(value: Any, cls: Any) -> set[str]:
-    """The fields that are written of a value; not those that `cls` takes as extra ones."""
-    if not isinstance(value, BaseModel):
-        return set(_fields_of_class(type(value)))
-    own = {name for name, field in type(value).model_fields.items() if not field.exclude}
-    takes_extra = getattr(cls, "model_config", {}).get("extra") == "allow"
-    return own if takes_extra else own | (value.__pydantic_extra__ or {}).keys()
+def _held(value: Any, cls: Any) -> dict[str, Any]:
+    """The fields that are written of a value by their names on the wire; not those that `cls` takes as extra ones."""
+    held = written_of(value) or {}
+    if isinstance(value, BaseModel) and getattr(cls, "model_config", {}).get("extra") == "allow":
+        own = _written(type(value))
+        return {name: inner for name, inner in held.items() if name in own}
+    return held
 
 
-def _fields_of_class(cls: Any) -> Iterable[str]:
-    return [field.name for field in fields(cls)] if is_dataclass(cls) else getattr(cls, "model_fields", ())
+def written_of(value: Any) -> dict[str, Any] | None:
+    """The fields of an instance of any class with fields, as they are called on the wire; None for what is none."""
+    if isinstance(value, BaseModel):
+        held = {written: value.__dict__.get(name) for written, name in _written(type(value)).items()}
+        return {**held, **(value.__pydantic_extra__ or {})}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {written: getattr(value, name, None) for written, name in _written(type(value)).items()}
+    return None
+
+
+def _written(cls: Any) -> dict[str, str]:
+    """The fields of a class: by the name on the wire that in Python."""
+    if is_dataclass(cls):
+        return {field.name: field.name for field in fields(cls)}
+    listed = getattr(cls, "model_fields", {}).items()
+    return {info.serialization_alias or info.alias or name: name for name, info in listed if not info.exclude}
