@@ -14,6 +14,7 @@ from pydantic_core import PydanticSerializationError, SchemaValidator, to_json
 from xooai import nan, screen
 from xooai.errors import InvalidArgument, Unimplemented
 from xooai.native import again
+from xooai.plain import plain
 from xooai.schema import Schema
 from xooai.subclasses import may_be_wider
 from xooai.walk import check_integers, check_keys, check_sendable, keys_in
@@ -82,7 +83,7 @@ _FAILURES = (PydanticSerializationError, UnicodeError, ValueError, TypeError, Ov
 _REPLACEMENT = "\ufffd".encode()
 
 
-_write = msgspec.json.Encoder().encode
+_write = msgspec.json.Encoder(enc_hook=plain).encode
 
 
 class _Json:
@@ -99,10 +100,12 @@ class _Json:
             if facts.contents:
                 return _write(schema.serializer.to_python(value, mode="python", by_alias=True, warnings=False))
             if facts.plain_floats:  # a plain model would write NaN as null
-                written = schema.serializer.to_python(value, mode="json", by_alias=True, warnings=schema.warnings)
+                written = schema.serializer.to_python(
+                    value, mode="json", by_alias=True, warnings=schema.warnings, fallback=plain
+                )
                 frame = to_json(written, inf_nan_mode="strings")
             else:
-                frame = schema.serializer.to_json(value, by_alias=True, warnings=schema.warnings)
+                frame = schema.serializer.to_json(value, by_alias=True, warnings=schema.warnings, fallback=plain)
             if facts.free_keys and _REPLACEMENT in frame:
                 check_keys(value)
             if len(frame) > nan.LIMIT and facts.floats and nan.too_many(frame):
@@ -151,7 +154,7 @@ class _Msgpack:
     media_type = "application/msgpack"
 
     def __init__(self) -> None:
-        self._pack = msgspec.msgpack.Encoder().encode
+        self._pack = msgspec.msgpack.Encoder(enc_hook=plain).encode
         self._unpack = msgspec.msgpack.Decoder().decode
 
     def encode(self, schema: Schema, value: Any) -> bytes:
@@ -164,7 +167,7 @@ class _Msgpack:
             write = schema.serializer.to_python
             if facts.as_they_are:
                 return self._pack(write(value, mode="python", by_alias=True, warnings=schema.warnings))
-            written = write(value, mode="json", by_alias=True, warnings=schema.warnings)
+            written = write(value, mode="json", by_alias=True, warnings=schema.warnings, fallback=plain)
             if facts.bytes:
                 written = _with_bytes(written, write(value, mode="python", by_alias=True, warnings=False))
             return self._pack(written)

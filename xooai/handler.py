@@ -15,6 +15,7 @@ from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument, ResourceExhausted, XooaiError, too_large
 from xooai.lazy import lazy
 from xooai.payload import from_here, from_peer, hidden, marks_of, to_peer
+from xooai.plain import scalar
 from xooai.redact import redact
 from xooai.threads import Threads
 
@@ -54,7 +55,11 @@ def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) 
             result = function(**arguments)
         else:
             result = await threads.run(function, arguments)
-        if result_types and not isinstance(result, result_types):
+        if (
+            result_types
+            and not isinstance(result, result_types)
+            and not isinstance(result := scalar(result), result_types)
+        ):
             raise TypeError(
                 f"{endpoint.owner}.{endpoint.name} returned {type(result).__name__}, expected {replies.names_of(result_types)}"
             )

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
 from xooai.doc import Doc
 from xooai.errors import InvalidArgument
+from xooai.plain import is_of_numpy
 
 __all__ = [
     "INT_MAX",
@@ -131,10 +132,11 @@ def _scalars(value: Any) -> Iterator[Any]:
 
 def check_integers(value: Any) -> None:
     """Raise InvalidArgument for an integer beyond 64 bits, at any depth."""
-    for scalar in _scalars(value):
-        if isinstance(scalar, int) and not INT_MIN <= scalar <= INT_MAX:
+    for leaf in _scalars(value):
+        found = leaf if type(leaf) is int or not is_of_numpy(leaf) else leaf.item()
+        if isinstance(found, int) and not INT_MIN <= found <= INT_MAX:
             raise InvalidArgument(
-                f"an integer of {scalar.bit_length()} bits was given; integers have at most 64 bits, signed"
+                f"an integer of {found.bit_length()} bits was given; integers have at most 64 bits, signed"
             )
 
 
@@ -160,6 +162,8 @@ def check_sendable(value: Any) -> None:
 
 def check_untyped(value: Any) -> None:
     """Raise ValueError for what a reader that knows no type takes for something else, at any depth outside of documents."""
+    if is_of_numpy(value):
+        value = value.item()
     if isinstance(value, bytes | bytearray):
         raise ValueError("bytes are a text in JSON, and nothing says that they are bytes; annotate the reply")
     if isinstance(value, float) and not isfinite(value):
