@@ -9,9 +9,9 @@ from itertools import count
 from os import urandom
 from time import monotonic
 
-from xooai.driver import Channel, Head
+from xooai.driver import MESSAGE_LIMIT, Channel, Head
 from xooai.endpoint import Endpoint
-from xooai.errors import FailedPrecondition
+from xooai.errors import FailedPrecondition, too_large
 
 __all__ = ["Call", "Layer", "Service", "composed", "current", "entered", "remaining"]
 
@@ -83,7 +83,12 @@ class Call:
         return self.channel.receive()
 
     async def send(self, frame: bytes, codec: str) -> None:
-        """Give a frame of the reply. That of a unary call waits for the call's end, so that both are one write."""
+        """Give a frame of the reply. That of a unary call waits for the call's end, so that both are one write.
+
+        Raises ResourceExhausted above the limit of a message, which no caller would read.
+        """
+        if len(frame) > MESSAGE_LIMIT:
+            raise too_large(len(frame), MESSAGE_LIMIT, "the reply")
         self.reply = frame
         self.reply_codec = codec
 

@@ -148,7 +148,7 @@ class Remote(msgspec.Struct):
         reply, outcome = await self._exchange(call.head, await call.receive())
         if outcome.metadata:
             call.reply_metadata.update(outcome.metadata)
-        await call.send(reply, outcome.codec)
+        call.reply, call.reply_codec = reply, outcome.codec  # read already: its limit is the link's
 
     async def _link(self, loop: asyncio.AbstractEventLoop) -> Link:
         """The link of the running loop."""

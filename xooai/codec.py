@@ -112,6 +112,8 @@ class _Json:
                 raise InvalidArgument(
                     f"the value holds more than {nan.LIMIT:,} NaN or infinite numbers; send msgpack, or a Tensor"
                 )
+            if facts.deep or len(frame) > screen.NODE_LIMIT:
+                screen.sent_json(frame)
             return frame
         except InvalidArgument:
             raise
@@ -166,11 +168,15 @@ class _Msgpack:
                 schema.classes.check(value)
             write = schema.serializer.to_python
             if facts.as_they_are:
-                return self._pack(write(value, mode="python", by_alias=True, warnings=schema.warnings))
-            written = write(value, mode="json", by_alias=True, warnings=schema.warnings, fallback=plain)
-            if facts.bytes:
-                written = _with_bytes(written, write(value, mode="python", by_alias=True, warnings=False))
-            return self._pack(written)
+                written = write(value, mode="python", by_alias=True, warnings=schema.warnings)
+            else:
+                written = write(value, mode="json", by_alias=True, warnings=schema.warnings, fallback=plain)
+                if facts.bytes:
+                    written = _with_bytes(written, write(value, mode="python", by_alias=True, warnings=False))
+            frame = self._pack(written)
+            if (facts.deep and len(frame) > screen.DEPTH_LIMIT) or len(frame) > screen.NODE_LIMIT:
+                screen.sent(written)
+            return frame
         except InvalidArgument:
             raise
         except _FAILURES as error:

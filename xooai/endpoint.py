@@ -307,5 +307,5 @@ def untyped() -> Schema:
     """The schema of a reply without annotation."""
     schema = Schema(ANYTHING, "a reply")
     schema.serializer = SchemaSerializer(cs.any_schema(serialization=_AS_IT_IS), CONFIG)
-    schema.facts = Facts(documents=True, as_they_are=False, plain_floats=True, bytes=True, loose=True)
+    schema.facts = Facts(documents=True, as_they_are=False, plain_floats=True, bytes=True, loose=True, deep=True)
     return schema

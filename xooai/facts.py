@@ -5,7 +5,19 @@ from __future__ import annotations
 import msgspec
 from pydantic_core import CoreSchema
 
-from xooai.forms import MAPPINGS, Node, Resolve, children, inner_of, is_document, is_ours, is_plain, nodes, resolver
+from xooai.forms import (
+    MAPPINGS,
+    Node,
+    Resolve,
+    children,
+    inner_of,
+    is_any_document,
+    is_document,
+    is_ours,
+    is_plain,
+    nodes,
+    resolver,
+)
 from xooai.subclasses import classes_in
 
 __all__ = ["Facts", "facts"]
@@ -35,6 +47,7 @@ class Facts(msgspec.Struct, frozen=True):
     floats: bool = False  # there are some, which may be NaN
     free_keys: bool = False  # there are objects with any keys
     countable: bool = False  # the keys in a value are those in its frame
+    deep: bool = False  # values may be nested deeper than the type is: it holds itself, or anything
     classes: tuple[type, ...] = ()  # those at some place, where an instance of a subclass may be given
     contents: bool = False  # there are bytes, and msgspec writes all of it as JSON does, base64 at a third of the cost
 
@@ -60,9 +73,18 @@ def facts(schema: CoreSchema) -> Facts:
         floats="float" in kinds,
         free_keys=bool(kinds & MAPPINGS),
         countable=kinds <= _COUNTABLE and not any(_hides_keys(node) for node in found),
+        deep=_is_deep(schema, found, resolve),
         classes=classes_in(found),
         contents="bytes" in kinds and kinds <= _SAME_IN_JSON and all(_same_in_msgpack(node, resolve) for node in found),
     )
+
+
+def _is_deep(schema: CoreSchema, found: list[Node], resolve: Resolve) -> bool:
+    """Whether values may be nested deeper than the type is."""
+    if any(node["type"] == "any" or (node["type"] == "function-plain" and not is_any_document(node)) for node in found):
+        return True
+    shared = [one for node in nodes(schema, resolve) if node["type"] == "definitions" for one in node["definitions"]]
+    return any(sum(inner is one for inner in nodes(one, resolve)) > 1 for one in shared)
 
 
 def _same_in_msgpack(node: Node, resolve: Resolve) -> bool:

@@ -12,7 +12,7 @@ from xooai.codec import CODECS, JSON, MSGPACK, Codec
 from xooai.doc import Doc, arriving
 from xooai.driver import MESSAGE_LIMIT
 from xooai.endpoint import Endpoint
-from xooai.errors import InvalidArgument, ResourceExhausted, XooaiError, too_large
+from xooai.errors import Internal, InvalidArgument, ResourceExhausted, XooaiError, too_large
 from xooai.lazy import lazy
 from xooai.payload import from_here, from_peer, hidden, marks_of, to_peer
 from xooai.plain import scalar
@@ -81,7 +81,7 @@ def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) 
             else:
                 reply = check.written(form.codec, result)
         except InvalidArgument as error:  # the handler's mistake, not the caller's
-            raise TypeError(f"{endpoint.owner}.{endpoint.name} returned what cannot be sent: {error}") from error
+            raise _refused(endpoint, error) from error
         await call.send(reply, form.codec.media_type)
 
     return handle
@@ -120,6 +120,16 @@ def _unsendable(endpoint: Endpoint, error: XooaiError) -> Exception:
     """About a document of the reply: names of files here are not for the peer."""
     if isinstance(error, ResourceExhausted):
         return too_large(None, MESSAGE_LIMIT, "a document of the reply")
+    return TypeError(f"{endpoint.owner}.{endpoint.name} returned what cannot be sent: {error}")
+
+
+def _refused(endpoint: Endpoint, error: InvalidArgument) -> Exception:
+    """About a reply that is above a limit, which the peer is told, or not what the endpoint returns."""
+    limit, message = error.details.get("limit"), error.message.replace("the value", "the reply", 1)
+    if limit == "values":
+        return ResourceExhausted(message, reason="size")
+    if limit == "depth":
+        return Internal(message)
     return TypeError(f"{endpoint.owner}.{endpoint.name} returned what cannot be sent: {error}")
 
 

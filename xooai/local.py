@@ -14,9 +14,9 @@ from xooai.call import Layer, remaining
 from xooai.codec import MSGPACK, Codec, codec_of
 from xooai.deadline import part_of
 from xooai.declare import Declared
-from xooai.driver import EMPTY, Head
+from xooai.driver import EMPTY, MESSAGE_LIMIT, Head
 from xooai.endpoint import Endpoint
-from xooai.errors import InvalidArgument
+from xooai.errors import InvalidArgument, too_large
 from xooai.memory import MemoryChannel
 from xooai.payload import from_here, marks_of, unfit
 from xooai.server import Site
@@ -122,6 +122,8 @@ class Local:
         endpoint.check(arguments)
         schema = endpoint.arguments
         frame = codec.encode(schema, arguments)
+        if len(frame) > MESSAGE_LIMIT:  # as a server would
+            raise too_large(len(frame), MESSAGE_LIMIT, "the request")
         if timeout is None and not metadata:  # the same head again: it is not changed once the call has begun
             head = self._heads.get((endpoint.name, codec.name))
             if head is None:

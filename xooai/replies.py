@@ -65,8 +65,9 @@ class Check(msgspec.Struct, frozen=True):
         if not self.holds_classes or self.schema.validator.isinstance_python(value, strict=True):
             try:
                 return codec.encode(self.doubting, value)
-            except InvalidArgument:
-                pass  # it may be a doubt or more than that, as will be seen
+            except InvalidArgument as error:  # it may be a doubt or more than that, as will be seen
+                if "limit" in error.details:
+                    raise
         frame = codec.encode(self.schema, value)
         codec.decode(self.schema, frame, True)
         return frame

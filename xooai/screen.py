@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -17,7 +17,17 @@ import msgspec
 from xooai.errors import InvalidArgument
 from xooai.walk import INT_MAX, INT_MIN
 
-__all__ = ["DEPTH_LIMIT", "NODE_LIMIT", "before_json", "before_msgpack", "doubled_json", "msgpack", "without_contents"]
+__all__ = [
+    "DEPTH_LIMIT",
+    "NODE_LIMIT",
+    "before_json",
+    "before_msgpack",
+    "doubled_json",
+    "msgpack",
+    "sent",
+    "sent_json",
+    "without_contents",
+]
 
 DEPTH_LIMIT = 64  # deeper than any model that a person wrote; far from the interpreter's own limit
 NODE_LIMIT = 1_000_000  # values in one frame: some 100 MiB of Python objects
@@ -107,12 +117,12 @@ def _outside_strings(frame: bytes) -> bytes:
     return b"".join(kept)
 
 
-def _too_many() -> InvalidArgument:
-    return InvalidArgument(f"the body holds more than {NODE_LIMIT:,} values")
+def _too_many(what: str = "the body") -> InvalidArgument:
+    return InvalidArgument(f"{what} holds more than {NODE_LIMIT:,} values", details={"limit": "values"})
 
 
-def _too_deep() -> InvalidArgument:
-    return InvalidArgument(f"the body is nested more than {DEPTH_LIMIT} levels deep")
+def _too_deep(what: str = "the body") -> InvalidArgument:
+    return InvalidArgument(f"{what} is nested more than {DEPTH_LIMIT} levels deep", details={"limit": "depth"})
 
 
 def doubled_json(frame: bytes, bare: bytes, keys: int | None) -> None:
@@ -169,6 +179,39 @@ def msgpack(frame: bytes, value: Any) -> None:
     # is as long as the frame only when no key was dropped. Otherwise look.
     if len(frame) < _LARGE and (b"\xca" in frame or len(msgspec.msgpack.encode(value)) != len(frame)):
         _scan(frame)
+
+
+def sent_json(frame: bytes) -> None:
+    """Raise InvalidArgument for JSON text of ours that a peer would refuse as too deep, or for too many values."""
+    bare = without_contents(frame)
+    if bare.count(b"{") + bare.count(b"[") > DEPTH_LIMIT or len(bare) > NODE_LIMIT:
+        sent(msgspec.json.decode(bare))
+
+
+def sent(value: Any) -> None:
+    """Raise InvalidArgument for a value that a peer would refuse as too deep, or for too many values.
+
+    It is what an encoder is given, so all that holds others in it is a dict or a collection of Python's.
+    """
+    seen = depth = 0
+    level = [value]
+    while level:
+        seen += len(level)
+        if seen > NODE_LIMIT:
+            raise _too_many("the value")
+        below: list[Any] = []
+        containers = 0
+        for item in level:
+            if isinstance(item, dict):
+                containers += 1
+                below += item.values()
+            elif isinstance(item, list | tuple | set | frozenset | deque):
+                containers += 1
+                below += item
+        depth += containers > 0
+        if depth > DEPTH_LIMIT:
+            raise _too_deep("the value")
+        level = below
 
 
 def _plain(value: Any) -> None:
