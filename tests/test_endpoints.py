@@ -14,9 +14,11 @@ from typing import Annotated, Any, Generic, TypeVar
 import pytest
 from pydantic import BaseModel, Field
 
-from xooai import ComboDoc, Executor, Image, InvalidArgument, NotFound, Text, post
+from xooai import ComboDoc, Doc, Executor, Image, InvalidArgument, NotFound, Tensor, Text, post
 
 T = TypeVar("T")
+U = TypeVar("U")
+D = TypeVar("D", bound=Doc)
 HERE = "http://127.0.0.1:0"  # any free port
 
 
@@ -530,6 +532,81 @@ def test_a_generic_base_works() -> None:
         pass
 
     assert TextStage().post(on="count", docs=[Text(value="a")]) == 1
+
+
+def test_what_a_type_variable_of_a_base_stands_for_is_read_off_the_subclass() -> None:
+    class Pair(ComboDoc, Generic[T]):
+        one: T
+
+    class Stage(Executor, Generic[T, U]):
+        @post
+        def echo(self, doc: T) -> T:
+            return doc
+
+        @post
+        def both(self, docs: list[T], named: dict[str, U] | None = None) -> tuple[T, U] | None:
+            return (docs[0], named["a"]) if named else None
+
+        @post
+        def pair(self, pairs: list[Pair[T]], limit: Annotated[U | None, Field(description="x")] = None) -> Pair[T]:
+            return pairs[0]
+
+    class Half(Stage[T, Text]):
+        pass
+
+    class Whole(Half[Image]):
+        pass
+
+    class Other(Half[Tensor]):
+        pass
+
+    image, text = Image(value=b"GIF89a"), Text(value="a")
+    whole = Whole()
+    assert whole.post(on="echo", doc=image) == image
+    assert whole.post(on="both", docs=[image], named={"a": text}) == (image, text)
+    assert whole.post(on="pair", pairs=[Pair[Image](one=image)], limit=text) == Pair[Image](one=image)
+    with pytest.raises(InvalidArgument, match="kind"):
+        whole.post(on="echo", doc=text)
+    with pytest.raises(InvalidArgument):
+        Other().post(on="echo", doc=image)
+    with whole, Whole.at(whole.start(HERE)[0]) as remote, Executor(f"{remote._remote.server}/whole") as plain:  # type: ignore[union-attr]
+        assert remote.echo(doc=image) == image
+        assert plain.post(on="both", docs=[image], named={"a": text}) == (image, text)
+
+
+def test_a_type_variable_that_stays_open_is_an_error_when_the_class_is_made() -> None:
+    class Stage(Executor, Generic[T]):
+        @post
+        def echo(self, doc: list[T]) -> T:
+            return doc[0]
+
+    with pytest.raises(
+        TypeError, match=r"^loose.echo: nothing says what the type variable ~T stands for; .*Loose\(Stage\["
+    ):
+
+        class Loose(Stage):  # type: ignore[type-arg]
+            pass
+
+    with pytest.raises(
+        TypeError, match=r"^lone.echo: nothing says what the type variable ~T stands for; .*Generic\[T\]"
+    ):
+
+        class Lone(Executor):
+            @post
+            def echo(self, doc: T) -> T:
+                return doc
+
+
+def test_a_type_variable_with_a_bound_is_its_bound_where_nothing_else_is_said() -> None:
+    class Stage(Executor, Generic[D]):
+        @post
+        def echo(self, doc: D) -> D:
+            return doc
+
+    class Bounded(Stage):  # type: ignore[type-arg]
+        pass
+
+    assert Bounded().post(on="echo", doc=Text(value="a")) == Text(value="a")
 
 
 def test_a_decorated_method_is_an_endpoint_with_the_signature_that_it_shows() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from types import FrameType, new_class
 from typing import Any
 
 from msgspec.structs import replace
 
 from xooai.endpoint import Endpoint, mark_of
+from xooai.generics import bound, open_in, variables_of
 
 __all__ = ["Declared", "checked_name", "client_class", "listed", "snake_case", "surroundings"]
 
@@ -78,11 +80,27 @@ class Declared:
         home = next(_homes(self._cls, attribute))
         declared: Declared | None = None if home is self._cls else vars(home).get("_declared")
         namespace = self._namespace
+        variables = {} if home is self._cls else variables_of(self._cls, home)
         if declared is not None and declared.attributes.get(name) == attribute:
-            if declared._endpoints is not None:
+            if declared._endpoints is not None and not getattr(home, "__parameters__", ()):
                 return replace(declared._endpoints[name], owner=owner)
             namespace = {**declared._namespace, **namespace}
-        return Endpoint.of(vars(home)[attribute], owner, name, namespace)
+        return Endpoint.of(vars(home)[attribute], owner, name, namespace, partial(self._bound, home, variables))
+
+    def _bound(self, home: type, variables: Mapping[Any, Any], annotation: Any) -> Any:
+        """An annotation of a method of `home`, as this class has it. Raises LookupError for a type variable that stays open."""
+        found = bound(annotation, variables)
+        for variable in open_in(found):
+            if variable not in getattr(self._cls, "__parameters__", ()):
+                name = home.__name__
+                raise LookupError(
+                    f"nothing says what the type variable {variable} stands for; "
+                    f"name the type: class {self._cls.__name__}({name}[...])"
+                    if home is not self._cls
+                    else f"nothing says what the type variable {variable} stands for; annotate with a type, or "
+                    f"make the class generic: class {name}(Executor, Generic[{variable.__name__}])"
+                )
+        return found
 
     def of(self, function: object) -> Endpoint | None:
         """The endpoint that a method of the class, or the one that it overrides, is."""

@@ -139,13 +139,24 @@ class Endpoint(msgspec.Struct):
 
     @classmethod
     def of(
-        cls, function: Callable[..., Any], owner: str, name: str, namespace: Mapping[str, Any] | None = None
+        cls,
+        function: Callable[..., Any],
+        owner: str,
+        name: str,
+        namespace: Mapping[str, Any] | None = None,
+        bind: Callable[[Any], Any] = lambda annotation: annotation,
     ) -> Endpoint:
-        """Read a method's signature. Raises TypeError naming the method, NameError where an annotation is not defined yet."""
+        """Read a method's signature; `bind` puts types in the place of type variables, or raises LookupError.
+
+        Raises TypeError naming the method, NameError where an annotation is not defined yet.
+        """
         where = f"{owner}.{function.__name__}"
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(f"{where}: an endpoint of @post returns one reply; this method has a yield")
-        hints = _hints(function, namespace or {}, where)
+        try:
+            hints = {name: bind(hint) for name, hint in _hints(function, namespace or {}, where).items()}
+        except LookupError as error:
+            raise TypeError(f"{where}: {error.args[0]}") from None
         parameters = dict(_parameters(function, hints, where))
         result = hints.get("return", inspect.Signature.empty)
         return cls(
