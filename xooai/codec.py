@@ -125,8 +125,10 @@ class _Json:
         if not trusted:
             bare = screen.without_contents(frame)
             screen.before_json(bare)
+            if schema.facts.deep:
+                screen.infinite_json(frame, bare)
         try:
-            value = read_json(schema.validator, frame)
+            value = read_json(schema.validator, frame, None if trusted else schema.finite)
         except ValidationError as error:
             raise invalid(error) from None
         if trusted:
@@ -137,13 +139,13 @@ class _Json:
         return value
 
 
-def read_json(validator: SchemaValidator, frame: bytes) -> Any:
+def read_json(validator: SchemaValidator, frame: bytes, finite: SchemaValidator | None = None) -> Any:
     """Validate JSON text for what it says: no number is read from a text or a boolean, no date from a number.
 
-    Raises ValidationError.
+    `finite`, where it is given, takes no number for infinite; what is called so goes to `validator`. Raises ValidationError.
     """
     try:
-        return validator.validate_json(frame, strict=True)
+        return (finite or validator).validate_json(frame, strict=True)
     except ValidationError as error:
         changed = nan.respelled(frame, error)
         if changed is None:

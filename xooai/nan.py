@@ -71,6 +71,8 @@ def _missed(error: ValidationError) -> tuple[list[Any], bool]:
     if error.error_count() > LIMIT:
         return [], False
     mistakes = error.errors(include_url=False, include_context=False)
+    if any(mistake["type"] == "finite_number" for mistake in mistakes):  # 1e999, which no spelling makes right
+        return [], False
     missed = [mistake for mistake in mistakes if _is_meant(mistake["type"], mistake["input"])]
     return missed, any(mistake["type"] == "float_type" for mistake in mistakes)
 

@@ -9,6 +9,7 @@ from pydantic_core import CoreSchema, SchemaSerializer, SchemaValidator
 
 from xooai import forms
 from xooai.facts import facts
+from xooai.finite import finite
 from xooai.native import Validator, native
 from xooai.refusal import refuse
 from xooai.subclasses import Classes
@@ -40,7 +41,17 @@ class _Uncompiled:
 class Schema:
     """The compiled form of one annotation; `owner` names it in errors. Raises TypeError for a type that cannot travel."""
 
-    __slots__ = ("_classes", "adapter", "annotation", "facts", "native", "serializer", "validator", "warnings")
+    __slots__ = (
+        "_classes",
+        "_finite",
+        "adapter",
+        "annotation",
+        "facts",
+        "native",
+        "serializer",
+        "validator",
+        "warnings",
+    )
 
     def __init__(self, annotation: Any, owner: str) -> None:
         self.annotation = annotation
@@ -59,10 +70,18 @@ class Schema:
         self.validator = SchemaValidator(core, forms.CONFIG)
         self.serializer = SchemaSerializer(core, forms.CONFIG)
         self._classes: Classes | None = None
+        self._finite: SchemaValidator | None = None
         self.native: Validator = _Uncompiled(self)
         self.warnings: Literal[False, "error"] = (
             False  # what becomes of a value that is not of the type when it is written
         )
+
+    @property
+    def finite(self) -> SchemaValidator:
+        """The validator that takes no number of JSON for infinite, made when it is first asked for."""
+        if self._finite is None:
+            self._finite = finite(self.adapter.core_schema) if self.facts.floats else self.validator
+        return self._finite
 
     @property
     def classes(self) -> Classes:

@@ -10,6 +10,7 @@ import json
 import re
 from collections import Counter, deque
 from collections.abc import Callable
+from math import isinf
 from typing import Any, NoReturn
 
 import msgspec
@@ -74,6 +75,22 @@ def before_json(frame: bytes) -> None:
     for word in _CONSTANTS:
         if word in frame and _may_stand_bare(frame, word):
             _read(frame, constant=_constant)
+
+
+def infinite_json(frame: bytes, bare: bytes) -> None:
+    """Raise InvalidArgument for a number that a parser would take for infinite; for frames that no type holds to be finite."""
+    if _HUGE.search(bare):
+        _read(frame, number=_float)
+
+
+_HUGE = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{309}")  # the largest float has 309 digits
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if isinf(value):
+        raise InvalidArgument(f"the number {text[:40]} is larger than a float holds")
+    return value
 
 
 def _may_stand_bare(frame: bytes, word: bytes) -> bool:
@@ -157,9 +174,10 @@ def _read(
     frame: bytes,
     pairs: Callable[[list[tuple[str, Any]]], Any] | None = None,
     constant: Callable[[str], NoReturn] | None = None,
+    number: Callable[[str], float] | None = None,
 ) -> None:
     try:
-        json.loads(frame, object_pairs_hook=pairs, parse_constant=constant)
+        json.loads(frame, object_pairs_hook=pairs, parse_constant=constant, parse_float=number)
     except InvalidArgument:
         raise
     except (ValueError, RecursionError) as error:  # ValueError: among others an integer of thousands of digits
