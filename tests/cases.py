@@ -304,6 +304,16 @@ class Rightmost(ComboDoc):
     left: int | None = None
 
 
+class Tabby(ComboDoc):
+    pet: Literal["cat"]
+    pic: Image
+
+
+class Hound(ComboDoc):
+    pet: Literal["dog", "puppy"] = "dog"
+    n: int = 3
+
+
 T = TypeVar("T")
 
 
@@ -546,6 +556,12 @@ CASES = [
         st.tuples(INTS, INTS) | st.tuples(INTS, INTS, INTS, INTS),
     ),
     Case("bytes or none or list", bytes | list[bytes] | None, BYTES | _lists(BYTES) | st.none()),
+    Case(
+        "models told apart by a literal",
+        Tabby | Hound,
+        st.builds(Tabby, pet=st.just("cat"), pic=_DOCUMENTS[Image])
+        | st.builds(Hound, pet=st.sampled_from(["dog", "puppy"]), n=INTS),
+    ),
     Case("models", Left | Named, st.builds(Left, left=INTS) | st.builds(Named, name=TEXTS)),
     Case(
         "tagged models",

@@ -203,6 +203,22 @@ class _ExtraFound(ComboDoc):
     right: int
 
 
+class _Tagged(ComboDoc):
+    tag: Literal["a", "b"] = "a"
+
+
+class _AlikeTagged(ComboDoc):
+    tag: Literal["b", "c"] = "c"
+
+
+class _PerhapsTagged(ComboDoc):
+    tag: Literal["c"] | None = None
+
+
+class _OtherTagged(ComboDoc):
+    tag: Literal["d"] | None = None
+
+
 class _Scan(Image):
     """A picture of the same kind as its base."""
 
@@ -273,6 +289,12 @@ UNFIT = [
     Unfit("two dicts", lambda: dict[str, int] | dict[str, str], "both are written as an object"),
     Unfit("model or dict", lambda: Left | dict[str, int], "both are written as an object"),
     Unfit("models of which one reads the other", lambda: Left | Rightmost, "what one writes may be read as the other"),
+    Unfit(
+        "models whose literals share a value",
+        lambda: _Tagged | _AlikeTagged,
+        "what one writes may be read as the other",
+    ),
+    Unfit("models whose literals may be missing", lambda: _PerhapsTagged | _OtherTagged, _UNION),
     Unfit("dataclasses", lambda: _First | _Second, "what one writes may be read as the other"),
     Unfit("model with extra fields or another", lambda: Left | _ExtraFound, "what one writes may be read as the other"),
     Unfit("document or dict", lambda: Text | dict[str, str], "both are written as an object"),

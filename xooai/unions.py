@@ -172,7 +172,7 @@ def _clash_of_arrays(one: Node, other: Node, resolve: Resolve) -> str:
 def _clash_of_objects(one: Node, other: Node, resolve: Resolve) -> str:
     if one["type"] in MAPPINGS or other["type"] in MAPPINGS:
         return "both are written as an object"
-    if _documents_differ(one, other):
+    if _documents_differ(one, other) or _tags_differ(one, other, resolve):
         return ""
     return (
         "what one writes may be read as the other" if _reads(one, other, resolve) or _reads(other, one, resolve) else ""
@@ -184,6 +184,29 @@ def _documents_differ(one: Node, other: Node) -> bool:
     if is_document(one) and is_document(other):
         return bool(one["cls"]._kind != other["cls"]._kind)
     return any(map(is_document, (one, other))) and any(map(is_any_document, (one, other)))
+
+
+def _tags_differ(one: Node, other: Node, resolve: Resolve) -> bool:
+    """Whether a field that both always write is a Literal in each, of values that the other has not."""
+    if is_any_document(one) or is_any_document(other):
+        return False
+    tags, others = _tags(one, resolve), _tags(other, resolve)
+    return any(tags[name].isdisjoint(others[name]) for name in tags.keys() & others.keys())
+
+
+def _tags(node: Node, resolve: Resolve) -> dict[str, set[bytes]]:
+    """The values of the Literals that an object always holds, by their names on the wire."""
+    found = {}
+    for name, field in fields_of(node, resolve).items():
+        schema = field["schema"]
+        while schema["type"] in ("default", "definition-ref"):
+            schema = resolve(schema) if schema["type"] == "definition-ref" else schema["schema"]
+        left_out = {"serialization_exclude", "serialization_exclude_if"} & field.keys() or not field.get(
+            "required", True
+        )
+        if schema["type"] == "literal" and not left_out and not writes_itself(schema):
+            found[field.get("serialization_alias", name)] = set(map(to_json, values_of(schema)))
+    return found
 
 
 def _reads(reader: Node, writer: Node, resolve: Resolve) -> bool:
