@@ -16,6 +16,7 @@ from xooai.doc import Doc
 from xooai.docs import Audio, File, Image, Text, Video
 from xooai.endpoint import Endpoint, Parameter
 from xooai.errors import InvalidArgument, PluginError, Unimplemented
+from xooai.media import sniff
 
 __all__ = ["arguments_of"]
 
@@ -33,13 +34,13 @@ def arguments_of(endpoint: Endpoint, content_type: str, frame: bytes) -> dict[st
     elif media_type.startswith(_RAW) or media_type in _RAW_WHOLE:
         if media_type == "text/plain" and charset not in (None, "utf-8", "us-ascii"):
             raise InvalidArgument(f"the text is in the charset {charset[:40]!r}; send UTF-8")
-        parameter, kind = endpoint.medium, endpoint.medium_kind
-        if parameter is None or kind is None:
+        parameter = endpoint.medium
+        if parameter is None:
             listed = ", ".join(endpoint.parameters) or "none"
             raise InvalidArgument(
                 f"{endpoint.name} is not an endpoint with one document (its parameters: {listed}); send JSON or a multipart form"
             )
-        given = {parameter.name: _document(endpoint, parameter, kind, media_type, frame)}
+        given = {parameter.name: _document(endpoint, parameter, media_type, frame)}
     else:
         raise _unknown(media_type)
     try:
@@ -80,15 +81,29 @@ def _unknown(media_type: str) -> Unimplemented:
     )
 
 
-def _document(
-    endpoint: Endpoint, parameter: Parameter, kind: type[Doc], media_type: str, data: bytes
-) -> dict[str, Any]:
+def _document(endpoint: Endpoint, parameter: Parameter, media_type: str, data: bytes) -> dict[str, Any]:
     """The fields of a document with this content."""
-    found = _fields(kind, media_type)
+    kinds = parameter.documents
+    chosen = kinds[0] if len(kinds) == 1 else _chosen(kinds, media_type, data)
+    found = None if chosen is None else _fields(chosen, media_type)
     if found is None:
-        raise InvalidArgument(f"{endpoint.name} takes {kind.__name__} for {parameter.name!r}, the body is {media_type}")
+        names = " or ".join(kind.__name__ for kind in kinds)
+        raise InvalidArgument(
+            f"{endpoint.name} takes {names} for {parameter.name!r}, the body is {media_type or 'of no content type'}"
+        )
     kind, fields = found
     return {**fields, "value": kind.decode(data) if issubclass(kind, Text) else data}
+
+
+def _chosen(kinds: list[type[Doc]], media_type: str, data: bytes) -> type[Doc] | None:
+    """The member of a union of documents that a content of this media type is; by its first bytes, where that says nothing."""
+    if media_type in ("", "application/octet-stream"):
+        found = sniff(data) or ("text/plain" if media_type == "" else media_type)
+    else:
+        found = media_type
+    wanted = _KINDS.get(found.partition("/")[0], File)
+    fitting = [kind for kind in kinds if issubclass(kind, wanted)] or [kind for kind in kinds if kind is File]
+    return fitting[0] if fitting else None
 
 
 @lru_cache(maxsize=256)  # as above
@@ -209,9 +224,10 @@ def _value(endpoint: Endpoint, parameter: Parameter, part: _Part, *where: str | 
     data = b"".join(part.data)
     takes = parameter.members
     if part.media_type != JSON.media_type:
-        kind = parameter.document
-        if kind is not None:
-            return _document(endpoint, parameter, kind, part.media_type, data)
+        kinds = parameter.documents
+        # In a union JSON says which member it is.
+        if len(kinds) == 1 or (kinds and not (part.media_type == "" and part.is_json())):
+            return _document(endpoint, parameter, part.media_type, data)
         if bytes in takes:
             return data
         text = _text(data, parameter.name)

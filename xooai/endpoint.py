@@ -90,9 +90,14 @@ class Parameter(msgspec.Struct, frozen=True):
         return _members(self.annotation)
 
     @property
+    def documents(self) -> list[type[Doc]]:
+        """The kinds of documents that this parameter takes: several where it is a union of them."""
+        return [kind for kind in self.members if isinstance(kind, type) and issubclass(kind, Doc)]
+
+    @property
     def document(self) -> type[Doc] | None:
         """The kind of document that this parameter takes, where it is one (or optional)."""
-        kinds = [kind for kind in self.members if isinstance(kind, type) and issubclass(kind, Doc)]
+        kinds = self.documents
         return kinds[0] if len(kinds) == 1 else None
 
     @property
@@ -127,15 +132,13 @@ class Endpoint(msgspec.Struct):
     _parts: dict[str, Schema] = {}
     medium: Parameter | None = None
     """The parameter that a body of one medium, such as a picture's bytes, stands for: found here, not given."""
-    medium_kind: type[Doc] | None = None
-    """The kind of document that it is."""
 
     def __post_init__(self) -> None:
-        documents = [parameter for parameter in self.parameters.values() if parameter.document is not None]
+        documents = [parameter for parameter in self.parameters.values() if parameter.documents]
         needed = [parameter for parameter in self.parameters.values() if parameter.required]
         found = needed or documents
-        if len(found) == 1 and found[0].document is not None:
-            self.medium, self.medium_kind = found[0], found[0].document
+        if len(found) == 1 and found[0].documents:
+            self.medium = found[0]
 
     @classmethod
     def of(

@@ -94,6 +94,14 @@ class Media(Executor):
         return page
 
     @post
+    def either(self, doc: Image | Text) -> list[Any]:
+        return [type(doc).__name__, doc.media_type, len(doc.read())]
+
+    @post
+    def any_of(self, docs: list[Audio | File | Text], n: int = 0) -> list[list[Any]]:
+        return [[type(doc).__name__, len(doc.read())] for doc in docs]
+
+    @post
     def raw(self, data: bytes, more: bytes | None = None) -> list[int]:
         return [len(data), len(more or b"")]
 
@@ -153,6 +161,52 @@ def part(name: str, data: bytes, content_type: str = "", filename: str = "") -> 
 
 def form(*parts: bytes) -> bytes:
     return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
+
+
+# Unions of documents
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "reply"),
+    [
+        (JPEG, "image/jpeg", ["Image", "image/jpeg", len(JPEG)]),
+        (JPEG, "image/webp", ["Image", "image/webp", len(JPEG)]),
+        (b"hello", "text/plain", ["Text", "text/plain", 5]),
+        (PNG, "application/octet-stream", ["Image", "image/png", len(PNG)]),
+    ],
+)
+def test_a_union_of_documents_is_what_the_content_type_says(
+    call: Caller, content: bytes, content_type: str, reply: list[Any]
+) -> None:
+    assert call("either", content, content_type).json == reply
+    assert call("either", form(part("doc", content, content_type, "x")), FORM).json == reply
+
+
+def test_a_part_without_a_type_is_looked_at_or_is_text(call: Caller) -> None:
+    assert call("either", form(part("doc", PNG)), FORM).json == ["Image", "image/png", len(PNG)]
+    assert call("either", form(part("doc", b"hello")), FORM).json == ["Text", "text/plain", 5]
+    assert call("either", form(part("doc", b'{"kind": "text", "value": "abc"}')), FORM).json == [
+        "Text",
+        "text/plain",
+        3,
+    ]
+
+
+def test_parts_of_several_kinds_are_a_list(call: Caller) -> None:
+    parts = [
+        part("docs", b"a", "text/plain"),
+        part("docs", b"%PDF", "application/pdf"),
+        part("docs", b"ab", "audio/wav"),
+    ]
+    assert call("any_of", form(*parts), FORM).json == [["Text", 1], ["File", 4], ["Audio", 2]]
+    assert call("any_of", form(part("docs", PNG, "image/png")), FORM).json == [["File", len(PNG)]]
+
+
+@pytest.mark.parametrize("content_type", ["audio/wav", "application/octet-stream"])
+def test_a_content_that_no_member_of_the_union_takes_is_refused(call: Caller, content_type: str) -> None:
+    answer = call("either", b"nothing known", content_type)
+    assert answer.status == 400
+    assert f"either takes Image or Text for 'doc', the body is {content_type}" in answer.detail
 
 
 # Raw media
