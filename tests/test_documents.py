@@ -21,6 +21,7 @@ import xooai
 from counting import PNG, Counted, Echo, Page
 from xooai import (
     Audio,
+    ComboDoc,
     DataLoss,
     Doc,
     Executor,
@@ -654,3 +655,33 @@ def test_a_class_that_is_made_again_takes_its_own_kind_again() -> None:
     cell()
     second = cell()
     assert kinds()["again"] is second
+
+
+class Scan(ComboDoc):
+    data: bytes
+    more: dict[str, list[bytes]] = {}
+    note: str = ""
+
+
+class Packed(File):
+    key: bytes = b""
+
+
+def test_no_repr_prints_bytes() -> None:
+    scan = Scan(data=b"secret" * 100, more={"a": [b"secret"]}, note="n")
+    assert repr(scan) == "Scan(data=<600 bytes>, more={'a': [<6 bytes>]}, note='n')"
+    assert "secret" not in str(scan)
+    assert repr(Packed(value=b"secret", key=b"secret")) == "Packed(value=<6 bytes>, key=<6 bytes>)"
+
+
+@pytest.mark.parametrize("kind", [Image, Audio, Video, File, Packed])
+def test_a_text_for_content_that_is_bytes_is_refused_in_python(kind: Any) -> None:
+    with pytest.raises(ValidationError, match=f"the content of {kind.__name__} is bytes, a str was given; give bytes"):
+        kind(value="abcd")
+    with pytest.raises(ValidationError, match="the content of Tensor is bytes"):
+        Tensor(value="abcd", dtype="uint8", shape=(3,))
+
+
+def test_content_that_is_bytes_stays_base64_in_json() -> None:
+    assert Image.model_validate_json('{"value": "YWJj"}').value == b"abc"
+    assert Image.model_validate_json(Image(value=b"abc").model_dump_json()) == Image(value=b"abc")

@@ -29,6 +29,10 @@ class ComboDoc(BaseModel):
         """The documents in this one, at any depth, in the order of the fields."""
         return documents(self)
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, _shown(value)
+
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         schema = handler(source)
@@ -38,3 +42,22 @@ class ComboDoc(BaseModel):
     @classmethod
     def __pydantic_on_complete__(cls) -> None:
         refusal.refuse(cls.__pydantic_core_schema__, cls.__name__)
+
+
+class _Bytes:
+    """Bytes as a repr shows them: never the payload."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def __repr__(self) -> str:
+        return f"<{self._size:,} bytes>"
+
+
+def _shown(value: Any) -> Any:
+    """A value for a repr, the bytes in it left out."""
+    if isinstance(value, bytes | bytearray):
+        return _Bytes(len(value))
+    if type(value) in (list, tuple):
+        return type(value)(map(_shown, value))
+    return {key: _shown(inner) for key, inner in value.items()} if type(value) is dict else value

@@ -84,6 +84,8 @@ class Doc(BaseModel, ABC):
     _kind: ClassVar[str] = ""
     _own_fields: ClassVar[tuple[str, ...]] = ()
     """Those that a kind has beside every document's: documents may stand in them."""
+    _contents: ClassVar[tuple[type, ...]] = (bytes, str)
+    """What a `value` may be that is kept as it was given; all else goes through `encode`."""
 
     kind: str = ""
     ref: str | None = Absent
@@ -95,7 +97,7 @@ class Doc(BaseModel, ABC):
     def __init__(self, **fields: Any) -> None:
         """Make a document of what the caller has: `value` may be anything that `encode` takes."""
         value = fields.get("value")
-        if value is not None and type(value) not in (bytes, str):
+        if value is not None and type(value) not in self._contents:
             try:
                 fields["value"] = type(self).encode(value)
             except (TypeError, ValueError) as error:
@@ -295,7 +297,7 @@ class Doc(BaseModel, ABC):
             elif name == "value":
                 yield name, _Shown(value)
             elif value != type(self).model_fields[name].default:
-                yield name, value
+                yield name, _Shown(value) if isinstance(value, bytes) else value
 
     def __str__(self) -> str:
         return repr(self)

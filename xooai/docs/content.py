@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, PlainSerializer
 
@@ -40,6 +40,8 @@ def is_assumed(media_type: object) -> bool:
 class _Bytes(Doc):
     """A document whose content is bytes."""
 
+    _contents: ClassVar[tuple[type, ...]] = (bytes,)
+
     value: Content = None
 
     if TYPE_CHECKING:
@@ -49,6 +51,11 @@ class _Bytes(Doc):
 
     @classmethod
     def encode(cls, value: Any) -> Any:
+        if isinstance(value, str):  # validation would take it for base64, as it stands in JSON
+            raise TypeError(
+                f"the content of {cls.__name__} is bytes, a str was given; "
+                "give bytes, such as b64decode(text) or text.encode(), or ref= for a path or a URL"
+            )
         return bytes(value) if isinstance(value, bytearray | memoryview) else value
 
     @classmethod
