@@ -30,8 +30,8 @@ class Giver(Executor):
         return Image(value=bytes(size))
 
     @post
-    async def numbers(self, count: int) -> list[int]:
-        return [1] * count
+    async def texts(self, count: int) -> list[str]:
+        return ["a"] * count
 
     @post
     def nested(self, depth: int) -> list[Any]:
@@ -54,8 +54,8 @@ class Giver(Executor):
         return len(doc.read())
 
     @post
-    def take_numbers(self, numbers: list[int]) -> int:
-        return len(numbers)
+    def take_texts(self, texts: list[str]) -> int:
+        return len(texts)
 
     @post
     def take_any(self, value: Any) -> int:
@@ -108,13 +108,13 @@ def test_a_picture_above_the_limit_is_refused_as_it_is_too() -> None:
 
 def test_a_reply_of_too_many_values_is_refused_where_it_is_sent(place: Place, codec: str) -> None:
     with pytest.raises(ResourceExhausted, match=f"more than {NODE_LIMIT:,} values") as caught:
-        place(Giver()).post("numbers", count=NODE_LIMIT + 100_000, codec=codec)
+        place(Giver()).post("texts", count=NODE_LIMIT + 100_000, codec=codec)
     assert caught.value.details["reason"] == "size"
 
 
 def test_an_argument_of_too_many_values_is_refused_before_it_is_sent(place: Place, codec: str) -> None:
     with pytest.raises(InvalidArgument, match=f"more than {NODE_LIMIT:,} values") as caught:
-        place(Giver()).post("take_numbers", numbers=[1] * (NODE_LIMIT + 100_000), codec=codec)
+        place(Giver()).post("take_texts", texts=["a"] * (NODE_LIMIT + 100_000), codec=codec)
     assert not caught.value.remote
 
 
