@@ -16,7 +16,6 @@ from xooai.errors import InvalidArgument, Unimplemented
 from xooai.native import again
 from xooai.plain import plain
 from xooai.schema import Schema
-from xooai.subclasses import may_be_wider
 from xooai.walk import check_integers, check_keys, check_sendable, keys_in
 
 __all__ = ["CODECS", "JSON", "MSGPACK", "Codec", "codec_of", "invalid", "read_json"]
@@ -95,8 +94,10 @@ class _Json:
             facts = schema.facts
             if facts.loose:
                 check_sendable(value)
-            if facts.classes and may_be_wider(facts.classes):
-                schema.classes.check(value)
+            for subclasses in schema.subclasses:
+                if subclasses():
+                    schema.classes.check(value)
+                    break
             if facts.contents:
                 return _write(schema.serializer.to_python(value, mode="python", by_alias=True, warnings=False))
             if facts.plain_floats:  # a plain model would write NaN as null
@@ -166,8 +167,10 @@ class _Msgpack:
             facts = schema.facts
             if facts.loose:
                 check_sendable(value)
-            if facts.classes and may_be_wider(facts.classes):
-                schema.classes.check(value)
+            for subclasses in schema.subclasses:
+                if subclasses():
+                    schema.classes.check(value)
+                    break
             write = schema.serializer.to_python
             if facts.as_they_are:
                 written = write(value, mode="python", by_alias=True, warnings=schema.warnings)

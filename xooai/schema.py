@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import GetCoreSchemaHandler, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
@@ -49,6 +50,7 @@ class Schema:
         "facts",
         "native",
         "serializer",
+        "subclasses",
         "validator",
         "warnings",
     )
@@ -67,6 +69,8 @@ class Schema:
         core = self.adapter.core_schema
         refuse(core, owner)
         self.facts = facts(core)
+        self.subclasses: tuple[Callable[[], list[type]], ...] = tuple(cls.__subclasses__ for cls in self.facts.classes)
+        """Asked at every call, so bound here: whether a class has subclasses by now. Most have none."""
         self.validator = SchemaValidator(core, forms.CONFIG)
         self.serializer = SchemaSerializer(core, forms.CONFIG)
         self._classes: Classes | None = None

@@ -22,7 +22,7 @@ from xooai.forms import (
     resolver,
 )
 
-__all__ = ["Classes", "classes_in", "may_be_wider", "written_of"]
+__all__ = ["Classes", "classes_in", "written_of"]
 
 _LEAVES = frozenset({str, int, float, bool, bytes, type(None)})
 _CLASSES = frozenset({"model", "dataclass"})
@@ -31,18 +31,10 @@ _LISTED = frozenset("list set frozenset deque".split())
 
 
 def classes_in(found: Iterable[Node]) -> tuple[type, ...]:
-    """The classes among the schemas of a type, for `may_be_wider`."""
+    """The classes among the schemas of a type: where one has a subclass by now, values are looked through."""
     classes = dict.fromkeys(node["cls"] for node in found if node["type"] in _CLASSES)
     always = any(map(is_any_document, found)) or any(map(_is_described, classes))
     return (*classes, Doc) if always else tuple(classes)
-
-
-def may_be_wider(classes: tuple[type, ...], _subclasses: Any = type.__subclasses__) -> bool:
-    """Whether any of the classes has a subclass by now: most have none, and then no value need be looked through."""
-    for cls in classes:  # noqa: SIM110 - any() of a generator costs twice as much, and this is asked at every call
-        if _subclasses(cls):
-            return True
-    return False
 
 
 class Classes:
