@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -126,12 +127,10 @@ class Site:
             reply, outcome = call.reply, _success(call)
             if reply is None:
                 raise RuntimeError("a layer neither called the service nor answered")
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the one place that turns errors into outcomes
-            reply, outcome = None, self._failure(error, call, channel)
-        except asyncio.CancelledError as error:
-            if _is_cancelled():
+        except BaseException as error:
+            if _is_for_others(error, in_memory):
                 raise
-            reply, outcome = None, self._failure(error, call, channel)  # the handler's own
+            reply, outcome = None, self._failure(error, call, channel)
         finally:
             entered.reset(token)
         if in_memory is not None:
@@ -176,6 +175,20 @@ class Site:
             id=call.id,
             metadata=metadata,
         )
+
+
+def _is_for_others(error: BaseException, in_memory: MemoryChannel | None) -> bool:
+    """Whether this is no failure of the call, but stops whoever runs it: a handler may raise the same errors by itself."""
+    if isinstance(error, asyncio.CancelledError):
+        return _is_cancelled()
+    if isinstance(error, GeneratorExit):  # Python closes a coroutine that is waited for no more
+        return in_memory is None or not in_memory.inline
+    # Ctrl-C comes to the main thread. Servers hear it as a signal, so there it is of whoever posts to himself.
+    return (
+        isinstance(error, KeyboardInterrupt)
+        and in_memory is not None
+        and threading.current_thread() is threading.main_thread()
+    )
 
 
 def _is_cancelled() -> bool:

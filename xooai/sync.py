@@ -7,6 +7,7 @@ call, so there it refuses.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 import weakref
@@ -18,6 +19,7 @@ from xooai.errors import FailedPrecondition
 
 __all__ = ["close_remote", "drive", "refuse_on_serving_loop", "run", "serving"]
 
+_LOG = logging.getLogger("xooai")
 T = TypeVar("T")
 CLOSE_LIMIT = 5.0  # seconds for closing connections: it waits for nobody, so more means a blocked loop
 
@@ -44,7 +46,11 @@ class _Portal:
 
 def _forever(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
-    loop.run_forever()
+    while True:  # a task that raises KeyboardInterrupt or SystemExit ends the loop's run: the other calls on it go on
+        try:
+            loop.run_forever()
+        except BaseException:  # noqa: BLE001 - its task has it, too
+            _LOG.warning("a task stopped the loop of blocking calls, which goes on", exc_info=True)
 
 
 _portal = _Portal()

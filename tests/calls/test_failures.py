@@ -64,6 +64,10 @@ class ShelfEmpty(NotFound):
     """A user's own error."""
 
 
+class Panic(BaseException):
+    """As extensions written in Rust raise it, and test frameworks: no Exception."""
+
+
 class Part(ComboDoc):
     doc: Image
     count: int = 0
@@ -150,6 +154,8 @@ def test_an_error_that_a_user_derived_from_ours_arrives_as_ours(place: Place, en
         asyncio.CancelledError(SECRET),
         XooaiError(SECRET),
         OSError(2, SECRET),
+        Panic(SECRET),
+        BaseExceptionGroup(SECRET, [Panic(SECRET)]),
     ],
     ids=lambda error: type(error).__name__,
 )
