@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from xooai import plugins
+from xooai import forks, plugins
 from xooai.annotations import executors_from
 from xooai.call import Call, Layer, composed, remaining
 from xooai.codec import MSGPACK, Codec, codec_of
@@ -60,7 +60,7 @@ class Address(msgspec.Struct, frozen=True):
 _HEADS = 256  # endpoints × codecs: more than one program calls at one server
 
 
-class Remote(msgspec.Struct):
+class Remote(msgspec.Struct, eq=False, weakref=True):
     """A server that calls go to. Holds one link a loop; dials on first use."""
 
     server: str
@@ -80,6 +80,14 @@ class Remote(msgspec.Struct):
     )
     _heads: dict[tuple[str, str, str], Head] = {}
     _known: dict[str, Mapping[str, Endpoint]] | None = None
+
+    def __post_init__(self) -> None:
+        forks.renewed(self)
+
+    def renew(self) -> None:
+        """Begin without links, in the child of a fork."""
+        forks.LEFT.append((self._links, self._keepers, self._near))
+        self._near, self._links, self._keepers = None, weakref.WeakKeyDictionary(), weakref.WeakKeyDictionary()
 
     async def call(
         self,

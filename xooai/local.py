@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from threading import Lock
 from typing import Any, Protocol
 
-from xooai import sync
+from xooai import forks, sync
 from xooai.call import Layer, remaining
 from xooai.codec import MSGPACK, Codec, codec_of
 from xooai.deadline import part_of
@@ -44,10 +44,15 @@ class Local:
         self._declared = declared
         self._heads: dict[tuple[str, str], Head] = {}
         self._site: Site | None = None
-        self._lock = Lock()
-        self._running: Future[None] | None = None
         self.layers = layers
         self.is_set_up = not has_setup
+        self.renew()
+        forks.renewed(self)
+
+    def renew(self) -> None:
+        """Forget a setup under way: in the child of a fork it never ends, so there it runs again."""
+        self._lock = Lock()
+        self._running: Future[None] | None = None
 
     @property
     def name(self) -> str:
