@@ -169,6 +169,9 @@ class RequestReader(HttpToolsProtocol):
             self._is_plain = True
         self._stage = BODY
         path = server.path_of(self.url) if self._method == b"POST" else None
+        if path is None and self._is_plain and not self.url.startswith(b"/"):
+            self.url = origin_form(self.url, table[b"host"])
+            path = server.path_of(self.url) if self._method == b"POST" else None
         self._head = None if path is None else request_head(path, headers, table, self._peer)
         if self._is_chunked:
             self.headers = []  # trailers are counted and left out: they must not pass for headers
