@@ -95,5 +95,9 @@ def test_a_task_that_stops_the_loop_of_blocking_calls_stops_it_for_nobody_else(
 
 
 def test_one_that_a_user_presses_interrupts_a_handler_that_runs_in_the_main_thread() -> None:
-    with Interrupting() as executor, pytest.raises(KeyboardInterrupt):
-        executor.post(on="press")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # as every program begins
+    try:
+        with Interrupting() as executor, pytest.raises(KeyboardInterrupt):
+            executor.post(on="press")
+    finally:
+        signal.signal(signal.SIGINT, before)
