@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -17,6 +16,7 @@ from xooai.endpoint import Endpoint, nearest
 from xooai.errors import Code, NotFound, Unavailable, XooaiError
 from xooai.handler import handler
 from xooai.lazy import lazy
+from xooai.log import logger
 from xooai.memory import MemoryChannel
 from xooai.threads import Threads
 
@@ -27,7 +27,7 @@ else:
 
 __all__ = ["Hosted", "Site"]
 
-_log = logging.getLogger("xooai")
+_log = logger("xooai")
 _OK: dict[
     str, Outcome
 ] = {}  # outcomes are not changed: one for each codec; as many as there are media types of replies

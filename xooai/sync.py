@@ -7,7 +7,6 @@ call, so there it refuses.
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import weakref
 from collections.abc import Coroutine
@@ -16,10 +15,11 @@ from typing import Any, Protocol, TypeVar
 
 from xooai import forks
 from xooai.errors import FailedPrecondition
+from xooai.log import logger
 
 __all__ = ["close_remote", "drive", "refuse_on_serving_loop", "run", "serving"]
 
-_LOG = logging.getLogger("xooai")
+_LOG = logger("xooai")
 T = TypeVar("T")
 CLOSE_LIMIT = 5.0  # seconds for closing connections: it waits for nobody, so more means a blocked loop
 
