@@ -161,11 +161,15 @@ class Site:
         return NotFound(f"no endpoint {given[:200]!r}{nearest(given, known)}; there are: {listed}")
 
     def _failure(self, error: BaseException, call: Call | None, channel: Channel) -> Outcome:
-        """How a call ended that raised: our errors as they are; of anything else the peer learns an id, the log the rest."""
+        """How a call ended that raised: our errors as they are; of anything else the peer learns an id, the log the rest.
+
+        What went wrong when this process read a ref of its own is told to callers within it, and to no peer.
+        """
+        is_from_peer = True
         if isinstance(channel, MemoryChannel):
-            channel.cause = error
+            channel.cause, is_from_peer = error, False
         metadata = dict(call.reply_metadata) if call is not None and call.has_reply_metadata else EMPTY
-        if isinstance(error, XooaiError) and error.code != Code.UNKNOWN:
+        if isinstance(error, XooaiError) and error.code != Code.UNKNOWN and not (is_from_peer and error._is_of_here):
             return Outcome(error.code, error.message, error.details, error.id, metadata=metadata)
         assert call is not None
         _log.error("call %s to %s/%s failed", call.id, call.endpoint.owner, call.endpoint.name, exc_info=error)
