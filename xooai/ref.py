@@ -177,9 +177,9 @@ def _translated(ref: str) -> Iterator[None]:
             exc = cause
         shown = redact(ref)
         # The original's text often holds the URL: where that has secrets, a traceback must not show it either.
-        error = _error_for(exc, shown, ref)
-        error._is_of_here = True
-        raise error from (exc if shown == ref else None)
+        told = _error_for(exc, shown, ref)
+        told._is_of_here = True
+        raise told from (exc if shown == ref else None)
 
 
 def _error_for(exc: Exception, shown: str, ref: str) -> XooaiError:
