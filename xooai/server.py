@@ -13,7 +13,7 @@ from xooai.call import Call, Layer, Service, composed, entered
 from xooai.deadline import within
 from xooai.driver import EMPTY, Channel, Outcome
 from xooai.endpoint import Endpoint, nearest
-from xooai.errors import Code, NotFound, Unavailable, XooaiError
+from xooai.errors import Code, InvalidArgument, NotFound, Unavailable, XooaiError
 from xooai.handler import handler
 from xooai.lazy import lazy
 from xooai.log import logger
@@ -68,7 +68,10 @@ class Site:
             name = executor.name
             if name in self.names()[:index]:
                 raise ValueError(f"two executors are called {name!r}; give one of them another name=")
-            for endpoint, function in executor.endpoints():
+            endpoints = list(executor.endpoints())
+            if not endpoints:
+                raise InvalidArgument(f"the executor {name!r} has no endpoints; @post makes a method one")
+            for endpoint, function in endpoints:
                 service = composed(executor.layers, handler(endpoint, function, self.threads))
                 self._known[f"/{name}/{endpoint.name}"] = _Route(endpoint, service)
 
