@@ -129,7 +129,7 @@ def test_a_client_is_shown_compared_and_collected_without_what_a_constructor_mak
     """Errors in __del__ are warnings, and those fail a test."""
     client = Showing.at("http://127.0.0.1:1")
     assert repr(client) == str(client) == f"{client}" == "<Showing 'showing' at http://127.0.0.1:1>"
-    assert client == client  # noqa: PLR0124 - what is asked
+    assert client == client
     assert client != Showing.at("http://127.0.0.1:1")
     assert {client: 1}[client] == 1
     del client

@@ -9,8 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, overload
 
 from xooai import sync
-from xooai.call import Layer, remaining
-from xooai.codec import MSGPACK, codec_of
+from xooai.call import Layer, asked_codec, checked_timeout, remaining
+from xooai.codec import MSGPACK
 from xooai.declare import Declared, check_hooks, checked_name, client_class, listed, snake_case, surroundings
 from xooai.driver import EMPTY, DialOptions, ListenOptions
 from xooai.endpoint import Endpoint, nearest
@@ -112,7 +112,7 @@ class Executor:
         there is only one. `timeout` in seconds. Works inside a running loop too, but for one that serves.
         """
         sync.refuse_on_serving_loop("post()", "apost(...)")
-        if timeout is None and self._remote is None and not (on is not None and "/" in on):
+        if timeout is None and self._remote is None and not (isinstance(on, str) and "/" in on):
             endpoint = self._endpoint(on)
             if not endpoint.is_async:
                 return self._local().post(endpoint, arguments, metadata, codec)
@@ -129,7 +129,9 @@ class Executor:
         **arguments: Any,
     ) -> Any:
         """As `post`, for async code."""
-        if on is not None and "/" in on:
+        if timeout is not None:
+            timeout = checked_timeout(timeout)
+        if isinstance(on, str) and "/" in on:
             if self._elsewhere is None:
                 self._keep(_elsewhere=remotes.Elsewhere(self._layers))
             assert self._elsewhere is not None
@@ -172,7 +174,7 @@ class Executor:
 
     def _endpoint(self, on: str | None) -> Endpoint:
         endpoints = self._declared.endpoints
-        return (endpoints.get(on) if on is not None else None) or _chosen(endpoints, on, self.name)
+        return (endpoints.get(on) if isinstance(on, str) else None) or _chosen(endpoints, on, self.name)
 
     def _look(self, on: str | None, remote: remotes.Remote, known: Mapping[str, Mapping[str, Endpoint]]) -> Endpoint:
         """An endpoint of a client without a class, of those that its server describes."""
@@ -222,7 +224,11 @@ class Executor:
                 cls._client = client_class(cls, cls._declared, _send, Executor.__repr__)
             client = object.__new__(cls._client)
         remote = remotes.Remote(
-            address.server, DialOptions(trust=trust), MSGPACK if codec is None else codec_of(codec), timeout, metadata
+            address.server,
+            DialOptions(trust=trust),
+            MSGPACK if codec is None else asked_codec(codec),
+            timeout,
+            metadata,
         )
         Executor._keep(client, _name=address.executor or None, _remote=remote)
         return client  # type: ignore[no-any-return]
@@ -321,6 +327,8 @@ def _chosen(endpoints: Mapping[str, Endpoint], on: str | None, owner: str) -> En
         if len(endpoints) == 1:
             return next(iter(endpoints.values()))
         raise InvalidArgument(f"{owner} has {len(endpoints)} endpoints; say which: on= one of {listed(endpoints)}")
+    if not isinstance(on, str):
+        raise InvalidArgument(f"on={repr(on)[:80]} is no text; it takes the name of an endpoint, or a URL")
     found = endpoints.get(on)
     if found is None:
         raise NotFound(f"no endpoint {on!r}{nearest(on, endpoints)}; {owner} has: {listed(endpoints)}")
