@@ -10,11 +10,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from contextlib import suppress
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 
 from xooai.driver import MESSAGE_LIMIT, Head, Outcome, Site
-from xooai.errors import Code, Internal, NotFound, Unavailable, Unimplemented, XooaiError, too_large
+from xooai.errors import Code, Internal, InvalidArgument, NotFound, Unavailable, Unimplemented, XooaiError, too_large
 from xooai.guard import check_request
 from xooai.http import problem, refusal, request_head, response_headers, status_of
 from xooai.pages import DOCS_HEADERS, asset, docs_page
@@ -27,6 +28,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 _PAGES = ("/livez", "/readyz", "/openapi.json", "/docs")
 _OK = Outcome()
+_SHOWN = 200  # characters of a client's text in an error
 
 
 def is_page(path: str) -> bool:
@@ -65,6 +67,11 @@ class Application:
         path, method = _path(scope), scope["method"]
         if not is_page(path):
             if method == "POST":
+                if (names := _names(scope.get("query_string", b""))) and path in self._endpoints():
+                    raise InvalidArgument(
+                        f"the URL has a query ({names[:_SHOWN]}), which is not read; parameters go into the body: "
+                        "as JSON, or as a form (with curl: -F doc=@file -F name=value)"
+                    )
                 await self._call(path, scope, receive, send)
             elif path in self._endpoints():
                 await _wrong_method(send, method, path, "POST")
@@ -160,6 +167,11 @@ _PLAIN = (
     ("cache-control", "no-store"),
 )
 _JSON = (("content-type", "application/json"), ("x-content-type-options", "nosniff"), ("cache-control", "no-cache"))
+
+
+def _names(query: bytes) -> str:
+    """The names in a query; never their values, which may be secret."""
+    return ", ".join(dict.fromkeys(name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)))
 
 
 def _path(scope: Message) -> str:

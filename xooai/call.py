@@ -6,14 +6,18 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextvars import ContextVar
 from functools import reduce
 from itertools import count
+from math import isnan
+from numbers import Real
 from os import urandom
 from time import monotonic
+from typing import Any
 
+from xooai.codec import CODECS, Codec, codec_of
 from xooai.driver import MESSAGE_LIMIT, Channel, Head
 from xooai.endpoint import Endpoint
-from xooai.errors import FailedPrecondition, too_large
+from xooai.errors import FailedPrecondition, InvalidArgument, too_large
 
-__all__ = ["Call", "Layer", "Service", "composed", "current", "entered", "remaining"]
+__all__ = ["Call", "Layer", "Service", "asked_codec", "checked_timeout", "composed", "current", "entered", "remaining"]
 
 _PREFIX = urandom(4).hex()  # ids of different processes differ
 _NUMBERS = count(1)
@@ -117,6 +121,24 @@ def remaining(timeout: float | None) -> float | None:
     if left is None or timeout is None:
         return timeout if left is None else left
     return min(timeout, left)
+
+
+def checked_timeout(timeout: Any) -> float:
+    """The seconds that a caller allows; below 0 where what is left of a longer time has passed. Raises InvalidArgument."""
+    if not isinstance(timeout, Real) or isinstance(timeout, bool) or isnan(timeout):
+        raise InvalidArgument(f"timeout={_short(timeout)} is no number of seconds; None means no limit")
+    return float(timeout)
+
+
+def asked_codec(codec: Any) -> Codec:
+    """The codec that a caller names. Raises InvalidArgument, and Unimplemented where it is not known."""
+    if not isinstance(codec, str):
+        raise InvalidArgument(f"codec={_short(codec)} is no text; it takes one of: {', '.join(CODECS)}")
+    return codec_of(codec)
+
+
+def _short(value: object) -> str:
+    return repr(value)[:80]
 
 
 def composed(layers: Sequence[Layer], service: Service) -> Service:

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from xooai import plugins
+from xooai import forks, plugins
 from xooai.annotations import executors_from
-from xooai.call import Call, Layer, composed, remaining
+from xooai.call import Call, Layer, asked_codec, checked_timeout, composed, remaining
 from xooai.codec import MSGPACK, Codec, codec_of
 from xooai.deadline import part_of
 from xooai.describe import endpoint as describe_endpoint
@@ -21,6 +21,7 @@ from xooai.driver import EMPTY, DialOptions, Head, Link, Outcome
 from xooai.endpoint import Endpoint, nearest
 from xooai.errors import InvalidArgument, NotFound, Unavailable
 from xooai.memory import MemoryChannel
+from xooai.metadata import metadata_of
 from xooai.payload import from_peer, stays, to_peer, typed, unfit
 from xooai.redact import redact
 
@@ -60,7 +61,7 @@ class Address(msgspec.Struct, frozen=True):
 _HEADS = 256  # endpoints × codecs: more than one program calls at one server
 
 
-class Remote(msgspec.Struct):
+class Remote(msgspec.Struct, eq=False, weakref=True):
     """A server that calls go to. Holds one link a loop; dials on first use."""
 
     server: str
@@ -81,6 +82,19 @@ class Remote(msgspec.Struct):
     _heads: dict[tuple[str, str, str], Head] = {}
     _known: dict[str, Mapping[str, Endpoint]] | None = None
 
+    def __post_init__(self) -> None:
+        self.metadata = metadata_of(self.metadata) if self.metadata is not EMPTY else EMPTY
+        if self.timeout is not None:
+            self.timeout = checked_timeout(self.timeout)
+            if self.timeout < 0:
+                raise InvalidArgument(f"timeout={self.timeout:g} leaves no call any time; None means no limit")
+        forks.renewed(self)
+
+    def renew(self) -> None:
+        """Begin without links, in the child of a fork."""
+        forks.LEFT.append((self._links, self._keepers, self._near))
+        self._near, self._links, self._keepers = None, weakref.WeakKeyDictionary(), weakref.WeakKeyDictionary()
+
     async def call(
         self,
         executor: str,
@@ -92,7 +106,7 @@ class Remote(msgspec.Struct):
     ) -> Any:
         """Call an endpoint over there. `timeout` in seconds; None for no limit. Raises XooaiError."""
         endpoint.check(arguments)
-        codec_of_call = self.codec if codec is None else codec_of(codec)
+        codec_of_call = self.codec if codec is None else asked_codec(codec)
         schema = endpoint.arguments
         if schema.facts.documents:
             arguments = typed(schema, arguments)
@@ -121,8 +135,8 @@ class Remote(msgspec.Struct):
         self, executor: str, endpoint: str, codec: str, timeout: float | None, metadata: Mapping[str, str] | None
     ) -> Head:
         """The head of a call: the same one again where it says nothing of its own."""
-        if metadata or timeout != self.timeout:
-            own = {**self.metadata, **(metadata or EMPTY)}
+        if metadata is not None or timeout != self.timeout:
+            own = {**self.metadata, **(EMPTY if metadata is None else metadata_of(metadata))}
             return Head(f"/{executor}/{endpoint}", codec, timeout=timeout, metadata=own)
         found = self._heads.get((executor, endpoint, codec))
         if found is None:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from xooai.endpoint import Endpoint, mark_of
 from xooai.generics import bound, open_in, variables_of
 
-__all__ = ["Declared", "checked_name", "client_class", "listed", "snake_case", "surroundings"]
+__all__ = ["Declared", "check_hooks", "checked_name", "client_class", "listed", "snake_case", "surroundings"]
 
 _TAKEN = frozenset({"livez", "readyz", "docs", "metrics", "status", "xooai"})
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,127}", re.IGNORECASE)
@@ -146,17 +146,41 @@ def _endpoint_name(cls: type, attribute: str, own_names: frozenset[str]) -> str:
     return name
 
 
-def client_class(cls: type, declared: Declared, send: Callable[[Any, Endpoint, dict[str, Any]], Any]) -> type:
-    """A subclass whose endpoints are calls to somewhere else, made by `send(client, endpoint, arguments)`."""
+def check_hooks(cls: type) -> None:
+    """Raise TypeError for `setup` and `close` that are not as they will be called."""
+    setup, close = (inspect.unwrap(getattr(cls, name)) for name in ("setup", "close"))
+    if not callable(setup) or (inspect.isroutine(setup) and not inspect.iscoroutinefunction(setup)):
+        raise TypeError(
+            f"{cls.__name__}.setup: this hook is awaited before the first call: write it as `async def setup(self)`; "
+            "what blocks goes there as await asyncio.to_thread(...)"
+        )
+    if not callable(close) or inspect.iscoroutinefunction(close) or inspect.isasyncgenfunction(close):
+        raise TypeError(
+            f"{cls.__name__}.close: this hook is called without a loop when a with block is left: write it as `def close(self)`"
+        )
+
+
+def client_class(
+    cls: type,
+    declared: Declared,
+    send: Callable[[Any, Endpoint, dict[str, Any]], Any],
+    shown: Callable[[Any], str],
+) -> type:
+    """A subclass whose endpoints are calls to somewhere else, made by `send(client, endpoint, arguments)`; its repr: `shown`."""
     methods: dict[str, Any] = {
         attribute: _remote_method(declared.endpoints[name], getattr(cls, attribute), send)
         for name, attribute in declared.attributes.items()
     }
-    # The hooks of the user's class are for what its constructor made.
+    # The hooks of the user's class, and what it says of itself, are for what its constructor made.
     rest = {
         "_stands_for": cls,
         "__getattr__": _missing,
         "close": _nothing,
+        "__del__": _nothing,
+        "__repr__": shown,
+        "__str__": shown,
+        "__eq__": object.__eq__,
+        "__hash__": object.__hash__,
         "__module__": cls.__module__,
         "__doc__": cls.__doc__,
     }
@@ -171,7 +195,7 @@ def _missing(self: Any, name: str) -> Any:
 
 
 def _nothing(self: Any) -> None:
-    """Leave a `with` block: the framework closes the connections."""
+    """Leave a `with` block, or be collected: the framework closes the connections."""
 
 
 def _remote_method(

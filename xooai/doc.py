@@ -232,9 +232,11 @@ class Doc(BaseModel, ABC):
 
     def _refuse_on_loop(self) -> None:
         if asyncio._get_running_loop() is not None and not is_wire(self):
-            raise FailedPrecondition(
+            error = FailedPrecondition(
                 f"{self!r} is not here, and fetching it would block this event loop; use: await doc.aread()"
             )
+            error._is_of_here = True  # names a file of this machine
+            raise error
 
     def _checked(self, file: BinaryIO) -> BinaryIO:
         """The file, if its content matches `signature`; at its beginning."""

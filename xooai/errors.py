@@ -58,6 +58,8 @@ class XooaiError(Exception):
     """
 
     code: ClassVar[Code] = Code.UNKNOWN
+    _is_of_here: bool = False
+    """Whether it tells of what this process read for itself, such as a path: nothing for a peer."""
 
     def __init__(
         self,

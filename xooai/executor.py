@@ -9,9 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, overload
 
 from xooai import sync
-from xooai.call import Layer, remaining
-from xooai.codec import MSGPACK, codec_of
-from xooai.declare import Declared, checked_name, client_class, listed, snake_case, surroundings
+from xooai.call import Layer, asked_codec, checked_timeout, remaining
+from xooai.codec import MSGPACK
+from xooai.declare import Declared, check_hooks, checked_name, client_class, listed, snake_case, surroundings
 from xooai.driver import EMPTY, DialOptions, ListenOptions
 from xooai.endpoint import Endpoint, nearest
 from xooai.errors import FailedPrecondition, InvalidArgument, NotFound
@@ -66,17 +66,15 @@ class Executor:
             raise InvalidArgument(
                 f"store={type(store).__name__}: this version has no stores; content up to 64 MiB travels inline"
             )
-        self._name = None if name is None else checked_name(name)
-        self._gateway = gateway
-        self._layers = tuple(layers)
+        self._keep(_name=None if name is None else checked_name(name), _gateway=gateway, _layers=tuple(layers))
         if url is not None:
             address = remotes.Address.of(url)
             if address.endpoint:
                 raise InvalidArgument(
                     f"{url!r} names an endpoint; a client is made from scheme://host:port/name, and on= names the endpoint"
                 )
-            self._name = address.executor or self._name
-            self._remote = remotes.Remote(address.server, layers=self._layers)
+            remote = remotes.Remote(address.server, layers=self._layers)
+            self._keep(_name=address.executor or self._name, _remote=remote)
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -84,6 +82,12 @@ class Executor:
             cls._class_name = checked_name(snake_case(cls.__name__))
             cls._client = None
             cls._declared = Declared(cls, _OWN_NAMES, surroundings(sys._getframe(1)))
+            check_hooks(cls)
+
+    def _keep(self, **attributes: Any) -> None:
+        """Set attributes of the framework's own, also where the user's class refuses it, as frozen dataclasses do."""
+        for name, value in attributes.items():
+            object.__setattr__(self, name, value)
 
     @property
     def name(self) -> str:
@@ -108,7 +112,7 @@ class Executor:
         there is only one. `timeout` in seconds. Works inside a running loop too, but for one that serves.
         """
         sync.refuse_on_serving_loop("post()", "apost(...)")
-        if timeout is None and self._remote is None and not (on is not None and "/" in on):
+        if timeout is None and self._remote is None and not (isinstance(on, str) and "/" in on):
             endpoint = self._endpoint(on)
             if not endpoint.is_async:
                 return self._local().post(endpoint, arguments, metadata, codec)
@@ -125,9 +129,12 @@ class Executor:
         **arguments: Any,
     ) -> Any:
         """As `post`, for async code."""
-        if on is not None and "/" in on:
+        if timeout is not None:
+            timeout = checked_timeout(timeout)
+        if isinstance(on, str) and "/" in on:
             if self._elsewhere is None:
-                self._elsewhere = remotes.Elsewhere(self._layers)
+                self._keep(_elsewhere=remotes.Elsewhere(self._layers))
+            assert self._elsewhere is not None
             return await self._elsewhere.post(self._url(on), arguments, timeout, metadata, codec)
         remote = self._remote
         if remote is None:
@@ -167,7 +174,7 @@ class Executor:
 
     def _endpoint(self, on: str | None) -> Endpoint:
         endpoints = self._declared.endpoints
-        return (endpoints.get(on) if on is not None else None) or _chosen(endpoints, on, self.name)
+        return (endpoints.get(on) if isinstance(on, str) else None) or _chosen(endpoints, on, self.name)
 
     def _look(self, on: str | None, remote: remotes.Remote, known: Mapping[str, Mapping[str, Endpoint]]) -> Endpoint:
         """An endpoint of a client without a class, of those that its server describes."""
@@ -176,15 +183,16 @@ class Executor:
                 raise InvalidArgument(
                     f"{remote.server} has several executors ({listed(known)}); write the name into the URL"
                 )
-            self._name = next(iter(known))
-        return _chosen(remotes.endpoints_of(remote.server, self._name, known), on, self._name)
+            self._keep(_name=next(iter(known)))
+        return _chosen(remotes.endpoints_of(remote.server, self.name, known), on, self.name)
 
     def _local(self) -> Local:
         if self._own is None:
             if self._remote is not None:
                 raise FailedPrecondition(f"{self!r} is a client; it has nothing of its own to serve")
             has_setup = type(self).setup is not Executor.setup
-            self._own = Local(self, self._declared, self._layers, has_setup)
+            self._keep(_own=Local(self, self._declared, self._layers, has_setup))
+            assert self._own is not None
         return self._own
 
     # A client of the same class
@@ -213,12 +221,16 @@ class Executor:
             client: Any = Executor()
         else:
             if cls._client is None:
-                cls._client = client_class(cls, cls._declared, _send)
+                cls._client = client_class(cls, cls._declared, _send, Executor.__repr__)
             client = object.__new__(cls._client)
-        client._name = address.executor or None
-        client._remote = remotes.Remote(
-            address.server, DialOptions(trust=trust), MSGPACK if codec is None else codec_of(codec), timeout, metadata
+        remote = remotes.Remote(
+            address.server,
+            DialOptions(trust=trust),
+            MSGPACK if codec is None else asked_codec(codec),
+            timeout,
+            metadata,
         )
+        Executor._keep(client, _name=address.executor or None, _remote=remote)
         return client  # type: ignore[no-any-return]
 
     # Serving
@@ -252,13 +264,14 @@ class Executor:
         options = ListenOptions(certificate, key, insecure=insecure)
         background = Background([self._local()], urls or (DEFAULT_URL,), options, grace)
         bound = background.start()
-        self._background = background
+        self._keep(_background=background)
         return bound
 
     def stop(self) -> None:
         """End what `start` began: calls under way finish first. Without a start, nothing."""
-        background, self._background = self._background, None
+        background = self._background
         if background is not None:
+            self._keep(_background=None)
             background.stop()
 
     async def setup(self) -> None:
@@ -314,6 +327,8 @@ def _chosen(endpoints: Mapping[str, Endpoint], on: str | None, owner: str) -> En
         if len(endpoints) == 1:
             return next(iter(endpoints.values()))
         raise InvalidArgument(f"{owner} has {len(endpoints)} endpoints; say which: on= one of {listed(endpoints)}")
+    if not isinstance(on, str):
+        raise InvalidArgument(f"on={repr(on)[:80]} is no text; it takes the name of an endpoint, or a URL")
     found = endpoints.get(on)
     if found is None:
         raise NotFound(f"no endpoint {on!r}{nearest(on, endpoints)}; {owner} has: {listed(endpoints)}")

@@ -33,6 +33,7 @@ _BY_MEDIA_TYPE = {
     "application/x-msgpack": MSGPACK,
     "application/vnd.msgpack": MSGPACK,
 }
+_NOTHING = b"{}"  # no parameters at all
 
 
 def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) -> Service:
@@ -93,6 +94,8 @@ def _arguments(endpoint: Endpoint, call: Call, codec: Codec | None, frame: bytes
     media_type = call.head.codec
     codec = codec or _BY_MEDIA_TYPE.get(media_type.partition(";")[0].strip().lower())
     schema, marks = endpoint.arguments, call.marks
+    if not frame and not media_type:  # as `curl -X POST` asks
+        codec, frame = JSON, _NOTHING
     if codec is not None:
         found = from_peer(schema, codec, frame) if marks is None else from_here(schema, codec, frame, marks)
         return found  # type: ignore[no-any-return]  # noqa: RET504

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import logging
 import signal
 import sys
 import threading
@@ -15,13 +14,14 @@ from urllib.parse import urlsplit
 from xooai import plugins
 from xooai.driver import Listener, ListenOptions
 from xooai.errors import FailedPrecondition, InvalidArgument
+from xooai.log import logger
 from xooai.redact import redact
 from xooai.server import Hosted, Site
 from xooai.sync import serving
 
 __all__ = ["DEFAULT_URL", "Background", "check", "serve_until_signal"]
 
-_LOG = logging.getLogger("xooai")
+_LOG = logger("xooai")
 _SIGNALLED = 128  # plus its number: the exit code of who was ended by a signal, as shells tell it
 DEFAULT_URL = "http://127.0.0.1:8080"
 GRACE = 30.0  # seconds that calls under way may take when a server stops

@@ -14,6 +14,7 @@ import msgspec
 
 from xooai.driver import Head, Outcome
 from xooai.errors import Code, InvalidArgument, XooaiError
+from xooai.metadata import ID_HEADER, RESERVED, TIMEOUT_HEADER, pairs, printable_ascii
 
 __all__ = [
     "ID_HEADER",
@@ -34,8 +35,6 @@ __all__ = [
     "timeout_value",
 ]
 
-TIMEOUT_HEADER = "xooai-timeout"  # milliseconds left when the request was sent, a whole number
-ID_HEADER = "x-request-id"
 PROBLEM = "application/problem+json"
 
 STATUS: Mapping[int, int] = {
@@ -74,12 +73,6 @@ _FROM_STATUS: Mapping[int, int] = {
     504: Code.DEADLINE_EXCEEDED,
     507: Code.RESOURCE_EXHAUSTED,
 }
-# Headers that say how the message itself travels: never metadata, in neither direction.
-_FRAMING = frozenset(
-    "accept accept-encoding connection content-encoding content-length content-type date expect host keep-alive "
-    "proxy-connection server te trailer transfer-encoding upgrade".split()
-) | {TIMEOUT_HEADER, ID_HEADER}
-_NAME = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 
 
 class Headers(Mapping[str, str]):
@@ -94,7 +87,7 @@ class Headers(Mapping[str, str]):
     def _all(self) -> dict[str, str]:
         if self._read is None:
             pairs = ((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in self._raw)
-            self._read = {name: value for name, value in pairs if name not in _FRAMING}
+            self._read = {name: value for name, value in pairs if name not in RESERVED}
         return self._read
 
     def __getitem__(self, name: str) -> str:
@@ -144,16 +137,16 @@ def request_headers(head: Head) -> Iterator[tuple[str, str]]:
 
 def standing_headers(head: Head) -> Iterator[tuple[str, str]]:
     """Those of `request_headers` that are the same in every call with this codec and accept."""
-    yield "content-type", _value("the codec", head.codec)
+    yield "content-type", printable_ascii("the codec", head.codec)
     if head.accept:
-        yield "accept", _value("the accepted codec", head.accept)
+        yield "accept", printable_ascii("the accepted codec", head.accept)
 
 
 def passing_headers(head: Head) -> Iterator[tuple[str, str]]:
     """Those of `request_headers` that differ from call to call."""
     if head.timeout is not None:
         yield TIMEOUT_HEADER, str(timeout_value(head.timeout))
-    yield from _metadata(head.metadata)
+    yield from pairs(head.metadata)
 
 
 def timeout_value(seconds: float) -> int:
@@ -164,23 +157,6 @@ def timeout_value(seconds: float) -> int:
 def request_target(path: str) -> str:
     """A call's path as a request line has it (RFC 9112, 3.2.1): without space, line end, query or letter beyond ASCII."""
     return quote(path, safe="/:@!$&'()*+,;=")
-
-
-def _metadata(metadata: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    for name, value in metadata.items():
-        lower = name.lower()
-        if lower in _FRAMING:
-            raise InvalidArgument(f"metadata {name!r} is a header that the driver writes; take another name")
-        if not lower or not _NAME.issuperset(lower):
-            raise InvalidArgument(f"metadata name {name!r} is not a token of letters, digits and -._")
-        yield lower, _value(f"the value of metadata {name!r}", value).strip()
-
-
-def _value(what: str, value: object) -> str:
-    # A codec may be a media type that came with a document: a line break in it would let a peer write our headers.
-    if not isinstance(value, str) or not value.isprintable() or not value.isascii():
-        raise InvalidArgument(f"{what} is not printable ASCII text")
-    return value
 
 
 def status_of(outcome: Outcome) -> int:
@@ -200,7 +176,7 @@ def response_headers(outcome: Outcome) -> Iterator[tuple[str, str]]:
     if outcome.code != Code.OK:
         yield "content-type", PROBLEM
     elif outcome.codec:
-        yield "content-type", _value("the codec", outcome.codec)
+        yield "content-type", printable_ascii("the codec", outcome.codec)
     retry_after = outcome.details.get("retry_after") if outcome.code != Code.OK else None
     if retry_after is not None:
         yield "retry-after", str(max(1, ceil(retry_after)))
@@ -208,7 +184,7 @@ def response_headers(outcome: Outcome) -> Iterator[tuple[str, str]]:
         yield "www-authenticate", "Bearer"
     if outcome.id is not None:
         yield ID_HEADER, outcome.id
-    yield from _metadata(outcome.metadata)
+    yield from pairs(outcome.metadata)
 
 
 def problem(outcome: Outcome, status: int | None = None) -> bytes:

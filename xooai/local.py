@@ -9,15 +9,16 @@ from contextvars import ContextVar
 from threading import Lock
 from typing import Any, Protocol
 
-from xooai import sync
-from xooai.call import Layer, remaining
-from xooai.codec import MSGPACK, Codec, codec_of
+from xooai import forks, sync
+from xooai.call import Layer, asked_codec, remaining
+from xooai.codec import MSGPACK, Codec
 from xooai.deadline import part_of
 from xooai.declare import Declared
 from xooai.driver import EMPTY, MESSAGE_LIMIT, Head
 from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument, too_large
 from xooai.memory import MemoryChannel
+from xooai.metadata import metadata_of
 from xooai.payload import from_here, marks_of, unfit
 from xooai.server import Site
 
@@ -44,10 +45,15 @@ class Local:
         self._declared = declared
         self._heads: dict[tuple[str, str], Head] = {}
         self._site: Site | None = None
-        self._lock = Lock()
-        self._running: Future[None] | None = None
         self.layers = layers
         self.is_set_up = not has_setup
+        self.renew()
+        forks.renewed(self)
+
+    def renew(self) -> None:
+        """Forget a setup under way: in the child of a fork it never ends, so there it runs again."""
+        self._lock = Lock()
+        self._running: Future[None] | None = None
 
     @property
     def name(self) -> str:
@@ -89,7 +95,7 @@ class Local:
             or asyncio._get_running_loop() is not None
         ):
             return sync.run(self.apost(endpoint, arguments, remaining(None), metadata, codec))
-        chosen = MSGPACK if codec is None else codec_of(codec)
+        chosen = MSGPACK if codec is None else asked_codec(codec)
         channel = self._opened(endpoint, arguments, None, metadata, chosen)
         channel.inline = True
         sync.drive(self._hosting().accept(channel))
@@ -106,7 +112,7 @@ class Local:
         """Call any endpoint from async code; a `def` handler runs in a worker thread."""
         if not self.is_set_up:
             _, timeout = await part_of(timeout, Local.set_up, self)
-        chosen = MSGPACK if codec is None else codec_of(codec)
+        chosen = MSGPACK if codec is None else asked_codec(codec)
         channel = self._opened(endpoint, arguments, timeout, metadata, chosen)
         await self._hosting().accept(channel)
         return _read(endpoint, chosen, channel)
@@ -124,12 +130,12 @@ class Local:
         frame = codec.encode(schema, arguments)
         if len(frame) > MESSAGE_LIMIT:  # as a server would
             raise too_large(len(frame), MESSAGE_LIMIT, "the request")
-        if timeout is None and not metadata:  # the same head again: it is not changed once the call has begun
+        if timeout is None and metadata is None:  # the same head again: it is not changed once the call has begun
             head = self._heads.get((endpoint.name, codec.name))
             if head is None:
                 head = self._heads[endpoint.name, codec.name] = Head(f"/{self.name}/{endpoint.name}", codec.media_type)
         else:
-            given = {name.lower(): value for name, value in metadata.items()} if metadata else EMPTY
+            given = EMPTY if metadata is None else metadata_of(metadata)
             head = Head(f"/{self.name}/{endpoint.name}", codec.media_type, timeout=timeout, metadata=given)
         channel = MemoryChannel(head, frame)
         if schema.facts.documents:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from xooai.driver import Head, Outcome
+from xooai.driver import EMPTY, Head, Outcome
 from xooai.errors import Code, Internal, Unavailable, XooaiError, error_from
+from xooai.metadata import metadata_of
 
 __all__ = ["MemoryChannel"]
 
@@ -32,8 +33,12 @@ class MemoryChannel:
         raise Internal("a unary call has one reply, given to end()")
 
     async def end(self, frame: bytes | None = None, outcome: Outcome | None = None) -> None:
+        if outcome is None:
+            outcome = Outcome()
+        elif outcome.metadata is not EMPTY:
+            metadata_of(outcome.metadata)  # refused here as any other driver refuses it
         self.reply = frame
-        self.outcome = outcome or Outcome()
+        self.outcome = outcome
 
     def abort(self) -> None:
         self.outcome = self.outcome or Outcome(Code.UNAVAILABLE, "the call was ended early")
@@ -46,5 +51,6 @@ class MemoryChannel:
         if outcome.code != Code.OK or self.reply is None:
             error: XooaiError = error_from(outcome.code, outcome.message, outcome.details, outcome.id)
             error.remote = False
+            error._is_of_here = isinstance(self.cause, XooaiError) and self.cause._is_of_here
             raise error from self.cause
         return self.reply

@@ -165,9 +165,11 @@ def _end(file: BinaryIO) -> int | None:
 
 @contextmanager
 def _translated(ref: str) -> Iterator[None]:
+    """Whatever goes wrong is an error of ours, and tells of this machine: nothing for a peer whose call made us read."""
     try:
         yield
-    except XooaiError:
+    except XooaiError as error:
+        error._is_of_here = True
         raise
     except Exception as exc:  # noqa: BLE001 - fsspec's filesystems raise what they like
         cause = exc.__cause__  # fsspec tells every failure over HTTP, a refused connection too, as a missing file
@@ -175,7 +177,9 @@ def _translated(ref: str) -> Iterator[None]:
             exc = cause
         shown = redact(ref)
         # The original's text often holds the URL: where that has secrets, a traceback must not show it either.
-        raise _error_for(exc, shown, ref) from (exc if shown == ref else None)
+        told = _error_for(exc, shown, ref)
+        told._is_of_here = True
+        raise told from (exc if shown == ref else None)
 
 
 def _error_for(exc: Exception, shown: str, ref: str) -> XooaiError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -13,9 +13,10 @@ from xooai.call import Call, Layer, Service, composed, entered
 from xooai.deadline import within
 from xooai.driver import EMPTY, Channel, Outcome
 from xooai.endpoint import Endpoint, nearest
-from xooai.errors import Code, NotFound, Unavailable, XooaiError
+from xooai.errors import Code, InvalidArgument, NotFound, Unavailable, XooaiError
 from xooai.handler import handler
 from xooai.lazy import lazy
+from xooai.log import logger
 from xooai.memory import MemoryChannel
 from xooai.threads import Threads
 
@@ -26,7 +27,7 @@ else:
 
 __all__ = ["Hosted", "Site"]
 
-_log = logging.getLogger("xooai")
+_log = logger("xooai")
 _OK: dict[
     str, Outcome
 ] = {}  # outcomes are not changed: one for each codec; as many as there are media types of replies
@@ -67,7 +68,10 @@ class Site:
             name = executor.name
             if name in self.names()[:index]:
                 raise ValueError(f"two executors are called {name!r}; give one of them another name=")
-            for endpoint, function in executor.endpoints():
+            endpoints = list(executor.endpoints())
+            if not endpoints:
+                raise InvalidArgument(f"the executor {name!r} has no endpoints; @post makes a method one")
+            for endpoint, function in endpoints:
                 service = composed(executor.layers, handler(endpoint, function, self.threads))
                 self._known[f"/{name}/{endpoint.name}"] = _Route(endpoint, service)
 
@@ -126,12 +130,10 @@ class Site:
             reply, outcome = call.reply, _success(call)
             if reply is None:
                 raise RuntimeError("a layer neither called the service nor answered")
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the one place that turns errors into outcomes
-            reply, outcome = None, self._failure(error, call, channel)
-        except asyncio.CancelledError as error:
-            if _is_cancelled():
+        except BaseException as error:
+            if _is_for_others(error, in_memory):
                 raise
-            reply, outcome = None, self._failure(error, call, channel)  # the handler's own
+            reply, outcome = None, self._failure(error, call, channel)
         finally:
             entered.reset(token)
         if in_memory is not None:
@@ -162,11 +164,15 @@ class Site:
         return NotFound(f"no endpoint {given[:200]!r}{nearest(given, known)}; there are: {listed}")
 
     def _failure(self, error: BaseException, call: Call | None, channel: Channel) -> Outcome:
-        """How a call ended that raised: our errors as they are; of anything else the peer learns an id, the log the rest."""
+        """How a call ended that raised: our errors as they are; of anything else the peer learns an id, the log the rest.
+
+        What went wrong when this process read a ref of its own is told to callers within it, and to no peer.
+        """
+        is_from_peer = True
         if isinstance(channel, MemoryChannel):
-            channel.cause = error
+            channel.cause, is_from_peer = error, False
         metadata = dict(call.reply_metadata) if call is not None and call.has_reply_metadata else EMPTY
-        if isinstance(error, XooaiError) and error.code != Code.UNKNOWN:
+        if isinstance(error, XooaiError) and error.code != Code.UNKNOWN and not (is_from_peer and error._is_of_here):
             return Outcome(error.code, error.message, error.details, error.id, metadata=metadata)
         assert call is not None
         _log.error("call %s to %s/%s failed", call.id, call.endpoint.owner, call.endpoint.name, exc_info=error)
@@ -176,6 +182,20 @@ class Site:
             id=call.id,
             metadata=metadata,
         )
+
+
+def _is_for_others(error: BaseException, in_memory: MemoryChannel | None) -> bool:
+    """Whether this is no failure of the call, but stops whoever runs it: a handler may raise the same errors by itself."""
+    if isinstance(error, asyncio.CancelledError):
+        return _is_cancelled()
+    if isinstance(error, GeneratorExit):  # Python closes a coroutine that is waited for no more
+        return in_memory is None or not in_memory.inline
+    # Ctrl-C comes to the main thread. Servers hear it as a signal, so there it is of whoever posts to himself.
+    return (
+        isinstance(error, KeyboardInterrupt)
+        and in_memory is not None
+        and threading.current_thread() is threading.main_thread()
+    )
 
 
 def _is_cancelled() -> bool:

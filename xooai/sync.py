@@ -7,17 +7,19 @@ call, so there it refuses.
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import weakref
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
+from xooai import forks
 from xooai.errors import FailedPrecondition
+from xooai.log import logger
 
 __all__ = ["close_remote", "drive", "refuse_on_serving_loop", "run", "serving"]
 
+_LOG = logger("xooai")
 T = TypeVar("T")
 CLOSE_LIMIT = 5.0  # seconds for closing connections: it waits for nobody, so more means a blocked loop
 
@@ -29,14 +31,18 @@ class _Portal:
     """The private loop."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = 0
+        self._lock = threading.Lock()
+        forks.renewed(self)
+
+    def renew(self) -> None:
+        """Begin without a loop, in the child of a fork."""
+        forks.LEFT.append(self._loop)
+        self._loop, self._lock = None, threading.Lock()
 
     def loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
-            if self._loop is None or self._pid != os.getpid():  # threads do not survive a fork
-                self._pid = os.getpid()
+            if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 threading.Thread(target=_forever, args=(self._loop,), name="xooai-loop", daemon=True).start()
             return self._loop
@@ -44,7 +50,11 @@ class _Portal:
 
 def _forever(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
-    loop.run_forever()
+    while True:  # a task that raises KeyboardInterrupt or SystemExit ends the loop's run: the other calls on it go on
+        try:
+            loop.run_forever()
+        except BaseException:  # noqa: BLE001 - its task has it, too
+            _LOG.warning("a task stopped the loop of blocking calls, which goes on", exc_info=True)
 
 
 _portal = _Portal()

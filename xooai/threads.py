@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread, current_thread
 from typing import Any
 
+from xooai import forks
 from xooai.errors import ResourceExhausted
 
 __all__ = ["Threads"]
@@ -65,9 +66,14 @@ class Threads:
     """A bounded pool of daemon threads, started as calls come and ended when idle or closed."""
 
     def __init__(self, size: int = SIZE, queue_limit: int = QUEUE_LIMIT) -> None:
-        self._queue_limit = queue_limit
+        self._size, self._queue_limit = size, queue_limit
+        self.renew()
+        forks.renewed(self)
+
+    def renew(self) -> None:
+        """Begin without threads and without work: also in the child of a fork, where the threads are gone."""
         self._queue: SimpleQueue[Work | None] = SimpleQueue()
-        self._state = _State(size)
+        self._state = _State(self._size)
         self._returns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Return] = weakref.WeakKeyDictionary()
 
     async def run(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from xooai.log import logger
+
 __all__ = ["Cycle"]
 
-_LOG = logging.getLogger("uvicorn.error")  # where uvicorn says that an application failed
+_LOG = logger("xooai.http")  # where uvicorn says that an application failed
 
 
 class Cycle(RequestResponseCycle):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import socket
 import ssl
 from collections import Counter
@@ -12,6 +11,7 @@ from contextlib import suppress
 
 from xooai.driver import ListenOptions, Site
 from xooai.guard import Hosts
+from xooai.log import logger
 from xooai_http.binding import Place, bind, is_loopback, parse, resolve, tls
 from xooai_http.certified import names_in
 from xooai_http.limits import Limits
@@ -20,7 +20,7 @@ from xooai_http.server import Server
 
 __all__ = ["HttpListener", "listen"]
 
-_LOG = logging.getLogger("xooai.http")
+_LOG = logger("xooai.http")
 _AT_ONCE = 64  # connections accepted before the others get their turn
 _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _RETRY = 1.0  # seconds without accepting when the process has no room for another connection; as asyncio

@@ -11,12 +11,12 @@ a request is taken whole before it begins, and reading never stops, or a client'
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 
 from xooai.driver import Head, Outcome
 from xooai.errors import DeadlineExceeded, Unavailable, XooaiError
 from xooai.http import status_of
+from xooai.log import logger
 from xooai_http import here
 from xooai_http.fallback import Cycle
 from xooai_http.pace import Pace
@@ -27,7 +27,7 @@ from xooai_http.unary import UnaryChannel
 
 __all__ = ["HttpConnection"]
 
-_LOG = logging.getLogger("xooai.http")
+_LOG = logger("xooai.http")
 _WRITING = (object(),)  # the state in which a client has to take what was written
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from abc import abstractmethod
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade
@@ -12,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from xooai.driver import Head
 from xooai.errors import Internal, InvalidArgument, ResourceExhausted, XooaiError, too_large
 from xooai.http import request_head
+from xooai.log import logger
 from xooai_http.fallback import Cycle
 from xooai_http.limits import UNUSUAL, Refused, check_head, check_size, head_too_large, origin_form
 from xooai_http.repeated import Repeated
@@ -23,7 +23,7 @@ __all__ = ["BODY", "DEAF", "HEAD", "IDLE", "LINGER", "Excess", "Pending", "Refus
 
 IDLE, HEAD, BODY, LINGER = range(4)  # what the connection waits for, when no call runs
 OPEN, DEAF, RAW = range(3)  # what becomes of incoming bytes: parsed, discarded, or taken as a body unparsed
-_LOG = logging.getLogger("xooai.http")
+_LOG = logger("xooai.http")
 _SMALL = 1024  # pieces of a body below this size are joined as they come: a byte kept by itself costs 40
 
 
@@ -169,6 +169,9 @@ class RequestReader(HttpToolsProtocol):
             self._is_plain = True
         self._stage = BODY
         path = server.path_of(self.url) if self._method == b"POST" else None
+        if path is None and self._is_plain and not self.url.startswith(b"/"):
+            self.url = origin_form(self.url, table[b"host"])
+            path = server.path_of(self.url) if self._method == b"POST" else None
         self._head = None if path is None else request_head(path, headers, table, self._peer)
         if self._is_chunked:
             self.headers = []  # trailers are counted and left out: they must not pass for headers

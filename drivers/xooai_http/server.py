@@ -14,6 +14,7 @@ from uvicorn.server import ServerState
 from xooai.asgi import Application, is_page
 from xooai.driver import Site
 from xooai.guard import Hosts
+from xooai.log import logger
 from xooai_http.limits import Limits
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Server"]
 
-_ACCESS = logging.getLogger("xooai.access")
+_ACCESS = logger("xooai.access")
 _PATHS = 1024  # paths of calls remembered: a bound, since clients choose them; a server has fewer endpoints
 _SHOWN = 200  # characters of a client's text in the log
 

@@ -541,3 +541,13 @@ def test_a_picture_that_is_none_is_the_callers_mistake(served: str) -> None:
         answer = Answer(connection.getresponse())
         connection.close()
     assert (answer.status, answer.json["title"]) == (400, "INVALID_ARGUMENT")
+
+
+def test_no_body_at_all_gives_no_parameters(call: Caller) -> None:
+    """`curl -X POST`, for an endpoint that needs nothing."""
+    assert call("nothing", b"", "").json == "fine"
+    assert call("values", b"", "").json[0] == 0
+    missing = call("told", b"", "")
+    assert (missing.status, missing.json["details"]["errors"][0]["loc"]) == (422, ["doc"])
+    assert call("nothing", b"", "application/json").status == 400
+    assert call("nothing", b"{}", "").status == 415

@@ -64,6 +64,10 @@ class ShelfEmpty(NotFound):
     """A user's own error."""
 
 
+class Panic(BaseException):
+    """As extensions written in Rust raise it, and test frameworks: no Exception."""
+
+
 class Part(ComboDoc):
     doc: Image
     count: int = 0
@@ -150,6 +154,8 @@ def test_an_error_that_a_user_derived_from_ours_arrives_as_ours(place: Place, en
         asyncio.CancelledError(SECRET),
         XooaiError(SECRET),
         OSError(2, SECRET),
+        Panic(SECRET),
+        BaseExceptionGroup(SECRET, [Panic(SECRET)]),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -198,6 +204,65 @@ def test_a_peer_never_sees_the_text_of_a_failure(serve: Any, caplog: pytest.LogC
             assert json.loads(body)["id"] == response.getheader("x-request-id") != ""
     finally:
         connection.close()
+
+
+NOWHERE = "/nowhere/of-the-server.png"
+
+
+class Own(Executor):
+    """Reads files of its own, which are not there."""
+
+    @post
+    def by_read(self) -> int:
+        return len(Image(ref=NOWHERE).read())
+
+    @post
+    async def by_aread(self) -> int:
+        return len(await Image(ref=NOWHERE).aread())
+
+    @post
+    def by_open(self) -> int:
+        return len(Image(ref=f"file://{NOWHERE}").open().read())
+
+    @post
+    def of_a_folder(self) -> int:
+        return len(Image(ref="/").read())
+
+    @post
+    def in_process(self) -> Any:
+        return self.post(on="by_read")
+
+    @post
+    async def sent_on(self, url: str) -> Any:
+        return await self.apost(on=f"{url}/told", doc=Image(ref=NOWHERE))
+
+    @post
+    def told(self, doc: Image) -> int:
+        try:
+            return len(Image(ref=NOWHERE).read())
+        except NotFound as error:
+            raise NotFound("there is no such page") from error
+
+
+@pytest.mark.parametrize("endpoint", ["by_read", "by_aread", "by_open", "of_a_folder", "in_process", "sent_on"])
+def test_a_ref_of_the_servers_own_that_cannot_be_read_is_told_to_the_log_alone(
+    serve: Any, endpoint: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """T29: the paths of a server are nothing that its peers asked for."""
+    url = serve(Own())
+    with Own.at(url) as client:
+        with pytest.raises(Internal) as caught:
+            client.post(on=endpoint, **({"url": url} if endpoint == "sent_on" else {}))
+        assert caught.value.id
+        assert "nowhere" not in f"{caught.value.message}{caught.value.details}"
+        assert "'/" in caplog.text
+        with pytest.raises(NotFound, match="there is no such page"):
+            client.told(doc=Image(value=b"x"))
+
+
+def test_in_process_a_ref_that_cannot_be_read_is_told_as_it_is() -> None:
+    with Own() as own, pytest.raises(NotFound, match=NOWHERE):
+        own.post(on="by_read")
 
 
 def test_in_process_the_cause_is_at_hand(endpoint: str, caplog: pytest.LogCaptureFixture) -> None:

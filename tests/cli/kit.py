@@ -168,6 +168,10 @@ class Broken(Executor):
 
 
 class Unready(Executor):
+    @post
+    def read(self) -> int:
+        return 1
+
     async def setup(self) -> None:
         raise ValueError("the model does not answer")
 

@@ -7,7 +7,7 @@ import json
 import re
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import ModuleType
 from typing import Any
 from urllib.parse import urljoin
@@ -336,5 +336,38 @@ def test_a_server_that_strips_its_root_path_is_understood(run: Run) -> None:
         async with hosted(Application(EchoSite()), root_path="/behind/a/proxy") as url:
             assert (await ask(url, post())).status == 200
             assert (await ask(url, get("/livez"))).status == 200
+
+    run(scene())
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "our own listener"])
+def test_a_query_beside_a_call_is_refused_and_not_passed_over(run: Run, kind: str) -> None:
+    """Its names would be parameters that nobody reads."""
+
+    async def scene() -> None:
+        async with AsyncExitStack() as stack:
+            if kind == "our own listener":
+                listener, site = await stack.enter_async_context(listening())
+                url, path = listener.url, ""
+            else:
+                site = EchoSite()
+                application, path = mounted(kind, site)
+                url = await stack.enter_async_context(hosted(application))
+            client = await stack.enter_async_context(connected(url))
+
+            def asking(endpoint: str, query: str) -> bytes:
+                return post(endpoint).replace(
+                    f" /echo/{endpoint} ".encode(), f" {path}/echo/{endpoint}{query} ".encode()
+                )
+
+            refused = await client.ask(asking("say", "?min_score=0.9&token=hunter2"))
+            assert (refused.status, refused.problem["code"]) == (400, Code.INVALID_ARGUMENT)
+            assert "min_score, token" in refused.problem["detail"]
+            assert "body" in refused.problem["detail"]
+            assert "hunter2" not in refused.problem["detail"]
+            assert site.heads == []
+            assert (await client.ask(asking("say", "?"))).status == 200
+            assert (await client.ask(asking("nothing", "?a=b"))).status == 404
+            assert (await client.ask(get(f"{path}/livez?from=a-probe"), "GET")).status == 200
 
     run(scene())

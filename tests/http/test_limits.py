@@ -26,7 +26,7 @@ LEGAL = {
     "HTTP/1.0 without a host": b"POST /echo/say HTTP/1.0\r\n" + BODY,
     "a URL of the same host": CALL.replace(b"/echo", b"http://localhost/echo") + BODY,
     "an escape in the path": CALL.replace(b"/say", b"/%73ay") + BODY,
-    "a query": CALL.replace(b"/say", b"/say?a=b") + BODY,
+    "an empty query": CALL.replace(b"/say", b"/say?") + BODY,
     "an Upgrade that is ignored": CALL + b"Connection: Upgrade\r\nUpgrade: h2c\r\n" + BODY,
     "an Upgrade without a Connection": CALL + b"Upgrade: h2c\r\n" + BODY,
     "chunks": CALL + CHUNKED + b"1\r\n{\r\n1\r\n}\r\n0\r\n\r\n",
@@ -39,7 +39,7 @@ LEGAL = {
     "100 headers": CALL + b"X: y\r\n" * 97 + BODY,
     "a long header": CALL + b"X: " + b"y" * (8 * KIB - 1) + b"\r\n" + BODY,
     "long headers": CALL + (b"X: " + b"y" * 8000 + b"\r\n") * 4 + BODY,
-    "a long URL": CALL.replace(b"say", b"say?" + b"y" * (8 * KIB - 10)) + BODY,
+    "a long URL": CALL.replace(b"say", b"say?" + b"&" * (8 * KIB - 10)) + BODY,
     "letters beyond ASCII in a header": CALL + b"X: \xc3\xa9\r\n" + BODY,
 }
 

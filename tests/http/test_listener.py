@@ -320,3 +320,19 @@ def test_beyond_loopback_any_name_is_answered_and_one_client_has_a_share() -> No
 def test_limits_refuse_what_they_do_not_know() -> None:
     with pytest.raises(TypeError):
         Limits(conections=3)  # type: ignore[call-arg]
+
+
+def test_a_target_that_is_a_whole_url_is_its_path(run: Run) -> None:
+    """RFC 9112 3.2.2: a server must take it, whatever came before on the connection."""
+
+    async def scene() -> None:
+        async with listening() as (listener, site), connected(listener.url) as client:
+            for _ in range(3):
+                assert (await client.ask(post())).status == 200
+                whole = post().replace(b" /", b" http://localhost/", 1)
+                assert (await client.ask(whole)).status == 200
+                assert (await client.ask(get("http://localhost/livez"), "GET")).status == 200
+            assert {head.path for head in site.heads} == {"/echo/say"}
+            assert (await client.ask(post().replace(b" /", b" http://elsewhere/", 1))).status == 400
+
+    run(scene())

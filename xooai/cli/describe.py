@@ -21,12 +21,13 @@ from xooai import describe
 from xooai.annotations import endpoint_from
 from xooai.cli.load import load
 from xooai.cli.remote import Reaching, Server, reached, reaching
-from xooai.cli.terminal import console, printable
+from xooai.cli.terminal import console
 from xooai.cli.type_names import records, shown
 from xooai.client import Address
 from xooai.driver import MESSAGE_LIMIT
 from xooai.endpoint import Endpoint, nearest
 from xooai.errors import InvalidArgument, NotFound, Unavailable, too_large
+from xooai.log import printable
 
 __all__ = ["command"]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 from pydantic import ValidationError
 
-from xooai.cli.terminal import one_line
 from xooai.codec import invalid
 from xooai.errors import XooaiError
+from xooai.log import one_line
 
 __all__ = ["reason", "report"]
 

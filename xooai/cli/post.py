@@ -13,11 +13,11 @@ import click
 from xooai.cli.progress import sending
 from xooai.cli.remote import Reaching, Server, reached, reaching
 from xooai.cli.show import content_of, outline
-from xooai.cli.terminal import printable
 from xooai.cli.values import value_of
 from xooai.codec import CODECS, JSON
 from xooai.doc import Doc
 from xooai.endpoint import Endpoint
+from xooai.log import printable
 
 __all__ = ["command"]
 

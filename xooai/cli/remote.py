@@ -84,6 +84,8 @@ def _metadata(ctx: click.Context, param: click.Parameter, pairs: Sequence[str]) 
         key, equals, text = pair.partition("=")
         if not equals or not key:
             raise click.BadParameter(f"{key[:80]!r} is no pair; write key=value", ctx, param)
+        if key in found:
+            raise click.BadParameter(f"{key[:80]!r} is given twice", ctx, param)
         found[key] = str(value_of(str, [text], key)).strip()
     return found
 

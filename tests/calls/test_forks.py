@@ -1,0 +1,95 @@
+"""A process that forks, as servers of other frameworks and loaders of data do: the child calls with means of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from places import PATIENCE
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+
+PROGRAM = """
+import os, signal, sys, threading, traceback, warnings
+from xooai import Executor, post
+
+warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12: a process with threads forks
+
+class MyExecutor(Executor):
+    gate = threading.Event()
+    begun = threading.Event()
+
+    async def setup(self) -> None:
+        self.begun.set()
+        if not self.gate.is_set():
+            await __import__("asyncio").to_thread(self.gate.wait)
+
+    @post
+    def double(self, n: int) -> int:
+        return 2 * n
+
+class Plain(Executor):
+    @post
+    def double(self, n: int) -> int:
+        return 2 * n
+
+def in_child(work):
+    child = os.fork()
+    if not child:
+        signal.alarm(10)  # a child that hangs fails
+        try:
+            work()
+            sys.stdout.flush()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+THREADS = """
+with Plain() as plain:
+    print(plain.post(on="double", n=1, timeout=5))
+    in_child(lambda: print(plain.post(on="double", n=2, timeout=5)))
+    print(plain.post(on="double", n=3, timeout=5))
+"""
+SETUP = """
+executor = MyExecutor()
+first = threading.Thread(target=lambda: print(executor.post(on="double", n=1)), daemon=True)
+first.start()
+executor.begun.wait()
+
+def again():
+    executor.gate.set()
+    print(executor.post(on="double", n=2))
+
+in_child(again)
+executor.gate.set()
+first.join()
+"""
+LINKS = """
+with Plain() as plain, Plain.at(plain.start("http://127.0.0.1:0")[0]) as client:
+    print(client.double(1))
+
+    def call():
+        print(client.double(2))
+        client.__exit__(None, None, None)
+
+    in_child(call)
+    in_child(lambda: client.__exit__(None, None, None))
+    in_child(lambda: plain.__exit__(None, None, None))
+    print(client.double(3))
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [(THREADS, "2\n4\n6\n"), (SETUP, "4\n2\n"), (LINKS, "2\n4\n6\n")],
+    ids=["threads", "setup", "links"],
+)
+def test_the_child_of_a_fork_calls_and_its_parent_goes_on(program: str, said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM + program], capture_output=True, text=True, timeout=3 * PATIENCE, check=False
+    )
+    assert (done.stdout, done.stderr) == (said, "")

@@ -1,0 +1,52 @@
+"""Metadata: the names and texts beside a call and its reply, held to what HTTP headers take, whichever way they go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from xooai.errors import InvalidArgument
+
+__all__ = ["ID_HEADER", "RESERVED", "TIMEOUT_HEADER", "metadata_of", "pairs", "printable_ascii"]
+
+TIMEOUT_HEADER = "xooai-timeout"  # milliseconds left when the request was sent, a whole number
+ID_HEADER = "x-request-id"
+# Headers that say how the message itself travels: never metadata, in neither direction.
+RESERVED = frozenset(
+    "accept accept-encoding connection content-encoding content-length content-type date expect host keep-alive "
+    "proxy-connection server te trailer transfer-encoding upgrade".split()
+) | {TIMEOUT_HEADER, ID_HEADER}
+_NAME = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
+
+
+def metadata_of(given: Any) -> dict[str, str]:
+    """What was given as metadata, as it arrives: names in lower case, texts without space around. Raises InvalidArgument."""
+    if not isinstance(given, Mapping):
+        raise InvalidArgument(
+            f"metadata is a {type(given).__name__}; it takes names with texts: {{'x-tenant': 'acme'}}"
+        )
+    found: dict[str, str] = {}
+    for name, value in pairs(given):
+        if name in found:
+            raise InvalidArgument(f"metadata {name[:80]!r} is given twice; capital letters make no other name")
+        found[name] = value
+    return found
+
+
+def pairs(metadata: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The names and texts as headers have them. Raises InvalidArgument."""
+    for name, value in metadata.items():
+        lower = name.lower() if isinstance(name, str) else ""
+        if lower in RESERVED:
+            raise InvalidArgument(f"metadata {name!r} is a header that the driver writes; take another name")
+        if not lower or not _NAME.issuperset(lower):
+            raise InvalidArgument(f"metadata name {name!r} is not a token of letters, digits and -._")
+        yield lower, printable_ascii(f"the value of metadata {name!r}", value).strip()
+
+
+def printable_ascii(what: str, value: object) -> str:
+    """The value of a header. Raises InvalidArgument."""
+    # A codec may be a media type that came with a document: a line break in it would let a peer write our headers.
+    if not isinstance(value, str) or not value.isprintable() or not value.isascii():
+        raise InvalidArgument(f"{what} is not printable ASCII text")
+    return value
