@@ -35,7 +35,7 @@ class Giver(Executor):
 
     @post
     def nested(self, depth: int) -> list[Any]:
-        return nest(depth)
+        return list(nest(depth))
 
     @post
     def untyped(self, depth: int):  # type: ignore[no-untyped-def]
