@@ -238,7 +238,7 @@ def test_of_very_many_mistakes_the_first_are_told_at_once(annotation: Any, codec
     began = time.thread_time()
     with pytest.raises(InvalidArgument, match=r"\(and 99,999 more\)") as caught:
         codec.decode(Schema(annotation, "test"), frame)
-    assert time.thread_time() - began < 0.9
+    assert time.thread_time() - began < 2
     assert [error["loc"] for error in caught.value.errors] == [
         (place,) for place in list(value if isinstance(value, dict) else range(100))[:100]
     ]

@@ -96,7 +96,7 @@ def _request(one: Endpoint, body: Json, definitions: Mapping[str, Json]) -> Json
     found = form(one, body, definitions)
     if found is not None:
         content["multipart/form-data"] = found
-    return {"required": True, **said, "content": content}
+    return {"required": bool(body.get("required")), **said, "content": content}
 
 
 def _example(one: Endpoint, body: Json, definitions: Mapping[str, Json]) -> Json:

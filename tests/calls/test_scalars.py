@@ -9,12 +9,13 @@ import pathlib
 import re
 from typing import Any
 
-import numpy as np
 import pydantic
 import pytest
 from places import Place
 
 from xooai import ComboDoc, Executor, Internal, InvalidArgument, post
+
+np = pytest.importorskip("numpy", reason="it comes with: pip install 'xooai[media]'")
 
 
 class Name(str):  # noqa: SLOT000 - as anybody writes it

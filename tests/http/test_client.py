@@ -606,8 +606,10 @@ class ResettingServer(threading.Thread):
                 accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 accepted.close()
             accepted, _ = self.listening.accept()
-            with accepted:
-                accepted.recv(65_536)
+            with accepted, accepted.makefile("rb") as request:
+                lines = list(iter(request.readline, b"\r\n"))
+                length = next(line.partition(b":")[2] for line in lines if line.lower().startswith(b"content-length:"))
+                request.read(int(length))  # all of it: to close with something unread resets the connection
                 accepted.sendall(reply(b"once"))
 
 
