@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 from places import PATIENCE
@@ -83,9 +84,14 @@ with Plain() as plain, Plain.at(plain.start("http://127.0.0.1:0")[0]) as client:
 """
 
 
+NEEDS_HTTP = pytest.mark.skipif(
+    find_spec("uvicorn") is None, reason="serving needs uvicorn; it comes with: pip install -e '.[http]'"
+)
+
+
 @pytest.mark.parametrize(
     ("program", "said"),
-    [(THREADS, "2\n4\n6\n"), (SETUP, "4\n2\n"), (LINKS, "2\n4\n6\n")],
+    [(THREADS, "2\n4\n6\n"), (SETUP, "4\n2\n"), pytest.param(LINKS, "2\n4\n6\n", marks=NEEDS_HTTP)],
     ids=["threads", "setup", "links"],
 )
 def test_the_child_of_a_fork_calls_and_its_parent_goes_on(program: str, said: str) -> None:
