@@ -390,3 +390,18 @@ def test_signature_and_size_are_checked_beside_inline_content(tmp_path: Path) ->
     there.write_bytes(b"content")
     with pytest.raises(DataLoss, match="has 7 bytes, size says 8"):
         File(ref=str(there), size=8).read()
+
+
+def test_a_document_inside_of_a_reply_goes_inline(tmp_path: Path) -> None:
+    ref = str(tmp_path / "a.png")
+    Path(ref).write_bytes(PNG)
+
+    class Meshes(Executor):
+        @post
+        def one(self) -> Mesh:
+            return Mesh(value="content", texture=Image(ref=ref))
+
+    with Meshes() as meshes, Meshes.at(meshes.start("http://127.0.0.1:0")[0]) as client:
+        found = client.one().texture
+        assert found is not None
+        assert (found.value, found.ref) == (PNG, None)

@@ -69,7 +69,8 @@ def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) 
             if call.marks is not None:  # within this process refs stay what they are
                 call.reply_marks = marks_of(endpoint.result, result)
             else:
-                if not (isinstance(result, Doc) and result.value is not None):  # most need no look
+                # Most need no look: content that is here, in a kind in which no other document can stand.
+                if not (isinstance(result, Doc) and result.value is not None and not type(result)._own_fields):
                     result = await _to_peer(endpoint, result)
                 if form.raw and isinstance(result, Doc) and form.takes(result):
                     await call.send(*_as_it_is(result))
