@@ -107,7 +107,8 @@ class Page:
 
     def _run(self, block: Block) -> None:
         kinds: dict[str, Callable[[Block], None]] = {
-            "python": self._python, "sh": self._sh, "text": self._text, "toml": self._toml, "json": self._json
+            "python": self._python, "sh": self._sh, "text": self._text, "toml": self._toml, "json": self._json,
+            "js": self._js,
         }  # fmt: skip
         if block.language not in kinds:
             raise ValueError(f"nothing is known of blocks in {block.language!r}; there are: {', '.join(kinds)}")
@@ -118,6 +119,10 @@ class Page:
             kinds[block.language](block)
         else:
             self.said = None
+
+    def _js(self, block: Block) -> None:
+        """Nothing here: tests/test_browser.py runs it in a page."""
+        self.said = None
 
     def _python(self, block: Block) -> None:
         source = self._with_free_ports(block.text)

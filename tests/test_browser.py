@@ -9,15 +9,16 @@ import re
 import shutil
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from gallery import Gallery
-from xooai import Executor, Text, post
+from xooai import Executor, Text, post, stream
 from xooai.mount import application
 
 pytest.importorskip("selenium", reason="it comes with: pip install -e '.[dev]'")
@@ -350,3 +351,46 @@ def test_a_name_that_is_given_the_address_of_the_server_cannot_call(
         browser.get(f"http://127.0.0.1:{port}/livez")
         assert fetched(browser, "/counting/say", **JSON) == "basic 200"
         assert counting.heard == ["hello"]
+
+
+# Streams
+
+# Opens an EventSource at arguments[0]; gives what came once it has been told to stop, or has been refused.
+LISTEN = """
+const [url, done] = arguments;
+const found = [], source = new EventSource(url);
+source.onmessage = (event) => found.push(JSON.parse(event.data));
+source.addEventListener("end", () => found.push("end"));
+source.addEventListener("error", () => source.readyState === EventSource.CLOSED && done(found));
+"""
+
+
+class Ticking(Executor):
+    """Counts how often it is called, and ticks."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    @stream
+    async def tick(self, n: int) -> AsyncIterator[int]:
+        self.calls += 1
+        for number in range(n):
+            yield number
+
+
+def test_a_page_of_the_server_listens_to_a_stream_once(browser: webdriver.Chrome) -> None:
+    with Ticking() as ticking:
+        url = ticking.start(HERE, grace=AT_ONCE)[0]
+        browser.get(f"{url}/docs")
+        path = f"{url}/ticking/tick?arguments={quote(json.dumps({'n': 3}))}"
+        assert browser.execute_async_script(LISTEN, path) == [0, 1, 2, "end"]
+        assert ticking.calls == 1  # the browser has asked again
+
+
+def test_a_page_of_others_listens_to_no_stream(browser: webdriver.Chrome) -> None:
+    with Ticking() as ticking, beside(page_of_others()) as port:
+        path = f"{ticking.start(HERE, grace=AT_ONCE)[0]}/ticking/tick?arguments={quote(json.dumps({'n': 3}))}"
+        browser.get(f"http://evil.test:{port}/")
+        assert browser.execute_async_script(LISTEN, path) == []
+        fetched(browser, path, mode="no-cors", headers={"Accept": "text/event-stream"})  # comes without Origin
+        assert ticking.calls == 0

@@ -17,6 +17,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
 
+import pages
 from xooai import Audio, Image, InvalidArgument
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -178,6 +179,47 @@ def test_the_echo_serves_as_printed_until_it_is_told_to_end() -> None:
             process.terminate()
             _, said = process.communicate(timeout=PATIENCE)
     assert (process.returncode, said) == (0, "")
+
+
+def test_one_program_gives_equal_answers_everywhere() -> None:
+    drivers = {"http": "uvicorn", "grpc": "grpc"}
+    there = [scheme for scheme, module in drivers.items() if importlib.util.find_spec(module)]
+
+    ended = run("everywhere.py")
+
+    lines = ended.stdout.splitlines()
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert len([line for line in lines if " equal " in line]) == 2 * (1 + len(there))
+    assert len([line for line in lines if "pip install" in line]) == len(drivers) - len(there)
+
+
+def test_the_program_of_every_shape_does_what_it_says() -> None:
+    everywhere = load("everywhere")
+    with everywhere.Desk() as desk:
+        measured, is_same, words, longest, heard, first, refused, stopped = everywhere.answers(desk, "json")
+
+    assert (measured.letters, measured.words) == (18, {"to": 2, "be": 2})
+    assert is_same
+    assert [word.read() for word in words] == ["to", "be", "or", "not", "to", "be"]
+    assert longest.read() == "an elephant"
+    assert [answer and answer.read() for answer in heard] == [
+        "a bee? 5 letters",
+        "an elephant? 11 letters",
+        "a cat? 5 letters",
+        None,
+    ]
+    assert first.read() == "one"
+    assert refused[0] == "InvalidArgument"
+    assert stopped == ("NotFound", "nothing follows 'stop'")
+
+
+def test_the_driver_is_short_and_its_page_shows_it_as_it_is() -> None:
+    """It passes the suite of drivers: tests/testing/test_example_driver.py."""
+    example = (EXAMPLES / "xooai_tcp.py").read_text()
+    page = EXAMPLES.parent / "docs" / "how-to" / "driver.md"
+
+    assert len(example.splitlines()) < 60
+    assert [block.text for block in pages.blocks(page) if block.title == "xooai_tcp.py"] == [example]
 
 
 def test_the_demo_reads_the_receipt_in_every_way_and_leaves_nothing_behind(tmp_path: Path) -> None:

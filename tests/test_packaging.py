@@ -25,6 +25,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = {"test": "dev", "demo": "examples"}
 """Each lock, and the extra that it is of."""
+DRIVERS = {"xooai_http": "http", "xooai_grpc": "grpc"}
+"""Each driver's package, and the extra that it needs."""
 PATIENCE = 120  # seconds for a process
 
 
@@ -83,17 +85,17 @@ def test_the_wheel_holds_the_core_and_the_drivers_and_nothing_else(wheel: zipfil
 
     assert {name.partition("/")[0] for name in names} == {
         "xooai",
-        "xooai_http",
+        *DRIVERS,
         f"xooai-{project()['version']}.dist-info",
     }
-    assert {"xooai/__init__.py", "xooai/py.typed", "xooai_http/__init__.py", "xooai_http/py.typed"} <= names
+    assert {f"{package}/{file}" for package in ("xooai", *DRIVERS) for file in ("__init__.py", "py.typed")} <= names
     assert not [name for name in names if "__pycache__" in name or "/tests/" in name]
 
 
 def test_the_wheel_holds_every_file_of_the_source(wheel: zipfile.ZipFile) -> None:
     source = {
         path.relative_to(folder).as_posix()
-        for folder, package in ((ROOT, "xooai"), (ROOT / "drivers", "xooai_http"))
+        for folder, package in ((ROOT, "xooai"), *((ROOT / "drivers", driver) for driver in DRIVERS))
         for path in (folder / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
@@ -110,14 +112,22 @@ def test_the_wheel_has_its_licence_its_commands_and_a_scheme_for_each_plugin(whe
     assert "Apache License" in wheel.read(f"{info}/licenses/LICENSE").decode()
     assert metadata["Requires-Python"] == ">=3.11"
     assert "xooai = xooai.cli:main" in entry_points
-    assert re.search(r"\[xooai\.drivers\]\nhttp = xooai_http\.plugin\nhttps = xooai_http\.plugin\n", entry_points)
+    drivers = entry_points.partition("[xooai.drivers]\n")[2].partition("\n\n")[0].splitlines()
+    assert sorted(drivers) == [
+        "grpc = xooai_grpc.plugin",
+        "grpcs = xooai_grpc.plugin",
+        "http = xooai_http.plugin",
+        "https = xooai_http.plugin",
+        "memory = xooai.testing.memory",
+    ]
 
 
 # What it depends on
 
 
 def test_the_extras_are_those_that_the_documentation_names() -> None:
-    assert set(project()["optional-dependencies"]) == {"cli", "http", "media", "all", "examples", "dev"}
+    extras = {"cli", "http", "grpc", "media", "testing", "all", "examples", "dev"}
+    assert set(project()["optional-dependencies"]) == extras
 
 
 def test_every_requirement_names_a_package_of_the_registry_and_no_place() -> None:
@@ -131,9 +141,11 @@ def test_every_requirement_names_a_package_of_the_registry_and_no_place() -> Non
 
 def sources() -> Iterator[tuple[Path, str | None]]:
     """The installed modules of the core and of each driver, with the extra under whose requirements they run."""
-    for package, extra in (("xooai", None), ("xooai_http", "http")):
-        for path in Path(_folders(package)[0]).rglob("*.py"):
-            yield path, "cli" if "cli" in path.parts[-3:-1] else extra
+    for package, extra in (("xooai", None), *DRIVERS.items()):
+        root = Path(_folders(package)[0])
+        for path in root.rglob("*.py"):
+            folder = path.relative_to(root).parts[0]
+            yield path, folder if package == "xooai" and folder in ("cli", "testing") else extra
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -160,10 +172,10 @@ def test_all_that_the_wheel_imports_is_declared() -> None:
     for path, extra in sources():
         core = distributions(requirements(None))
         declared = core | (distributions(requirements(extra)) if extra else set())
-        anywhere = distributions(requirements("all")) | core
+        anywhere = distributions(requirements("all")) | declared
         for name in imported(path):
             module, allowed = name.removeprefix("lazily:"), anywhere if name.startswith("lazily:") else declared
-            if module in sys.stdlib_module_names or module in ("xooai", "xooai_http") or module not in providers:
+            if module in sys.stdlib_module_names or module in ("xooai", *DRIVERS) or module not in providers:
                 continue
             found = {canonicalize_name(provider) for provider in providers[module]}
             if not found & allowed and "TYPE_CHECKING" in path.read_text() and found & anywhere:
@@ -240,7 +252,7 @@ def test_importing_opens_no_socket_writes_no_file_and_starts_no_thread(importing
 
 
 def test_importing_loads_no_plugin_and_nothing_of_an_extra(importing: dict[str, Any]) -> None:
-    optional = {"xooai_http", "uvicorn", "httptools", "uvloop", "click", "rich", "numpy", "PIL", "av", "soundfile"}
+    optional = {*DRIVERS, "uvicorn", "httptools", "uvloop", "grpc", "click", "rich", "numpy", "PIL", "av", "soundfile"}
 
     assert optional & set(importing["modules"]) == set()
 
@@ -269,7 +281,7 @@ def without(folder: Path, *packages: str) -> str:
     for entry in (entry for place in site for entry in Path(place).iterdir()):
         if re.split("[-.]", entry.name)[0] not in packages and entry.suffix != ".pth":
             (folder / entry.name).symlink_to(entry)
-    source = {str(Path(root).parent) for package in ("xooai", "xooai_http") for root in _folders(package)} - site
+    source = {str(Path(root).parent) for package in ("xooai", *DRIVERS) for root in _folders(package)} - site
     return f"import sys; sys.path[:] = [p for p in sys.path if p not in {site | {''}}] + {[str(folder), *source]}\n"
 
 
@@ -322,6 +334,30 @@ for command in ("serve", "plugins"):
     assert "try: pip install 'xooai[cli]'\nserve 1\n" in said
     assert re.search(r"https://.* xooai_http\.plugin", said)
     assert said.endswith("plugins 0\n")
+
+
+def test_the_suite_of_drivers_without_its_extra_says_how_to_get_it_and_the_memory_driver_works(tmp_path: Path) -> None:
+    code = (
+        without(tmp_path, "pytest", "_pytest")
+        + """
+from xooai import Executor, PluginError, Text, post
+import xooai.testing
+class E(Executor):
+    @post
+    def echo(self, doc: Text) -> Text:
+        return doc
+with E() as e:
+    e.start("memory://e")
+    with E.at("memory://e") as there:
+        print(there.echo(doc=Text(value="by memory")).read())
+try:
+    xooai.testing.DriverTests
+except PluginError as error:
+    print(error)
+"""
+    )
+
+    assert python(code).splitlines() == ["by memory", "DriverTests needs pytest; try: pip install 'xooai[testing]'"]
 
 
 # Nothing is downloaded

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from xooai.combo import ComboDoc
     from xooai.doc import Doc
     from xooai.docs import Audio, File, Image, Tensor, Text, Video
-    from xooai.endpoint import post
+    from xooai.endpoint import post, stream
     from xooai.errors import (
         AlreadyExists,
         DataLoss,
@@ -38,7 +38,7 @@ _HOMES = {
     "xooai.docs.tensor": ("Tensor",),
     "xooai.docs.text": ("Text",),
     "xooai.docs.video": ("Video",),
-    "xooai.endpoint": ("post",),
+    "xooai.endpoint": ("post", "stream"),
     "xooai.errors": (
         "AlreadyExists",
         "DataLoss",
@@ -88,6 +88,7 @@ __all__ = [
     "current",
     "post",
     "serve",
+    "stream",
 ]
 
 

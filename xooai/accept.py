@@ -8,6 +8,7 @@ import msgspec
 
 from xooai.codec import JSON, MSGPACK, Codec
 from xooai.doc import Doc
+from xooai.media_ranges import media_ranges
 
 __all__ = ["Form", "form_of"]
 
@@ -38,7 +39,7 @@ def form_of(codec: str, accept: str) -> Form:
     own = _OWN.get(codec.partition(";")[0].strip().lower(), JSON)
     if not accept or accept == "*/*":
         return Form(own)
-    ranges = sorted(_ranges(accept), key=lambda pair: -pair[1])
+    ranges = sorted(media_ranges(accept), key=lambda pair: -pair[1])
     for media_type, quality in ranges:
         if quality <= 0:
             continue
@@ -50,19 +51,3 @@ def form_of(codec: str, accept: str) -> Form:
             raw = tuple(name.removesuffix("*") for name, wanted in ranges if wanted > 0 and name.startswith(_MEDIA))
             return Form(next((_OWN[name] for name, wanted in ranges if wanted > 0 and name in _OWN), JSON), raw)
     return Form(JSON)
-
-
-def _ranges(accept: str) -> list[tuple[str, float]]:
-    found = []
-    for part in accept[:8192].split(","):
-        media_type, *parameters = part.split(";")
-        quality = 1.0
-        for parameter in parameters:
-            name, _, value = parameter.partition("=")
-            if name.strip().lower() == "q":
-                try:
-                    quality = float(value)
-                except ValueError:
-                    quality = 0.0
-        found.append((media_type.strip().lower(), quality))
-    return found

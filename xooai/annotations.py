@@ -232,18 +232,25 @@ def _endpoint(executor: str, name: str, described: object, reader: _Reader) -> E
     except Exception:  # noqa: BLE001 - pydantic's verdict on types that a peer made up
         parameters = {key: replace(parameter, annotation=ANYTHING) for key, parameter in parameters.items()}
         arguments = Schema(arguments_of(where, parameters), where)
-    shape = found.get("shape")
+    shape = _shape(found.get("shape"))
+    incoming = str(found.get("stream", "stream")) if shape & Shape.CLIENT else ""
     return Endpoint(
         name=name,
         owner=executor,
         parameters=parameters,
         arguments=arguments,
         result=_result(found.get("reply"), where, reader),
-        shape=Shape[shape] if isinstance(shape, str) and shape in Shape.__members__ else Shape.UNARY,
+        shape=shape,
         is_async=True,
         summary=str(found.get("summary", "")),
-        order=tuple(parameters),
+        order=(*parameters, incoming) if incoming else tuple(parameters),
+        incoming=incoming,
+        items=_result(found.get("item"), f"{where}({incoming})", reader) if incoming else None,
     )
+
+
+def _shape(name: object) -> Shape:
+    return Shape[name] if isinstance(name, str) and name in Shape.__members__ else Shape.UNARY
 
 
 def _parameters(body: Mapping[str, Any], reader: _Reader) -> dict[str, Parameter]:

@@ -7,24 +7,23 @@ which it may be mounted. Specification: https://asgi.readthedocs.io/en/latest/sp
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from contextlib import suppress
-from typing import Any
+import sys
+from collections.abc import Iterable
 from urllib.parse import parse_qsl
 
 import msgspec
 
-from xooai.driver import MESSAGE_LIMIT, Head, Outcome, Site
-from xooai.errors import Code, Internal, InvalidArgument, NotFound, Unavailable, Unimplemented, XooaiError, too_large
-from xooai.guard import check_request
-from xooai.http import problem, refusal, request_head, response_headers, status_of
+from xooai.asgi_incoming import StreamLimits
+from xooai.asgi_messages import Left, Message, Receive, Send, body_of, leaving, refuse, respond
+from xooai.asgi_stream import CutOff, answer_stream
+from xooai.driver import MESSAGE_LIMIT, Head, Outcome, Shape, Site
+from xooai.errors import Code, Internal, InvalidArgument, NotFound, Unavailable, Unimplemented, XooaiError
+from xooai.guard import check_request, check_site
+from xooai.http import problem, request_head, response_headers, status_of
+from xooai.http_stream import is_for_events
 from xooai.pages import DOCS_HEADERS, asset, docs_page
 
-__all__ = ["Application", "is_page"]
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+__all__ = ["Application", "CutOff", "StreamLimits", "is_page"]
 
 _PAGES = ("/livez", "/readyz", "/openapi.json", "/docs")
 _OK = Outcome()
@@ -39,9 +38,10 @@ def is_page(path: str) -> bool:
 class Application:
     """`Application(site)` can be given to an ASGI server or mounted; it needs no lifespan events."""
 
-    def __init__(self, site: Site, *, message_limit: int = MESSAGE_LIMIT) -> None:
+    def __init__(self, site: Site, *, message_limit: int = MESSAGE_LIMIT, streams: StreamLimits | None = None) -> None:
         self._site = site
         self._limit = message_limit
+        self._streams = streams or StreamLimits(message_limit)
         self._described: tuple[bytes, frozenset[str]] = (b"", frozenset())
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -51,10 +51,10 @@ class Application:
                 send = _without_body(send)
             try:
                 await self._answer(scope, receive, send)
-            except _Left:
+            except Left:
                 return
             except XooaiError as error:
-                await _refuse(send, error)
+                await refuse(send, error)
         elif scope["type"] == "lifespan":
             await _live(receive, send)
         elif scope["type"] == "websocket":
@@ -73,14 +73,30 @@ class Application:
                         "as JSON, or as a form (with curl: -F doc=@file -F name=value)"
                     )
                 await self._call(path, scope, receive, send)
+            elif method == "GET" and self._is_for_page(path, scope):
+                await self._call_of_page(path, scope, receive, send)
             elif path in self._endpoints():
                 await _wrong_method(send, method, path, "POST")
             else:
                 raise NotFound(f"nothing is at {path!r}; see /openapi.json")
         elif method in ("GET", "HEAD"):
-            await _respond(send, *self._page(path))
+            await respond(send, *self._page(path))
         else:
             await _wrong_method(send, method, path, "GET, HEAD")
+
+    def _is_for_page(self, path: str, scope: Message) -> bool:
+        """Whether a page asks for events by EventSource, which can only GET."""
+        accept = dict(scope["headers"]).get(b"accept", b"")
+        return self._site.shape(path) is Shape.SERVER and is_for_events(accept.decode("latin-1"))
+
+    async def _call_of_page(self, path: str, scope: Message, receive: Receive, send: Send) -> None:
+        table = dict(scope["headers"])
+        check_site(table)
+        if table.get(b"last-event-id"):  # its stream has ended, and is not made anew: 204 stops the EventSource
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            await self._call(path, scope, receive, send)
 
     def _endpoints(self) -> frozenset[str]:
         described, paths = self._described
@@ -107,12 +123,18 @@ class Application:
     async def _call(self, path: str, scope: Message, receive: Receive, send: Send) -> None:
         headers: list[tuple[bytes, bytes]] = [(bytes(name).lower(), bytes(value)) for name, value in scope["headers"]]
         table = dict(headers)
-        check_request(table, self._limit)
+        shape = self._site.shape(path) or Shape.UNARY
+        largest = sys.maxsize if shape & Shape.CLIENT else self._limit  # a stream has any size, its items not
+        check_request(table, largest)
         client = scope.get("client")
         head = request_head(path, headers, table, "{}:{}".format(*client) if client else "")
-        channel = _Channel(head, await _body(receive, self._limit), send)
+        if shape:
+            head.shape = shape
+            await answer_stream(self._site, head, scope, receive, send, self._streams)
+            return
+        channel = _Channel(head, await body_of(receive, self._limit), send)
         call = asyncio.ensure_future(self._site.accept(channel))
-        left = asyncio.ensure_future(_leaving(receive))
+        left = asyncio.ensure_future(leaving(receive))
         try:
             await asyncio.wait((call, left), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -121,10 +143,6 @@ class Application:
             await asyncio.wait((call, left))
         if not call.cancelled() and (error := call.exception()):
             raise RuntimeError("the site failed to answer a call") from error
-
-
-class _Left(Exception):
-    """The client has gone."""
 
 
 class _Channel:
@@ -154,7 +172,7 @@ class _Channel:
         headers = list(response_headers(outcome))
         body = frame or b"" if outcome.code == Code.OK else problem(outcome)
         self._is_open = False
-        await _respond(self._send, status_of(outcome), headers, body)
+        await respond(self._send, status_of(outcome), headers, body)
 
     def abort(self) -> None:
         """The server closes the connection when the application returns without a response."""
@@ -181,27 +199,6 @@ def _path(scope: Message) -> str:
     return path.removeprefix(root) if root and path.startswith(root + "/") else path
 
 
-async def _body(receive: Receive, limit: int) -> bytes:
-    parts: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _Left
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        more = message.get("more_body", False)
-        if size > limit:
-            raise too_large(None, limit, "the request")
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-async def _leaving(receive: Receive) -> None:
-    with suppress(Exception):  # some middleware raises instead of telling
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
-
 def _without_body(send: Send) -> Send:
     async def only_head(message: Message) -> None:
         await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
@@ -209,21 +206,9 @@ def _without_body(send: Send) -> Send:
     return only_head
 
 
-async def _respond(send: Send, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
-    raw = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers]
-    raw.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def _refuse(send: Send, error: XooaiError, status: int | None = None, *more: tuple[str, str]) -> None:
-    status, headers, body = refusal(error, status)
-    await _respond(send, status, [*headers, *more], body)
-
-
 async def _wrong_method(send: Send, method: str, path: str, allowed: str) -> None:
     given = ascii(method[:20])
-    await _refuse(send, Unimplemented(f"{path} takes {allowed}, not {given}"), 405, ("allow", allowed))
+    await refuse(send, Unimplemented(f"{path} takes {allowed}, not {given}"), 405, ("allow", allowed))
 
 
 async def _live(receive: Receive, send: Send) -> None:

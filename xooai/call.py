@@ -13,11 +13,22 @@ from time import monotonic
 from typing import Any
 
 from xooai.codec import CODECS, Codec, codec_of
-from xooai.driver import MESSAGE_LIMIT, Channel, Head
+from xooai.driver import MESSAGE_LIMIT, Channel, Head, Shape
 from xooai.endpoint import Endpoint
 from xooai.errors import FailedPrecondition, InvalidArgument, too_large
 
-__all__ = ["Call", "Layer", "Service", "asked_codec", "checked_timeout", "composed", "current", "entered", "remaining"]
+__all__ = [
+    "Call",
+    "Layer",
+    "Service",
+    "StreamCall",
+    "asked_codec",
+    "checked_timeout",
+    "composed",
+    "current",
+    "entered",
+    "remaining",
+]
 
 _PREFIX = urandom(4).hex()  # ids of different processes differ
 _NUMBERS = count(1)
@@ -95,6 +106,18 @@ class Call:
             raise too_large(len(frame), MESSAGE_LIMIT, "the reply")
         self.reply = frame
         self.reply_codec = codec
+
+
+class StreamCall(Call):
+    """A call that streams: each frame goes as it is given."""
+
+    async def send(self, frame: bytes, codec: str) -> None:
+        """Send a frame of the reply; wait while the caller's window is full. The last one of a single reply waits for the end."""
+        self.reply_codec = codec
+        if self.endpoint.shape & Shape.SERVER:
+            await self.channel.send(frame)
+        else:
+            self.reply = frame
 
 
 Service = Callable[[Call], Awaitable[None]]

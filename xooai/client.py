@@ -17,7 +17,7 @@ from xooai.call import Call, Layer, asked_codec, checked_timeout, composed, rema
 from xooai.codec import MSGPACK, Codec, codec_of
 from xooai.deadline import part_of
 from xooai.describe import endpoint as describe_endpoint
-from xooai.driver import EMPTY, DialOptions, Head, Link, Outcome
+from xooai.driver import EMPTY, DialOptions, Head, Link, Outcome, Shape
 from xooai.endpoint import Endpoint, nearest
 from xooai.errors import InvalidArgument, NotFound, Unavailable
 from xooai.memory import MemoryChannel
@@ -28,6 +28,7 @@ from xooai.redact import redact
 __all__ = ["Address", "Elsewhere", "Remote", "endpoints_of"]
 
 T = TypeVar("T")
+_UNARY = Shape.UNARY
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -105,6 +106,8 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
         metadata: Mapping[str, str] | None,
     ) -> Any:
         """Call an endpoint over there. `timeout` in seconds; None for no limit. Raises XooaiError."""
+        if endpoint.shape is not _UNARY:  # a server that tells the shape by the path would begin the stream
+            raise endpoint.misshapen(_UNARY)
         endpoint.check(arguments)
         codec_of_call = self.codec if codec is None else asked_codec(codec)
         schema = endpoint.arguments
@@ -149,7 +152,7 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
     async def _exchange(self, head: Head, frame: bytes | None) -> tuple[bytes, Outcome]:
         """The request goes out, the reply comes in: its frame, and what came beside it."""
         near, loop = self._near, asyncio.get_running_loop()
-        link = near[1] if near is not None and near[0] is loop else await self._link(loop)
+        link = near[1] if near is not None and near[0] is loop else await self.link()
         channel = await link.open(head, frame)
         reply = await channel.receive()
         outcome = channel.outcome
@@ -164,8 +167,9 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
             call.reply_metadata.update(outcome.metadata)
         call.reply, call.reply_codec = reply, outcome.codec  # read already: its limit is the link's
 
-    async def _link(self, loop: asyncio.AbstractEventLoop) -> Link:
+    async def link(self) -> Link:
         """The link of the running loop."""
+        loop = asyncio.get_running_loop()
         link = self._links.get(loop) or await self._dial(loop)
         self._near = loop, link
         return link
@@ -248,6 +252,11 @@ class Elsewhere:
         codec: str | None,
     ) -> Any:
         """Call the endpoint at `scheme://host:port/executor/endpoint`; its types come from the server's description."""
+        remote, executor, endpoint, limit = await self.found(url, timeout)
+        return await remote.call(executor, endpoint, arguments, limit, codec, metadata)
+
+    async def found(self, url: str, timeout: float | None) -> tuple[Remote, str, Endpoint, float | None]:
+        """The server of a URL, the executor and endpoint that it names, and the seconds left for calling it."""
         address = Address.of(url)
         remote = self._remotes.get(address.server)
         if remote is None:
@@ -256,7 +265,7 @@ class Elsewhere:
             remote = self._remotes[address.server] = Remote(address.server, layers=self._layers)
         limit = remaining(remote.timeout if timeout is None else timeout)
         (executor, endpoint), limit = await remote.found(partial(_resolved, address), limit)
-        return await remote.call(executor, endpoint, arguments, limit, codec, metadata)
+        return remote, executor, endpoint, limit
 
     def remotes(self) -> list[Remote]:
         """Those called so far."""

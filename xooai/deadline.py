@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from xooai.errors import DeadlineExceeded
 
-__all__ = ["part_of", "within"]
+__all__ = ["part_of", "passed", "within"]
 
 NEAR = 2.0  # seconds: below, the sweep would be late by more than a few per cent
 TICK = 0.05  # seconds between two sweeps

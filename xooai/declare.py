@@ -11,7 +11,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from xooai.endpoint import Endpoint, mark_of
+from xooai.driver import Shape
+from xooai.endpoint import Endpoint, Mark, mark_of
 from xooai.generics import bound, open_in, variables_of
 
 __all__ = ["Declared", "check_hooks", "checked_name", "client_class", "listed", "snake_case", "surroundings"]
@@ -85,7 +86,10 @@ class Declared:
             if declared._endpoints is not None and not getattr(home, "__parameters__", ()):
                 return replace(declared._endpoints[name], owner=owner)
             namespace = {**declared._namespace, **namespace}
-        return Endpoint.of(vars(home)[attribute], owner, name, namespace, partial(self._bound, home, variables))
+        streams = _mark(self._cls, attribute).streams
+        return Endpoint.of(
+            vars(home)[attribute], owner, name, namespace, partial(self._bound, home, variables), streams
+        )
 
     def _bound(self, home: type, variables: Mapping[Any, Any], annotation: Any) -> Any:
         """An annotation of a method of `home`, as this class has it. Raises LookupError for a type variable that stays open."""
@@ -124,22 +128,29 @@ def _attributes(cls: type) -> list[str]:
     )
 
 
+def _mark(cls: type, attribute: str) -> Mark:
+    """The nearest mark on an attribute: what overrides an endpoint is one without a mark of its own."""
+    found = (mark_of(vars(home)[attribute]) for home in _homes(cls, attribute))
+    return next(mark for mark in found if mark is not None)
+
+
 def _endpoint_name(cls: type, attribute: str, own_names: frozenset[str]) -> str:
     """The name of the endpoint that an attribute is. Raises TypeError."""
     where = f"{cls.__name__}.{attribute}"
     values = [vars(home)[attribute] for home in _homes(cls, attribute)]
     if not inspect.isfunction(values[0]):
-        if mark_of(values[0]) is not None:
+        mark = mark_of(values[0])
+        if mark is not None:
             raise TypeError(
-                f"{where}: @post stands on a method (def or async def), not on a {type(values[0]).__name__}"
+                f"{where}: @{mark.decorator} stands on a method (def or async def), not on a {type(values[0]).__name__}"
             )
         raise TypeError(f"{where}: this endpoint is overridden by {values[0]!r}; only a method can answer calls")
     if attribute in own_names:
         raise TypeError(
             f"{where}: {attribute!r} is an attribute of every Executor; name the method otherwise, "
-            f"and the endpoint by @post(name={attribute!r})"
+            f"and the endpoint by @{_mark(cls, attribute).decorator}(name={attribute!r})"
         )
-    given = next(mark.name for mark in map(mark_of, values) if mark is not None)
+    given = _mark(cls, attribute).name
     name = attribute if given is None else given
     if not _NAME.fullmatch(name):
         raise TypeError(f"{where}: {name!r} is not a name for an endpoint; it takes letters, digits and _.-")
@@ -204,9 +215,18 @@ def _remote_method(
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         return send(self, endpoint, endpoint.bind(args, kwargs))
 
+    if endpoint.shape & Shape.SERVER and inspect.iscoroutinefunction(function):  # it is awaited for its iterator
+        method = _awaited(method)
     method.__name__, method.__qualname__, method.__doc__ = function.__name__, function.__qualname__, function.__doc__
     method.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
     return method
+
+
+def _awaited(method: Callable[..., Any]) -> Callable[..., Any]:
+    async def awaited(*args: Any, **kwargs: Any) -> Any:
+        return method(*args, **kwargs)
+
+    return awaited
 
 
 def listed(names: Sequence[str] | Mapping[str, Any]) -> str:

@@ -66,4 +66,7 @@ def plain(executors: Iterable[Described]) -> dict[str, Any]:
             "body": schemas.bodies[path],
             "reply": reply,
         }
+        if one.items is not None:
+            item = None if one.items.annotation is ANYTHING else schemas.items[path]
+            found[executor][name] |= {"stream": one.incoming, "item": item}
     return {"xooai": 1, "executors": found, "$defs": schemas.definitions}

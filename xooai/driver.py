@@ -73,7 +73,10 @@ class Outcome(msgspec.Struct):
 
 @runtime_checkable
 class Channel(Protocol):
-    """One call, seen from either end. A channel is used by one task; the driver cancels that task when the peer leaves."""
+    """One call, seen from either end. At most one task sends or ends and one receives at a time; any may abort.
+
+    The driver cancels the task that it called `Site.accept` in when the peer leaves.
+    """
 
     head: Head
 
@@ -123,13 +126,17 @@ class Site(Protocol):
     def ready(self) -> bool:
         """Whether calls are welcome: False before set-up is done and once draining began."""
 
+    def shape(self, path: str) -> Shape | None:
+        """The shape of the endpoint at a path, for peers that do not tell theirs; None where there is none."""
+
     def describe(self, form: Literal["openapi", "proto", "json"]) -> bytes:
         """The description of all endpoints, as a document in `form`."""
 
 
 class ListenOptions(msgspec.Struct, frozen=True):
     """How to listen. `certificate` and `key` are PEM file names; `hosts` the names by which a server is called beside
-    the loopback names and its own; `insecure` allows an address beyond loopback.
+    the loopback names and its own; `insecure` allows an address beyond loopback; `clients` is a PEM file with authorities,
+    and only clients with a certificate of one of them may connect.
     """
 
     certificate: str | None = None
@@ -137,13 +144,18 @@ class ListenOptions(msgspec.Struct, frozen=True):
     hosts: tuple[str, ...] = ()
     insecure: bool = False
     message_limit: int = MESSAGE_LIMIT
+    clients: str | None = None
 
 
 class DialOptions(msgspec.Struct, frozen=True):
-    """How to reach a server. `trust` is a PEM file with the authorities to trust instead of the system's."""
+    """How to reach a server. `trust` is a PEM file with the authorities to trust instead of the system's; `certificate` and
+    `key` are PEM files with which this side shows who it is, to a server that asks.
+    """
 
     trust: str | None = None
     message_limit: int = MESSAGE_LIMIT
+    certificate: str | None = None
+    key: str | None = None
 
 
 class Driver(Protocol):

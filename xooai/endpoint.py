@@ -23,6 +23,7 @@ from xooai.facts import Facts
 from xooai.forms import CONFIG
 from xooai.native import NATIVE, of_class, read_native
 from xooai.schema import Schema, Settled
+from xooai.streamed import UNTOLD, reply_of, request_of, shape_of
 from xooai.walk import check_untyped
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "mark_of",
     "nearest",
     "post",
+    "stream",
     "untyped",
 ]
 
@@ -45,13 +47,25 @@ RESERVED = frozenset({"on", "timeout", "metadata", "codec"})
 INTEGER_KEY = "^-?[0-9]+$"
 """In a description the pattern of an object's names that stand for integers."""
 
+_SAYS = {
+    Shape.UNARY: "one request and one reply",
+    Shape.CLIENT: "a stream of requests and one reply",
+    Shape.SERVER: "one request and a stream of replies",
+    Shape.BIDI: "a stream each way",
+}
+
 F = typing.TypeVar("F", bound=Callable[..., Any])
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """What `@post` writes on a function."""
+    """What `@post` and `@stream` write on a function."""
 
     name: str | None = None
+    streams: bool = False
+
+    @property
+    def decorator(self) -> str:
+        return "stream" if self.streams else "post"
 
 
 @overload
@@ -60,18 +74,34 @@ def post(function: F, /) -> F: ...
 def post(*, name: str | None = None) -> Callable[[F], F]: ...
 def post(function: F | None = None, /, *, name: str | None = None) -> F | Callable[[F], F]:
     """Make a method an endpoint, called after the method or by `name`. The method itself stays plain Python."""
+    return _marked(function, Mark(name), "@post")
 
+
+@overload
+def stream(function: F, /) -> F: ...
+@overload
+def stream(*, name: str | None = None) -> Callable[[F], F]: ...
+def stream(function: F | None = None, /, *, name: str | None = None) -> F | Callable[[F], F]:
+    """Make a method an endpoint that streams, as its annotations say.
+
+    `-> AsyncIterator[T]` (or a generator) gives many replies, a parameter `AsyncIterator[T]` takes many requests, both are a
+    conversation; a `def` has `Iterator[T]` instead, and runs in worker threads.
+    """
+    return _marked(function, Mark(name, streams=True), "@stream")
+
+
+def _marked(function: F | None, given: Mark, decorator: str) -> F | Callable[[F], F]:
     def mark(function: F) -> F:
         if not inspect.isfunction(function):
-            raise TypeError(f"@post stands on a method (def or async def), not on {type(function).__name__}")
-        function.__xooai__ = Mark(name)  # type: ignore[attr-defined]
+            raise TypeError(f"{decorator} stands on a method (def or async def), not on {type(function).__name__}")
+        function.__xooai__ = given  # type: ignore[attr-defined]
         return function
 
     return mark if function is None else mark(function)
 
 
 def mark_of(function: object) -> Mark | None:
-    """What `@post` wrote, or None where it did not stand."""
+    """What the decorator wrote, or None where none stood."""
     inner = function.__func__ if isinstance(function, staticmethod | classmethod) else function
     return vars(inner).get("__xooai__") if inspect.isfunction(inner) else None  # anything else may answer to any name
 
@@ -132,6 +162,10 @@ class Endpoint(msgspec.Struct):
     _parts: dict[str, Schema] = {}
     medium: Parameter | None = None
     """The parameter that a body of one medium, such as a picture's bytes, stands for: found here, not given."""
+    incoming: str = ""
+    """The parameter that is a stream, "" where there is none; it is not among `parameters`, and in `order`."""
+    items: Schema | None = None
+    """What that stream holds. Where the replies are one, `result` is what each of them is."""
 
     def __post_init__(self) -> None:
         documents = [parameter for parameter in self.parameters.values() if parameter.documents]
@@ -148,36 +182,58 @@ class Endpoint(msgspec.Struct):
         name: str,
         namespace: Mapping[str, Any] | None = None,
         bind: Callable[[Any], Any] = lambda annotation: annotation,
+        streams: bool = False,
     ) -> Endpoint:
         """Read a method's signature; `bind` puts types in the place of type variables, or raises LookupError.
 
         Raises TypeError naming the method, NameError where an annotation is not defined yet.
         """
         where = f"{owner}.{function.__name__}"
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(f"{where}: an endpoint of @post returns one reply; this method has a yield")
+        if not streams and (inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)):
+            raise TypeError(
+                f"{where}: an endpoint of @post returns one reply; this method has a yield: mark it @stream"
+            )
         try:
             hints = {name: bind(hint) for name, hint in _hints(function, namespace or {}, where).items()}
         except LookupError as error:
             raise TypeError(f"{where}: {error.args[0]}") from None
-        parameters = dict(_parameters(function, hints, where))
-        result = hints.get("return", inspect.Signature.empty)
+        request = request_of(function, hints, where) if streams else None
+        reply = reply_of(function, hints, where) if streams else None
+        if streams and request is None and reply is None:
+            raise TypeError(
+                f"{where}: nothing streams here: give it -> AsyncIterator[T], or a parameter of that type; or use @post"
+            )
+        found = dict(_parameters(function, hints, where))
+        parameters = {key: parameter for key, parameter in found.items() if request is None or key != request[0]}
+        result = reply.item if reply is not None else hints.get("return", UNTOLD)
         return cls(
             name=name,
             owner=owner,
             parameters=parameters,
             arguments=Schema(arguments(where, parameters), where),
-            result=untyped() if result is inspect.Signature.empty else Schema(result, f"{where} -> "),
-            is_async=inspect.iscoroutinefunction(function),
+            result=untyped() if result is UNTOLD else Schema(result, f"{where} -> "),
+            shape=shape_of(request, reply),
+            is_async=inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function),
             summary=inspect.getdoc(function) or "",
-            order=tuple(parameters),
+            order=tuple(found),
+            incoming="" if request is None else request[0],
+            items=None if request is None else _schema_of(request[1].item, f"{where}({request[0]})"),
         )
+
+    def misshapen(self, given: Shape) -> InvalidArgument:
+        """The error for a call of another shape."""
+        way = "stream() or astream()" if self.shape else "post() or apost()"
+        return InvalidArgument(f"{self.name} takes {_SAYS[self.shape]}; the call has {_SAYS[given]}: use {way}")
 
     def check(self, given: Mapping[str, Any]) -> None:
         """Raise InvalidArgument for a parameter that there is not, or one that is missing."""
         if given.keys() == self.parameters.keys():
             return
         for name in given:
+            if name == self.incoming:
+                raise InvalidArgument(
+                    f"{self.name} takes {name!r} as a stream: give it to stream() or astream(), or send its items after open()"
+                )
             if name not in self.parameters:
                 raise InvalidArgument(
                     f"{self.name} has no parameter {name!r}{nearest(name, self.parameters)}; it takes: {self._signature()}",
@@ -267,6 +323,10 @@ def nearest(given: str, known: Mapping[str, Any] | Sequence[str]) -> str:
     """The hint `; did you mean 'read'?`, where a known name is near."""
     found = get_close_matches(given, list(known), n=1)
     return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def _schema_of(item: Any, where: str) -> Schema:
+    return untyped() if item is UNTOLD else Schema(item, where)
 
 
 class _Untyped:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, overload
 
@@ -12,17 +13,20 @@ from xooai import sync
 from xooai.call import Layer, asked_codec, checked_timeout, remaining
 from xooai.codec import MSGPACK
 from xooai.declare import Declared, check_hooks, checked_name, client_class, listed, snake_case, surroundings
-from xooai.driver import EMPTY, DialOptions, ListenOptions
+from xooai.driver import EMPTY, DialOptions, ListenOptions, Shape
 from xooai.endpoint import Endpoint, nearest
 from xooai.errors import FailedPrecondition, InvalidArgument, NotFound
 from xooai.hosting import DEFAULT_URL, GRACE, Background, serve_until_signal
 from xooai.lazy import lazy
 from xooai.local import Local
+from xooai.streams import Replies, Stream, blocking, opened, source_of
 
 if TYPE_CHECKING:
     from xooai import client as remotes
+    from xooai import remote_stream
 else:
     remotes = lazy("xooai.client")
+    remote_stream = lazy("xooai.remote_stream")
 
 __all__ = ["Executor", "serve"]
 
@@ -31,7 +35,7 @@ R = TypeVar("R")
 
 
 class Executor:
-    """A named set of endpoints: the methods marked with `@post`.
+    """A named set of endpoints: the methods marked with `@post` or `@stream`.
 
     Made by its own constructor it answers calls itself: call its methods as plain Python, `post` in process through the whole
     call stack, or `serve` it. Made by `at(url)`, or from a URL, it sends them there. A subclass need not call
@@ -146,19 +150,125 @@ class Executor:
             endpoint, limit = await remote.found(partial(self._look, on, remote), limit)
         return await remote.call(self.name, endpoint, arguments, limit, codec, metadata)
 
+    def open(
+        self,
+        /,
+        on: str | None = None,
+        *,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        codec: str | None = None,
+        **arguments: Any,
+    ) -> AbstractAsyncContextManager[Stream]:
+        """Open a call that streams: `async with e.open(on="chat") as s: await s.send(item); item = await s.receive()`.
+
+        `arguments` are those but for the stream. Leaving the block before the call is over ends it on the other side.
+        """
+        return opened(self._stream(on, timeout, metadata, codec, {**arguments}, is_split=True))
+
+    def astream(
+        self,
+        /,
+        on: str | None = None,
+        *,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        codec: str | None = None,
+        **arguments: Any,
+    ) -> Replies:
+        """Call an endpoint that streams: `async for item in e.astream(...)`; where its reply is one, `await e.astream(...)`.
+
+        A stream of requests is given as an iterator, an async iterator or a list. Leaving the loop ends the call.
+        """
+        return Replies(partial(self._stream, on, timeout, metadata, codec, {**arguments}))
+
+    def stream(
+        self,
+        /,
+        on: str | None = None,
+        *,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        codec: str | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """As `astream`, blocking: an iterator of the replies; where the endpoint gives one, that reply."""
+        sync.refuse_on_serving_loop("stream()", "astream(...)")
+        replies = self.astream(on, timeout=timeout, metadata=metadata, codec=codec, **arguments)
+        if self._remote is None or self._stands_for is not None:
+            endpoint = None if isinstance(on, str) and "/" in on else self._endpoint(on)
+        else:
+            endpoint = None
+        if endpoint is None:
+            _, _, endpoint, _ = sync.run(self._found(on, timeout))
+        return blocking(replies, _step, sync.leave) if endpoint.shape & Shape.SERVER else sync.run(replies.single())
+
+    async def _found(
+        self, on: str | None, timeout: float | None
+    ) -> tuple[remotes.Remote | None, str, Endpoint, float | None]:
+        """Where an endpoint is (None: here), its executor's name, the endpoint, and the seconds left for calling it."""
+        if timeout is not None:
+            timeout = checked_timeout(timeout)
+        if isinstance(on, str) and "/" in on:
+            if self._elsewhere is None:
+                self._keep(_elsewhere=remotes.Elsewhere(self._layers))
+            assert self._elsewhere is not None
+            return await self._elsewhere.found(self._url(on), timeout)
+        remote = self._remote
+        if remote is None:
+            return None, self.name, self._endpoint(on), remaining(timeout)
+        limit = remaining(remote.timeout if timeout is None else timeout)
+        if self._stands_for is not None:
+            return remote, self.name, self._endpoint(on), limit
+        endpoint, limit = await remote.found(partial(self._look, on, remote), limit)
+        return remote, self.name, endpoint, limit
+
+    async def _stream(
+        self,
+        on: str | None,
+        timeout: float | None,
+        metadata: Mapping[str, str] | None,
+        codec: str | None,
+        given: dict[str, Any],
+        is_split: bool = False,
+    ) -> tuple[Stream, Any]:
+        """An open call, and what it is to be sent: a part of what was given, unless that was split off before."""
+        remote, executor, endpoint, limit = await self._found(on, timeout)
+        if not endpoint.shape:
+            raise InvalidArgument(f"{endpoint.name} takes one request and gives one reply: use post() or apost()")
+        source = None if is_split else source_of(endpoint, given)
+        if remote is None:
+            return await self._local().open(endpoint, given, limit, metadata, codec), source
+        return await remote_stream.open_stream(remote, executor, endpoint, given, limit, codec, metadata), source
+
     @overload
     async def call(
         self, endpoint: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R: ...
     @overload
+    async def call(
+        self,
+        endpoint: Callable[Concatenate[Any, P], AsyncIterator[R] | Iterator[R]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> AsyncIterator[R]: ...
+    @overload
     async def call(self, endpoint: Callable[Concatenate[Any, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     async def call(self, endpoint: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """The typed async form of an endpoint: `await r.call(Reader.read, doc=...)`."""
+        """The typed async form of an endpoint: `await r.call(Reader.read, doc=...)`.
+
+        Where the endpoint gives a stream: `async for item in await r.call(Reader.lines, doc=...)`.
+        """
         found = self._declared.of(endpoint)
         if found is None:
             given = getattr(endpoint, "__qualname__", repr(endpoint))
             raise NotFound(f"{given} is not an endpoint of {self.name}; there are: {listed(self._endpoints())}")
-        return await self.apost(found.name, **found.bind(args, kwargs))
+        arguments = found.bind(args, kwargs)
+        if not found.shape:
+            return await self.apost(found.name, **arguments)
+        replies = self.astream(found.name, **arguments)
+        return replies if found.shape & Shape.SERVER else await replies.single()
 
     def _url(self, on: str) -> str:
         if "://" in on:
@@ -317,8 +427,7 @@ class Executor:
         return f"<{(self._stands_for or type(self)).__name__} {self.name!r}{where}>"
 
 
-# The names of the streaming forms are kept free: a method that had one would hide them.
-_OWN_NAMES = frozenset(name for name in vars(Executor) if not name.startswith("_")) | {"astream", "open", "stream"}
+_OWN_NAMES = frozenset(name for name in vars(Executor) if not name.startswith("_"))
 Executor._declared = Declared(Executor, _OWN_NAMES, {})
 
 
@@ -336,8 +445,25 @@ def _chosen(endpoints: Mapping[str, Endpoint], on: str | None, owner: str) -> En
 
 
 def _send(client: Executor, endpoint: Endpoint, arguments: dict[str, Any]) -> Any:
-    """A typed method of a client: blocking for a `def` endpoint, awaited for an `async def` one."""
-    return client.apost(endpoint.name, **arguments) if endpoint.is_async else client.post(endpoint.name, **arguments)
+    """A typed method of a client: blocking for a `def` endpoint, awaited or iterated for an `async def` one."""
+    if not endpoint.shape:
+        return (
+            client.apost(endpoint.name, **arguments) if endpoint.is_async else client.post(endpoint.name, **arguments)
+        )
+    if not endpoint.is_async:
+        return client.stream(endpoint.name, **arguments)
+    replies = client.astream(endpoint.name, **arguments)
+    return replies if endpoint.shape & Shape.SERVER else replies.single()
+
+
+def _step(work: Coroutine[Any, Any, Any]) -> Any:
+    """Wait for the next reply of a `stream()`, wherever its iterator has got to."""
+    try:
+        sync.refuse_on_serving_loop("a step of stream()", "anext() of astream(...)")
+    except FailedPrecondition:
+        work.close()
+        raise
+    return sync.run(work)
 
 
 def serve(

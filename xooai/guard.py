@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from xooai.errors import InvalidArgument, PermissionDenied, Unimplemented, too_large
 
-__all__ = ["Hosts", "check_request", "host_name"]
+__all__ = ["Hosts", "check_request", "check_site", "host_name"]
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 # RFC 9110 7.2, but for escapes
@@ -73,6 +73,16 @@ def check_request(headers: Mapping[bytes, bytes], limit: int) -> None:
     if int(length) > limit:
         raise too_large(int(length), limit, "the request")
     _check_origin(headers)
+
+
+def check_site(headers: Mapping[bytes, bytes]) -> None:
+    """Raise PermissionDenied for a call by GET that a page of another site makes: such come without Origin.
+
+    Browsers since 2023 send Sec-Fetch-Site (https://www.w3.org/TR/fetch-metadata/), and no page can forge it.
+    """
+    site = headers.get(b"sec-fetch-site", b"same-origin")
+    if site != b"same-origin":
+        raise PermissionDenied(f"a page that is {site[:40].decode('latin-1')!r} may not call this server; its own may")
 
 
 def _check_origin(headers: Mapping[bytes, bytes]) -> None:

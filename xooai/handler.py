@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 else:
     body = lazy("xooai.body")
 
-__all__ = ["handler"]
+__all__ = ["handler", "sendable"]
 
 _BY_MEDIA_TYPE = {
     **CODECS,
@@ -71,7 +71,7 @@ def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) 
             else:
                 # Most need no look: content that is here, in a kind in which no other document can stand.
                 if not (isinstance(result, Doc) and result.value is not None and not type(result)._own_fields):
-                    result = await _to_peer(endpoint, result)
+                    result = await sendable(endpoint, result)
                 if form.raw and isinstance(result, Doc) and form.takes(result):
                     await call.send(*_as_it_is(result))
                     return
@@ -107,7 +107,8 @@ def _arguments(endpoint: Endpoint, call: Call, codec: Codec | None, frame: bytes
         arriving.now = False
 
 
-async def _to_peer(endpoint: Endpoint, result: Any) -> Any:
+async def sendable(endpoint: Endpoint, result: Any) -> Any:
+    """The reply as it may leave this process: contents of local refs inline. Raises TypeError and ResourceExhausted."""
     ref = hidden(endpoint.result, result)
     if ref is not None:
         raise TypeError(

@@ -13,15 +13,19 @@ from urllib.parse import quote
 import msgspec
 
 from xooai.driver import Head, Outcome
-from xooai.errors import Code, InvalidArgument, XooaiError
+from xooai.errors import Code, Internal, InvalidArgument, XooaiError
 from xooai.metadata import ID_HEADER, RESERVED, TIMEOUT_HEADER, pairs, printable_ascii
 
 __all__ = [
+    "EVENTS",
+    "FRAMES",
     "ID_HEADER",
+    "LINES",
     "PROBLEM",
     "STATUS",
     "TIMEOUT_HEADER",
     "Headers",
+    "end_of",
     "outcome_of",
     "passing_headers",
     "problem",
@@ -36,6 +40,14 @@ __all__ = [
 ]
 
 PROBLEM = "application/problem+json"
+FRAMES = {
+    "application/json": "application/vnd.xooai.frames+json",
+    "application/msgpack": "application/vnd.xooai.frames+msgpack",
+}
+"""The media types of bodies that stream frames (`xooai.wire`) between xooai peers, by the codec of what is in them."""
+LINES = "application/x-ndjson"
+EVENTS = "text/event-stream"
+"""For everybody else: a line, or an event, is the JSON of an item; one called `error` is the problem that ended the stream."""
 
 STATUS: Mapping[int, int] = {
     Code.OK: 200,
@@ -241,6 +253,32 @@ def outcome_of(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes)
             "reason": {413: "size", 414: "size", 431: "size", 507: "storage"}.get(status, "load"),
         }
     return outcome
+
+
+def end_of(content: bytes, codec: str, headers: Iterable[tuple[bytes, bytes]]) -> Outcome:
+    """How a call ended that was answered by a stream of frames, from the last one; `headers` are those before it.
+
+    Raises Internal where it does not say. What it holds is a problem, with `code` 0 where all is well, and `metadata`
+    where there was some that could not go with the headers.
+    """
+    found = _problem(content)
+    code, details, more = found.get("code"), found.get("details"), found.get("metadata")
+    if type(code) is not int or code < 0:
+        raise Internal("the last frame of the stream does not say how the call ended")
+    known = Headers(headers)
+    if isinstance(more, dict):
+        metadata: Mapping[str, str] = {**known, **{name: str(value) for name, value in more.items()}}
+    else:
+        metadata = known
+    id = next((value.decode("latin-1") for name, value in headers if name == b"x-request-id"), None)
+    return Outcome(
+        code=code,
+        message=str(found.get("detail") or found.get("title") or ""),
+        details=details if isinstance(details, dict) else {},
+        id=str(found["id"]) if "id" in found else id,
+        codec=codec,
+        metadata=metadata,
+    )
 
 
 def _says(status: int) -> str:

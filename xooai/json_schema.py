@@ -59,6 +59,8 @@ class Schemas(msgspec.Struct, frozen=True):
     bodies: Mapping[str, Json]
     replies: Mapping[str, Json]
     definitions: Mapping[str, Json]
+    items: Mapping[str, Json] = {}
+    """What each item of a stream of requests has to be, where there is one."""
 
 
 def described(endpoints: Mapping[str, Endpoint], template: str, generator: type[GenerateJsonSchema] = Typed) -> Schemas:
@@ -67,6 +69,8 @@ def described(endpoints: Mapping[str, Endpoint], template: str, generator: type[
     for path, one in endpoints.items():
         inputs.append((f"{path} body", "validation", one.arguments.adapter))
         inputs.append((f"{path} reply", "serialization", one.result.adapter))
+        if one.items is not None:
+            inputs.append((f"{path} item", "validation", one.items.adapter))
     found, shared = TypeAdapter.json_schemas(inputs, ref_template=template, schema_generator=generator)
     definitions = shared.get("$defs", {})
     bodies: dict[str, Json] = {}
@@ -79,8 +83,10 @@ def described(endpoints: Mapping[str, Endpoint], template: str, generator: type[
             body = definitions[name]
         bodies[path] = _portable(_with_defaults(one, body))
     replies = {path: _portable(found[f"{path} reply", "serialization"]) for path in endpoints}
+    taken = [path for path, one in endpoints.items() if one.items is not None]
+    items = {path: _portable(found[f"{path} item", "validation"]) for path in taken}
     kept = {name: schema for name, schema in definitions.items() if name not in inlined}
-    return Schemas(bodies, replies, _portable(kept))
+    return Schemas(bodies, replies, _portable(kept), items)
 
 
 def _with_defaults(endpoint: Endpoint, body: Json) -> Json:

@@ -14,13 +14,16 @@ from xooai.call import Layer, asked_codec, remaining
 from xooai.codec import MSGPACK, Codec
 from xooai.deadline import part_of
 from xooai.declare import Declared
-from xooai.driver import EMPTY, MESSAGE_LIMIT, Head
+from xooai.driver import EMPTY, MESSAGE_LIMIT, Head, Shape
 from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument, too_large
 from xooai.memory import MemoryChannel
+from xooai.memory_stream import MemoryStream
 from xooai.metadata import metadata_of
 from xooai.payload import from_here, marks_of, unfit
+from xooai.schema import Schema
 from xooai.server import Site
+from xooai.streams import Stream
 
 __all__ = ["Local"]
 
@@ -117,6 +120,31 @@ class Local:
         await self._hosting().accept(channel)
         return _read(endpoint, chosen, channel)
 
+    async def open(
+        self,
+        endpoint: Endpoint,
+        arguments: dict[str, Any],
+        timeout: float | None,
+        metadata: Mapping[str, str] | None,
+        codec: str | None,
+    ) -> Stream:
+        """Open a call to an endpoint that streams; `arguments` are those but for the stream."""
+        if not self.is_set_up:
+            _, timeout = await part_of(timeout, Local.set_up, self)
+        endpoint.check(arguments)
+        chosen = MSGPACK if codec is None else asked_codec(codec)
+        given = EMPTY if metadata is None else metadata_of(metadata)
+        head = Head(
+            f"/{self.name}/{endpoint.name}", chosen.media_type, shape=endpoint.shape, timeout=timeout, metadata=given
+        )
+        ours, theirs = MemoryStream.pair(head)
+        frames = _Here(ours)
+        await ours.send(await frames.write(endpoint.arguments, chosen, arguments))
+        if not endpoint.shape & Shape.CLIENT:
+            await ours.end()
+        ours.answered_by(self._hosting().accept(theirs))
+        return Stream(ours, endpoint, chosen, frames)
+
     def _opened(
         self,
         endpoint: Endpoint,
@@ -153,6 +181,23 @@ class Local:
         """End the worker threads."""
         if self._site is not None:
             self._site.threads.close()
+
+
+class _Here:
+    """Between items and frames that stay in this process: the marks of documents go beside them."""
+
+    def __init__(self, channel: MemoryStream) -> None:
+        self._channel = channel
+
+    async def write(self, schema: Schema, codec: Codec, item: Any) -> bytes:
+        self._channel.reply_marks = marks_of(schema, item)
+        return codec.encode(schema, item)
+
+    def read(self, schema: Schema, codec: Codec, frame: bytes) -> Any:
+        try:
+            return from_here(schema, codec, frame, self._channel.marks)
+        except InvalidArgument as error:
+            raise unfit(self._channel.head.path, error) from error
 
 
 def _read(endpoint: Endpoint, codec: Codec, channel: MemoryChannel) -> Any:

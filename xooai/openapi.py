@@ -9,12 +9,14 @@ from typing import Any
 import msgspec
 
 from xooai.codec import JSON, MSGPACK
+from xooai.driver import Shape
 from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument
 from xooai.form_schema import MEDIA, form, kind_of
 from xooai.json_schema import Schemas, described
 from xooai.open_problems import problem_responses, problem_schema, references
 from xooai.open_schema import Open, as_taken
+from xooai.open_stream import streamed_reply, streamed_request
 from xooai.sample import NoSample, sample
 
 __all__ = ["openapi"]
@@ -70,14 +72,22 @@ def _version() -> str:
 
 def _operation(path: str, one: Endpoint, schemas: Schemas) -> Json:
     summary, _, description = one.summary.partition("\n")
+    body, reply, definitions = schemas.bodies[path], schemas.replies[path], schemas.definitions
+    if one.shape & Shape.CLIENT:
+        request = streamed_request(one, body, schemas.items[path], definitions)
+    elif one.shape & Shape.SERVER:
+        request = {"required": True, "content": _plain(one, body, definitions)}
+    else:
+        request = _request(one, body, definitions)
+    if one.shape & Shape.SERVER:
+        given = streamed_reply(reply)
+    else:
+        given = {"description": "The reply.", "content": _reply(one, reply, definitions)}
     return {
         **({"summary": summary} if summary else {}),
         **({"description": description.strip()} if description.strip() else {}),
-        "requestBody": _request(one, schemas.bodies[path], schemas.definitions),
-        "responses": {
-            "200": {"description": "The reply.", "content": _reply(one, schemas.replies[path], schemas.definitions)},
-            **references(),
-        },
+        "requestBody": request,
+        "responses": {"200": given, **references()},
     }
 
 
@@ -85,7 +95,7 @@ def _operation(path: str, one: Endpoint, schemas: Schemas) -> Json:
 
 
 def _request(one: Endpoint, body: Json, definitions: Mapping[str, Json]) -> Json:
-    content = {JSON.media_type: {"schema": body, **_example(one, body, definitions)}, MSGPACK.media_type: {}}
+    content = _plain(one, body, definitions)
     kind = None if one.medium is None else kind_of(one.medium)
     said = {}
     if one.medium is not None and kind is not None:
@@ -97,6 +107,10 @@ def _request(one: Endpoint, body: Json, definitions: Mapping[str, Json]) -> Json
     if found is not None:
         content["multipart/form-data"] = found
     return {"required": bool(body.get("required")), **said, "content": content}
+
+
+def _plain(one: Endpoint, body: Json, definitions: Mapping[str, Json]) -> Json:
+    return {JSON.media_type: {"schema": body, **_example(one, body, definitions)}, MSGPACK.media_type: {}}
 
 
 def _example(one: Endpoint, body: Json, definitions: Mapping[str, Json]) -> Json:
@@ -114,6 +128,8 @@ def _example(one: Endpoint, body: Json, definitions: Mapping[str, Json]) -> Json
 
 def _reply(one: Endpoint, schema: Json, definitions: Mapping[str, Json]) -> Json:
     content = {JSON.media_type: {"schema": schema, **_shown(schema, definitions)}, MSGPACK.media_type: {}}
+    if one.shape:
+        return content  # of one that takes a stream, the reply is never a medium as it is
     kind = one.result.annotation
     alone = (types for known, types in MEDIA.items() if isinstance(kind, type) and issubclass(kind, known))
     return content | {media_type: {} for media_type in next(alone, ())}

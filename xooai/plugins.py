@@ -27,7 +27,14 @@ hookimpl = pluggy.HookimplMarker("xooai")
 
 # What we ship: nobody else takes these schemes over silently. Scheme → the extra that brings it.
 OWN = {
-    "xooai.drivers": {"http": "http", "https": "http", "grpc": "grpc", "grpcs": "grpc", "quic": "quic"},
+    "xooai.drivers": {
+        "http": "http",
+        "https": "http",
+        "grpc": "grpc",
+        "grpcs": "grpc",
+        "quic": "quic",
+        "memory": "testing",
+    },
     "xooai.stores": {},
 }
 OWN_DISTRIBUTION = "xooai"

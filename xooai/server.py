@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
-from xooai.call import Call, Layer, Service, composed, entered
+from xooai.call import Call, Layer, Service, StreamCall, composed, entered
 from xooai.deadline import within
-from xooai.driver import EMPTY, Channel, Outcome
+from xooai.driver import EMPTY, Channel, Outcome, Shape
 from xooai.endpoint import Endpoint, nearest
 from xooai.errors import Code, InvalidArgument, NotFound, Unavailable, XooaiError
 from xooai.handler import handler
@@ -22,8 +22,10 @@ from xooai.threads import Threads
 
 if TYPE_CHECKING:
     from xooai import describe
+    from xooai import stream_handler as streaming
 else:
     describe = lazy("xooai.describe")
+    streaming = lazy("xooai.stream_handler")
 
 __all__ = ["Hosted", "Site"]
 
@@ -52,6 +54,7 @@ class Hosted(Protocol):
 class _Route(msgspec.Struct, frozen=True):
     endpoint: Endpoint
     service: Service
+    call: type[Call]
 
 
 class Site:
@@ -72,8 +75,11 @@ class Site:
             if not endpoints:
                 raise InvalidArgument(f"the executor {name!r} has no endpoints; @post makes a method one")
             for endpoint, function in endpoints:
-                service = composed(executor.layers, handler(endpoint, function, self.threads))
-                self._known[f"/{name}/{endpoint.name}"] = _Route(endpoint, service)
+                answering = streaming.stream_handler if endpoint.shape else handler
+                service = composed(executor.layers, answering(endpoint, function, self.threads))
+                self._known[f"/{name}/{endpoint.name}"] = _Route(
+                    endpoint, service, StreamCall if endpoint.shape else Call
+                )
 
     def names(self) -> list[str]:
         """The names of the executors."""
@@ -101,6 +107,12 @@ class Site:
     def ready(self) -> bool:
         return self._ready
 
+    def shape(self, path: str) -> Shape | None:
+        route = self._known.get(path)
+        if route is None:
+            return Shape.UNARY if path == _DESCRIBE else None  # which is made when it is first asked for
+        return route.endpoint.shape
+
     def describe(self, form: Literal["openapi", "proto", "json"]) -> bytes:
         found = self._described.get(form)
         if found is None:
@@ -116,7 +128,10 @@ class Site:
         if route is None:
             await channel.end(None, self._failure(self._unopened(channel.head.path), None, channel))
             return
-        call = Call(route.endpoint, channel)
+        if channel.head.shape is not route.endpoint.shape:
+            await channel.end(None, self._failure(route.endpoint.misshapen(channel.head.shape), None, channel))
+            return
+        call = route.call(route.endpoint, channel)
         in_memory = channel if isinstance(channel, MemoryChannel) else None
         if in_memory is not None:
             call.marks, call.inline = in_memory.marks, in_memory.inline
@@ -128,7 +143,7 @@ class Site:
             else:
                 await within(timeout, route.service, call)
             reply, outcome = call.reply, _success(call)
-            if reply is None:
+            if reply is None and not route.endpoint.shape & Shape.SERVER:
                 raise RuntimeError("a layer neither called the service nor answered")
         except BaseException as error:
             if _is_for_others(error, in_memory):
@@ -140,6 +155,8 @@ class Site:
             in_memory.reply_marks = call.reply_marks
         try:
             await channel.end(reply, outcome)
+        except Unavailable:  # the caller has left: nobody is to be told, and nothing went wrong here
+            channel.abort()
         except Exception as error:  # noqa: BLE001 - what a handler put beside its reply, or into its error, cannot be written
             failure = self._failure(RuntimeError(f"the reply cannot be written: {error}"), call, channel)
             await channel.end(None, Outcome(failure.code, failure.message, id=failure.id))
@@ -149,7 +166,7 @@ class Site:
         if path != _DESCRIBE or self._open is not self._known:
             return None
         endpoint = describe.endpoint()
-        route = self._known[path] = _Route(endpoint, handler(endpoint, self._describe, self.threads))
+        route = self._known[path] = _Route(endpoint, handler(endpoint, self._describe, self.threads), Call)
         return route
 
     def _unopened(self, path: str) -> XooaiError:

@@ -7,9 +7,10 @@ call, so there it refuses.
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
@@ -17,7 +18,7 @@ from xooai import forks
 from xooai.errors import FailedPrecondition
 from xooai.log import logger
 
-__all__ = ["close_remote", "drive", "refuse_on_serving_loop", "run", "serving"]
+__all__ = ["close_remote", "drive", "leave", "refuse_on_serving_loop", "run", "serving"]
 
 _LOG = logger("xooai")
 T = TypeVar("T")
@@ -79,6 +80,18 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     except BaseException:
         future.cancel()
         raise
+
+
+def leave(closing: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run on the private loop what lets go of something there, at any time and in any thread: while garbage is collected too.
+
+    Waited for only where that stops no loop; not run where the program ends, and its loops with it.
+    """
+    if sys.is_finalizing():
+        return
+    future = asyncio.run_coroutine_threadsafe(closing(), _portal.loop())
+    if asyncio._get_running_loop() is None:
+        future.result(timeout=CLOSE_LIMIT)
 
 
 def drive(work: Coroutine[Any, Any, T]) -> T:

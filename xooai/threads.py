@@ -92,6 +92,12 @@ class Threads:
         self._state.start_where_needed(queue)
         return await future
 
+    def leave(self, function: Callable[[], None]) -> None:
+        """Call a function that raises nothing in a thread; nobody waits for it. Never refused: it ends what was taken in."""
+        loop = asyncio.get_running_loop()
+        self._queue.put((_Return(loop), loop.create_future(), contextvars.copy_context(), function, {}))
+        self._state.start_where_needed(self._queue)
+
     def close(self) -> None:
         """End the threads once they are done with what they are at; new work starts new ones."""
         if self._state.count:

@@ -1,18 +1,17 @@
-"""The client's side of the HTTP driver: unary calls as requests on pooled connections."""
+"""The client's side of the HTTP driver: calls as requests on pooled connections."""
 
 from __future__ import annotations
 
 import asyncio
 from math import inf
 
-from xooai.driver import DialOptions, Head, Outcome
+from xooai.driver import Channel, DialOptions, Head, Outcome, Shape
 from xooai.errors import (
     Code,
     DeadlineExceeded,
     FailedPrecondition,
     InvalidArgument,
     Unavailable,
-    Unimplemented,
     XooaiError,
     error_from,
 )
@@ -24,9 +23,12 @@ from xooai.http import (
     standing_headers,
     timeout_value,
 )
-from xooai_http.connection import Connection
+from xooai_http.connection import WHOLE, Connection
 from xooai_http.pool import Pool, PoolLimits
 from xooai_http.response_reader import Response
+from xooai_http.stream_channel import HttpStream
+from xooai_http.stream_head import as_sent
+from xooai_http.stream_reader import StreamReader
 from xooai_http.target import Target
 
 __all__ = ["HttpChannel", "HttpLink"]
@@ -51,10 +53,10 @@ class HttpLink:
         self._ready: tuple[Head, bytes] | None = None
         """The lines of the head that was sent last: a caller gives the same one again and again."""
 
-    async def open(self, head: Head, request: bytes | None = None) -> HttpChannel:
-        """Send a unary call. What this raises was raised before a byte of the call was sent: it did not run."""
+    async def open(self, head: Head, request: bytes | None = None) -> Channel:
+        """Send a call, or what it begins with. What this raises was raised before a byte was sent: it did not run."""
         if request is None or head.shape:
-            raise Unimplemented("the HTTP driver answers unary calls: the one frame of the request comes with its head")
+            return await self._open_stream(head, request)
         pool = self._pool
         if pool is None or pool.loop is not asyncio.get_running_loop():
             pool = self._bind()
@@ -64,20 +66,55 @@ class HttpLink:
         now, deadline = pool.loop.time(), inf
         if head.timeout is not None:
             if head.timeout <= 0:
-                raise DeadlineExceeded(
-                    f"no time is left for the call to {self._target.peer}: timeout={head.timeout:g} s"
-                )
+                raise self._late(head.timeout)
             deadline = now + head.timeout
         channel = HttpChannel(head)
         connection = pool.take(now) or await pool.acquire(deadline)
         if not connection.send(channel, lines, request):
             connection = await pool.acquire(deadline)  # nothing was sent, so once more cannot make it run twice
             if not connection.send(channel, lines, request):
-                raise Unavailable(f"{self._target.peer} closes each connection as soon as it is open")
+                raise self._closing()
         if deadline < inf:
             pool.watch(connection, deadline)
         channel.connection = connection
         return channel
+
+    async def _open_stream(self, head: Head, request: bytes | None) -> HttpStream:
+        if request is None and not head.shape & Shape.CLIENT:
+            raise FailedPrecondition(
+                "this side of the call does not stream: its one frame goes with open(head, request)"
+            )
+        pool = self._pool
+        if pool is None or pool.loop is not asyncio.get_running_loop():
+            pool = self._bind()
+        sent, replies = as_sent(head)
+        start, rest = _start_of(self._begin(sent), head, request)
+        now, deadline = pool.loop.time(), inf
+        if head.timeout is not None:
+            if head.timeout <= 0:
+                raise self._late(head.timeout)
+            deadline = now + head.timeout
+        channel = HttpStream(head)
+        reader = StreamReader(self._reply_limit, replies, until_close=self._target.context is None)
+        connection = pool.take(now) or await pool.acquire(deadline)
+        if not channel.begin(connection, reader, start):
+            connection = await pool.acquire(deadline)
+            if not channel.begin(connection, reader, start):
+                raise self._closing()
+        if deadline < inf:
+            pool.watch(connection, deadline)
+        if head.shape & Shape.CLIENT:
+            if request is not None:
+                await channel.end(request)
+        else:
+            await channel.complete(rest)
+        return channel
+
+    def _late(self, timeout: float) -> DeadlineExceeded:
+        return DeadlineExceeded(f"no time is left for the call to {self._target.peer}: timeout={timeout:g} s")
+
+    def _closing(self) -> Unavailable:
+        return Unavailable(f"{self._target.peer} closes each connection as soon as it is open")
 
     async def aclose(self) -> None:
         """Close all connections; calls under way end with Unavailable, later ones too."""
@@ -116,6 +153,14 @@ class HttpLink:
             self._starts.clear()
         self._starts[head.path, head.codec, head.accept] = start
         return start
+
+
+def _start_of(lines: bytes, head: Head, request: bytes | None) -> tuple[bytes, memoryview]:
+    """What a request begins with, and what is left of it where it is one frame."""
+    if head.shape & Shape.CLIENT or request is None:
+        return lines + b"transfer-encoding: chunked\r\n\r\n", memoryview(b"")
+    start = b"%bcontent-length: %d\r\n\r\n%b" % (lines, len(request), request[:WHOLE])
+    return start, memoryview(request)[WHOLE:]
 
 
 def _passing(head: Head) -> bytes:

@@ -16,25 +16,31 @@ from xooai.errors import DeadlineExceeded, Unavailable, XooaiError
 from xooai_http import here
 from xooai_http.response_reader import Response, ResponseReader
 
-__all__ = ["Caller", "Connection", "Owner"]
+__all__ = ["PIECE", "WHOLE", "Caller", "Connection", "Holder", "Owner"]
 
 WHOLE = 64 * 1024  # bytes of a body that are copied behind the head, so that both go out in one write
 PIECE = 256 * 1024  # bytes of a larger body between two looks at what came in: about what a socket takes at once
+SETTLED = 1.0  # seconds for the rest of a response whose meaning is known: it is on its way, or the server has trouble
 
 # A peer that vanished (cable, suspended machine) is noticed after 30 + 2 × 5 seconds of silence, and as soon when it
 # does not acknowledge what was sent (promises, P20). Which of these there are depends on the platform.
 KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 40_000}
 
 
-class Caller(Protocol):
-    """Who waits for a response; told once, by one of the two."""
+class Holder(Protocol):
+    """Whose call a connection serves."""
 
     head: Head
 
+    def failed(self, error: XooaiError) -> None:
+        """The call ends with `error`."""
+
+
+class Caller(Holder, Protocol):
+    """Who waits for a response; told once, by one of the two."""
+
     def answered(self, response: Response, known: Outcome | None) -> None:
         """`known` is what the response means, where that is known already."""
-
-    def failed(self, error: XooaiError) -> None: ...
 
 
 class Owner(Protocol):
@@ -42,6 +48,9 @@ class Owner(Protocol):
 
     def release(self, connection: Connection) -> None:
         """The connection is free for another call."""
+
+    def watch(self, connection: Connection, deadline: float) -> None:
+        """Expire the connection at `deadline`, in the loop's time."""
 
     def lost(self, connection: Connection) -> None:
         """The connection is closed."""
@@ -51,23 +60,27 @@ class Connection(asyncio.BufferedProtocol):
     """A connection to `peer`, as errors name it. What comes in passes through `buffer`, which many may share."""
 
     __slots__ = (
-        "_address", "_buffer", "_caller", "_is_paused", "_owner", "_peer", "_poll", "_reader", "_transport", "_unsent",
-        "deadline", "idle_since", "loop",
+        "_address", "_buffer", "_caller", "_holder", "_is_paused", "_owner", "_poll", "_reader", "_unsent",
+        "deadline", "idle_since", "loop", "peer", "transport",
     )  # fmt: skip
 
     deadline: float
     """When the call under way has to be over, in the loop's time; set by the owner."""
     loop: asyncio.AbstractEventLoop
     """The loop on which it was made."""
+    peer: str
+    """The server, as errors name it."""
+    transport: asyncio.Transport
     idle_since: float
     """Since when nobody uses it, in the loop's time; set by the owner."""
 
     def __init__(self, owner: Owner, peer: str, reader: ResponseReader, buffer: memoryview) -> None:
         self._owner = owner
-        self._peer = peer
+        self.peer = peer
         self._reader = reader
         self._buffer = buffer
         self._caller: Caller | None = None
+        self._holder: Holder | None = None
         self._unsent: memoryview | None = None
         self._is_paused = False
         self.deadline = self.idle_since = inf
@@ -78,11 +91,11 @@ class Connection(asyncio.BufferedProtocol):
         Asks the socket itself: what the loop has not yet seen counts, and a request to a peer that has just closed is
         lost for good, because nobody knows whether it ran.
         """
-        return not (self._transport.is_closing() or self._poll(0))
+        return not (self.transport.is_closing() or self._poll(0))
 
     def send(self, caller: Caller, head: bytes, body: bytes) -> bool:
         """Send a request, and tell `caller` how it ends. False says that the connection broke before its first byte."""
-        transport = self._transport
+        transport = self.transport
         if len(body) <= WHOLE:
             transport.write(head + body)
         else:
@@ -102,40 +115,72 @@ class Connection(asyncio.BufferedProtocol):
         A server that refuses the body answers and closes. Writing to a closed connection would throw away the answer
         that waits in its socket: hence never a write while there is something to read.
         """
-        while self._unsent is not None and not self._is_paused and not self._transport.is_closing():
+        while self._unsent is not None and not self._is_paused and not self.transport.is_closing():
             if self._poll(0):
                 self.loop.call_soon(self._send_more)
                 return
             piece, rest = self._unsent[:PIECE], self._unsent[PIECE:]
             self._unsent = rest or None
-            self._transport.write(piece)
+            self.transport.write(piece)
+
+    def lend(self, holder: Holder, stream: asyncio.BufferedProtocol, start: bytes) -> bool:
+        """Send the start of a request, and leave the rest of the call to `stream`. It ends with `give_back()`, `abort()`
+        or `fail()`. False says that the connection broke before its first byte.
+        """
+        self.transport.write(start)
+        if self.transport.is_closing():
+            return False
+        self._holder = holder
+        self.transport.set_protocol(stream)
+        if self._is_paused:
+            self._is_paused = False
+            stream.pause_writing()
+        return True
+
+    def is_lent_to(self, holder: Holder) -> bool:
+        return self._holder is holder
+
+    def has_input(self) -> bool:
+        """Whether there is something to read, which the loop may not have seen."""
+        return bool(self._poll(0))
+
+    def settle(self) -> None:
+        """The call that has it is over, but for what its response ends with."""
+        self._owner.watch(self, min(self.deadline, self.loop.time() + SETTLED))
+
+    def give_back(self) -> None:
+        """The call that has it is over, and nothing of it is left on the way."""
+        self._holder = None
+        self.transport.set_protocol(self)
+        self._owner.release(self)
 
     def abort(self) -> None:
         """Close at once. The call under way is not told: whoever calls this ends it."""
-        self._caller = self._unsent = None
-        self._transport.abort()
+        self._caller = self._holder = self._unsent = None
+        self.transport.abort()
 
     def fail(self, error: XooaiError) -> None:
         """Close at once and end the call under way with `error`."""
-        caller = self._caller
+        caller = self._caller or self._holder
         self.abort()
         if caller is not None:
             caller.failed(error)
 
     def expire(self) -> None:
         """The time of the call under way is over: close, so that the server sees the client leave."""
-        if self._caller is not None:
-            self.fail(DeadlineExceeded(f"no answer from {self._peer} within {self._caller.head.timeout:g} s"))
+        caller = self._caller or self._holder
+        if caller is not None:  # without a timeout it is over, and only its connection did not settle
+            self.fail(DeadlineExceeded(f"no answer from {self.peer} within {caller.head.timeout or 0:g} s"))
 
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self.loop = asyncio.get_running_loop()
-        host, port = (self._transport.get_extra_info("sockname") or ("", 0))[:2]  # None where it is broken already
+        host, port = (self.transport.get_extra_info("sockname") or ("", 0))[:2]  # None where it is broken already
         self._address = (host, port)
         here.OPEN.add(self._address)
-        connected = self._transport.get_extra_info("socket")
+        connected = self.transport.get_extra_info("socket")
         with suppress(OSError):  # one that is broken already says so when it is used
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for name, value in KEEP_ALIVE.items():
@@ -149,7 +194,7 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, count: int) -> None:
         caller = self._caller
         if caller is None:  # nobody asked: what follows must not be taken for the next call's response
-            self._transport.abort()
+            self.transport.abort()
             return
         try:
             response = self._reader.feed(self._buffer[:count])
@@ -171,20 +216,21 @@ class Connection(asyncio.BufferedProtocol):
         caller = self._caller
         response = self._reader.end() if caller is not None else None
         if caller is None or response is None:
-            self._break(None)
+            self.broken(None, self._reader.has_begun)
         else:
             self.abort()
             caller.answered(response, None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         here.OPEN.discard(self._address)
-        self._break(exc)
+        self.broken(exc, self._reader.has_begun)
         self._owner.lost(self)
 
-    def _break(self, cause: Exception | None) -> None:
-        when = "in the middle of its answer" if self._reader.has_begun else "before it answered; the call may have run"
+    def broken(self, cause: Exception | None, has_begun: bool) -> None:
+        """The server has closed it, before or after its answer has begun."""
+        when = "in the middle of its answer" if has_begun else "before it answered; the call may have run"
         reason = f" ({cause})" if cause else ""
-        self.fail(Unavailable(f"{self._peer} closed the connection {when}{reason}"))
+        self.fail(Unavailable(f"{self.peer} closed the connection {when}{reason}"))
 
     def pause_writing(self) -> None:
         self._is_paused = True

@@ -28,6 +28,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     head_time: float = 10.0  # from a connection's or a head's first byte to the head's last
     window: float = 10.0  # a body, or a reply that the client takes, is measured over this time,
     rate: int = 1024  # and must move by this many bytes a second: slower than any link in use, so it is on purpose
+    stall: float = 300.0  # but nothing at all of a stream may be taken for so long: its client may think about an item
     keep_alive: float = 5.0  # between calls; as uvicorn, and shorter than the idle time of common clients and proxies
     linger: float = 5.0  # for a refused client to read why, while what it still sends is discarded (RFC 9112 9.6)
     pipeline: int = 16  # requests waiting behind a running call: more than clients send ahead

@@ -12,7 +12,8 @@ from contextlib import suppress
 from xooai.driver import ListenOptions, Site
 from xooai.guard import Hosts
 from xooai.log import logger
-from xooai_http.binding import Place, bind, is_loopback, parse, resolve, tls
+from xooai.place import Place, is_loopback, resolve
+from xooai_http.binding import bind, parse, tls
 from xooai_http.certified import names_in
 from xooai_http.limits import Limits
 from xooai_http.protocol import HttpConnection

@@ -4,8 +4,9 @@ It stands on uvicorn 0.54. What `reading`, `fallback` and this module know of it
 httptools parser, which calls `on_url`, `on_header` and so on; it keeps `transport`, `flow`, `url`, `headers`, `client`,
 `server`, `scheme`, and `cycle` (marked disconnected in connection_lost), and itself in `server_state.connections`;
 `RequestResponseCycle` runs an application, writes its response, calls `on_response` after the last byte, and logs a
-cancellation as the application's failure. Its own way of reading (pausing, pipelining, keep-alive timers) is replaced:
-a request is taken whole before it begins, and reading never stops, or a client's leaving would go unseen.
+cancellation as the application's failure; its `receive` goes on reading. Its own way of reading (pipelining, keep-alive
+timers) is replaced: a request is taken whole before it begins, and reading never stops, or a client's leaving would go
+unseen. Only while the body of a call that streams waits to be taken does it stop; then the sweep looks for leaving.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from xooai.http import status_of
 from xooai.log import logger
 from xooai_http import here
 from xooai_http.fallback import Cycle
+from xooai_http.leaving import has_left, watch
 from xooai_http.pace import Pace
 from xooai_http.reading import BODY, DEAF, HEAD, IDLE, LINGER, Excess, Pending, Refusal, RequestReader
 from xooai_http.reply import refuse, response
@@ -49,6 +51,7 @@ class HttpConnection(RequestReader):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         call, self._call = self._call, None
+        self._incoming = None
         self._queue.clear()
         self._mode = DEAF
         self._count_off()
@@ -69,6 +72,7 @@ class HttpConnection(RequestReader):
             call = UnaryChannel(self, head, body, self._keep_alive)
         else:
             call = Cycle(self, self._method.decode("ascii"), body, self._keep_alive, self.on_response_complete)
+            watch(self.transport)  # it may give a stream
         if self._call is None:
             self._start(call)
         elif len(self._queue) < self._server.limits.pipeline:
@@ -76,7 +80,24 @@ class HttpConnection(RequestReader):
         else:
             raise Excess
 
+    def _begun(self) -> Cycle:
+        if self._call is not None:  # what streams is not sent ahead: there would be two bodies to hold
+            raise Excess
+        cycle = Cycle(self, self._method.decode("ascii"), None, self._keep_alive, self._on_streamed)
+        self._call = cycle
+        watch(self.transport)
+        self.loop.call_soon(self._proceed, context=self._server.context)  # not before the parser is done with the head
+        return cycle
+
+    def _on_streamed(self) -> None:
+        """The response of a request that streamed, or still does, is written."""
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+        self.on_response_complete()
+
     def _refuse(self, error: XooaiError, status: int | None = None) -> None:
+        if self._incoming is not None and not self._give_up(self._incoming):
+            return
         status, data = refuse(error, status)
         self._mode = DEAF
         self._body, self._pieces = b"", None
@@ -88,7 +109,21 @@ class HttpConnection(RequestReader):
         else:
             self._start(Refusal(data))
 
+    def _give_up(self, cycle: Cycle) -> bool:
+        """End a call in the middle of its request; whether it can still be answered otherwise."""
+        self._call = self._incoming = None
+        cycle.disconnected = True
+        cycle.message_event.set()
+        if cycle.task is not None:
+            self._server.cancel(cycle.task)
+        if cycle.response_started:
+            self.drop()
+        return not cycle.response_started
+
     def _hear_no_more(self) -> None:
+        if self._incoming is not None:  # the call goes on, and its stream with it
+            self._keep_alive = self._incoming.keep_alive = False
+            return
         self._mode = DEAF
         last = self._queue[-1] if self._queue else self._call
         if last is not None:
@@ -124,7 +159,9 @@ class HttpConnection(RequestReader):
         try:
             await cycle.run(self._server.application)
         finally:
-            self._done(cycle.task, not cycle.response_complete)
+            self._done(cycle.task, not cycle.response_complete and not cycle.disconnected)
+            if cycle.is_cut and not self.transport.is_closing():
+                self._cut()
             if self._server.has_log:
                 self._server.log(self._peer, cycle.request, cycle.status, cycle.size)
 
@@ -134,6 +171,15 @@ class HttpConnection(RequestReader):
         if is_open and not self.transport.is_closing():
             _LOG.error("a call was left without an answer; its connection is closed")
             self.drop()
+
+    def _cut(self) -> None:
+        """End a response that is left incomplete: its client has been told why, or sees it by the end."""
+        is_whole, self._incoming = self._incoming is None, None
+        self._mode = DEAF
+        if is_whole or not self.transport.can_write_eof():
+            self.transport.close()
+        else:
+            self._linger(b"")
 
     def answer(self, call: UnaryChannel, frame: bytes | None, outcome: Outcome) -> None:
         """Write the response of the running call: head and body in one write unless it is large."""
@@ -158,6 +204,11 @@ class HttpConnection(RequestReader):
 
     def _go_on(self) -> None:
         self._count_off()
+        if self._incoming is not None:  # answered early: what still comes is discarded
+            self._incoming = None
+            self._mode = DEAF
+            self._linger(b"")
+            return
         if self._queue:
             self._call = self._queue.popleft()
             # We are in the task of the call that ended: the next one must not inherit its context variables.
@@ -185,6 +236,7 @@ class HttpConnection(RequestReader):
         self._call = None
         self._stage = LINGER
         self._count_off()
+        self.flow.resume_reading()
         self.transport.write(data)
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -208,7 +260,11 @@ class HttpConnection(RequestReader):
 
     def stop(self) -> None:
         """Close now, telling the client of a running call why."""
-        if isinstance(self._call, UnaryChannel) and not self.transport.is_closing():
+        call = self._call
+        has_begun = isinstance(call, Cycle) and call.response_started
+        if isinstance(call, Cycle):
+            call.disconnected = True  # what it still says is for nobody
+        if call is not None and not has_begun and not self.transport.is_closing():
             self.transport.write(refuse(Unavailable("the server stopped before the call was done"))[1])
             self.transport.close()
         else:
@@ -216,15 +272,25 @@ class HttpConnection(RequestReader):
 
     def check(self, now: float) -> None:
         """Close when a deadline has passed."""
-        limits, pace, transport = self._server.limits, self._pace, self.transport
-        if self.flow.write_paused or transport.is_closing():
-            left = transport.get_write_buffer_size()
-            if pace.age(_WRITING, now, left) > limits.window:
-                if pace.is_slow(now, left, limits.rate):
-                    transport.abort()
-                pace.restart(now, left)
+        pace, transport = self._pace, self.transport
+        if self.flow.read_paused and has_left(transport):
+            transport.abort()
+        elif self.flow.write_paused or transport.is_closing():
+            self._check_taking(now)
         elif self._call is None:
             self._check_waiting(pace.age((self.headers, self._stage), now, self._fed), now)
+
+    def _check_taking(self, now: float) -> None:
+        limits, pace, call = self._server.limits, self._pace, self._call
+        moved = -self.transport.get_write_buffer_size()
+        window, rate = limits.window, limits.rate
+        if isinstance(call, Cycle) and call.chunked_encoding:  # a stream, whose client may think
+            moved += call.size
+            window, rate = limits.stall, 1
+        if pace.age(_WRITING, now, moved) > window:
+            if pace.is_slow(now, moved, rate):
+                self.transport.abort()
+            pace.restart(now, moved)
 
     def _check_waiting(self, age: float, now: float) -> None:
         limits = self._server.limits

@@ -1,14 +1,18 @@
-"""The reading half of a connection: from bytes to whole requests, each limit judged before more is buffered."""
+"""The reading half of a connection: from bytes to requests, each limit judged before more is buffered.
+
+A request is taken when it is whole; one that streams when its head is, and its body flows on into the call.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from abc import abstractmethod
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from xooai.driver import Head
+from xooai.driver import Head, Shape
 from xooai.errors import Internal, InvalidArgument, ResourceExhausted, XooaiError, too_large
 from xooai.http import request_head
 from xooai.log import logger
@@ -24,6 +28,7 @@ __all__ = ["BODY", "DEAF", "HEAD", "IDLE", "LINGER", "Excess", "Pending", "Refus
 IDLE, HEAD, BODY, LINGER = range(4)  # what the connection waits for, when no call runs
 OPEN, DEAF, RAW = range(3)  # what becomes of incoming bytes: parsed, discarded, or taken as a body unparsed
 _LOG = logger("xooai.http")
+_FRAMING = 8  # bytes of chunk framing for one of content, at most, in a stream: chunks of one byte have five
 _SMALL = 1024  # pieces of a body below this size are joined as they come: a byte kept by itself costs 40
 
 
@@ -53,6 +58,7 @@ class RequestReader(HttpToolsProtocol):
         self._server = server
         self._peer = f"{client[0]}:{client[1]}"
         self._call: Pending | None = None  # the request that is not answered yet
+        self._incoming: Cycle | None = None  # the same, while its body flows in
         self._stage = IDLE
         self._mode = OPEN
         self._fed = 0  # bytes since the last call ended: at least those of the message that is coming in
@@ -63,8 +69,8 @@ class RequestReader(HttpToolsProtocol):
         self.url = self._method = self._body = b""
         self._head: Head | None = None
         self._pieces: list[bytes | bytearray] | None = None
-        self._is_chunked = False
-        self._received = 0  # bytes of a chunked body
+        self._is_chunked = False  # or streams
+        self._received = 0  # bytes of such a body
         self._keep_alive = True
         self._wants_continue = False
         self._is_plain = False  # whether the last head had nothing that takes a closer look
@@ -73,6 +79,10 @@ class RequestReader(HttpToolsProtocol):
     @abstractmethod
     def _taken(self, head: Head | None, body: bytes) -> None:
         """A request is whole; `head` is None for one that is not a plain call. Raises Excess."""
+
+    @abstractmethod
+    def _begun(self) -> Cycle:
+        """A request that streams begins, its head being whole; it has not run yet. Raises Excess."""
 
     @abstractmethod
     def _refuse(self, error: XooaiError, status: int | None = None) -> None:
@@ -120,8 +130,11 @@ class RequestReader(HttpToolsProtocol):
             self._resume(data[exc.args[0] :])
         except HttpParserError as exc:
             self._fail(exc)
-        if self._stage and self._call is None and self._mode == OPEN:
-            self._check_unfinished()
+        if self._stage and self._mode == OPEN:
+            if self._call is None:
+                self._check_unfinished()
+            elif self._incoming is not None:
+                self._check_framing(_FRAMING * self._received)
 
     def _admits(self, data: bytes) -> bool:
         if self._mode == DEAF:
@@ -129,7 +142,7 @@ class RequestReader(HttpToolsProtocol):
             if self._discarded > 2 * self._server.message_limit:  # so that who sends somewhat too much can read why
                 self.transport.abort()
             return False
-        if self._call is not None:
+        if self._call is not None and self._incoming is None:
             self._ahead += len(data)
             if self._ahead > self._server.limits.pipeline_size:
                 self._hear_no_more()
@@ -172,14 +185,22 @@ class RequestReader(HttpToolsProtocol):
         if path is None and self._is_plain and not self.url.startswith(b"/"):
             self.url = origin_form(self.url, table[b"host"])
             path = server.path_of(self.url) if self._method == b"POST" else None
-        self._head = None if path is None else request_head(path, headers, table, self._peer)
+        if path is not None:
+            self._head = request_head(path, headers, table, self._peer)
+        else:
+            self._head = None
+            if self._method == b"POST" and server.shape_of(self.url) & Shape.CLIENT:
+                self._incoming = self._begun()
+                self._is_chunked = True
         if self._is_chunked:
             self.headers = []  # trailers are counted and left out: they must not pass for headers
 
     def _check_head(self, table: dict[bytes, bytes]) -> None:
         version = self.parser.get_http_version()
         check_size(self.url, self.headers, self._server.limits)
-        check_head(version, self.headers, self._server.hosts, self._server.message_limit)
+        streams = self._method == b"POST" and self._server.shape_of(self.url) & Shape.CLIENT
+        limit = sys.maxsize if streams else self._server.message_limit
+        check_head(version, self.headers, self._server.hosts, limit)
         if self._method == b"CONNECT":
             raise Refused(InvalidArgument("this server is no proxy"), 405)
         self.url = origin_form(self.url, table.get(b"host", b""))
@@ -197,6 +218,9 @@ class RequestReader(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         if self._is_chunked:
             self._received += len(body)
+            if self._incoming is not None:
+                self._incoming.feed(body)
+                return
         if not self._body:
             self._body = body  # nearly always the only one
         elif self._pieces is None:
@@ -212,6 +236,9 @@ class RequestReader(HttpToolsProtocol):
         if self._raw:
             return
         self._stage = IDLE
+        if self._incoming is not None:
+            self._flowed()
+            return
         body, self._body = self._body, b""
         if self._pieces is not None:
             body, self._pieces = b"".join(self._pieces), None
@@ -224,6 +251,17 @@ class RequestReader(HttpToolsProtocol):
         if not self._keep_alive:
             self._mode = DEAF
         self._taken(self._head, body)
+
+    def _flowed(self) -> None:
+        """The body of the request that streams has come to its end."""
+        incoming, self._incoming = self._incoming, None
+        self._is_chunked = self._wants_continue = False
+        self._received = 0
+        self._fed = self._server.limits.field_size + 1  # as in _start_count
+        if not self._keep_alive:
+            self._mode = DEAF
+        if incoming is not None:
+            incoming.feed_end()
 
     # -- what is not a whole request
 
@@ -240,7 +278,11 @@ class RequestReader(HttpToolsProtocol):
             self._refuse(ResourceExhausted("too much is being sent to this server; try again later", retry_after=1))
         elif self._received > self._server.message_limit:
             self._refuse(too_large(None, self._server.message_limit, "the request"))
-        elif self._is_chunked and self._fed - self._received > limits.overhead + self._received // 4:
+        elif self._is_chunked:
+            self._check_framing(self._received // 4)
+
+    def _check_framing(self, allowed: int) -> None:
+        if self._fed - self._received > self._server.limits.overhead + allowed:
             self._refuse(InvalidArgument("the body has more chunk framing than content; send larger chunks"))
 
     def _start_count(self) -> None:

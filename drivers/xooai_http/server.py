@@ -7,12 +7,14 @@ import logging
 from collections.abc import Callable
 from contextvars import copy_context
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from xooai.asgi import Application, is_page
-from xooai.driver import Site
+from xooai.asgi import Application, StreamLimits, is_page
+from xooai.driver import Shape, Site
+from xooai.errors import ResourceExhausted
 from xooai.guard import Hosts
 from xooai.log import logger
 from xooai_http.limits import Limits
@@ -32,11 +34,13 @@ class Server:
 
     def __init__(self, site: Site, hosts: Hosts, message_limit: int, limits: Limits) -> None:
         self.accept = site.accept
+        self._shape = site.shape
         self.hosts = hosts
         self.message_limit = message_limit
         self.limits = limits
         self.loop = asyncio.get_running_loop()
-        self.application = Application(site, message_limit=message_limit)
+        streams = StreamLimits(message_limit, limits.window, limits.rate, self.reserve)
+        self.application = Application(site, message_limit=message_limit, streams=streams)
         # log_config and access_log: uvicorn would set up logging for the whole process; proxy headers are believed by
         # nobody here (uvicorn's default believes whoever calls from 127.0.0.1).
         self.config = Config(
@@ -63,15 +67,25 @@ class Server:
         self._timer: asyncio.TimerHandle | None = None
 
     def path_of(self, url: bytes) -> str | None:
-        """The path of a call; None where the URL takes more than a look: a page, a query, an escape."""
+        """The path of a call; None where it takes more: a page, a query, an escape, a call that streams."""
         path = self._paths.get(url)
         if path is None:
             path = url.decode("latin-1")
-            if not path.startswith("/") or is_page(path) or any(mark in path for mark in "%?#"):
+            if not path.startswith("/") or is_page(path) or any(mark in path for mark in "%?#") or self._shape(path):
                 return None
             if len(self._paths) < _PATHS:
                 self._paths[url] = path
         return path
+
+    def shape_of(self, url: bytes) -> Shape:
+        """Which sides stream in a call to a URL; UNARY also where no endpoint is."""
+        return self._shape(unquote(url.partition(b"?")[0].decode("latin-1"))) or Shape.UNARY
+
+    def reserve(self, size: int) -> None:
+        """Count bytes of streams that are held. Raises ResourceExhausted."""
+        self.buffered += size
+        if size > 0 and self.buffered > self.limits.buffered:
+            raise ResourceExhausted("too much is being sent to this server; try again later", retry_after=1)
 
     def cancel(self, task: asyncio.Task[None]) -> None:
         task.cancel()

@@ -390,7 +390,6 @@ def test_beyond_loopback_it_refuses_unless_told(host: str) -> None:
         ("http://127.0.0.1:0/path", InvalidArgument),
         ("https://127.0.0.1:0", InvalidArgument),
         ("gopher://127.0.0.1:0", PluginError),
-        ("grpc://127.0.0.1:0", PluginError),
     ],
 )
 def test_a_url_that_nothing_can_listen_at_is_one_clear_error(url: str, error: type[XooaiError]) -> None:

@@ -26,6 +26,20 @@ def test_the_banner_tells_the_urls(serve: Serve, xooai: Xooai) -> None:
     assert xooai("post", f"{server.url}/other/tell").out == "4\n"
 
 
+def test_a_server_answers_to_the_names_that_it_is_given(serve: Serve) -> None:
+    server = serve("kit:Other", "--size", "4", "--url", ANYWHERE, "--host", "models.example", "--host", "other.example")
+
+    def asked_for(name: str) -> int:
+        connection = http.client.HTTPConnection(server.url.split("/")[2], timeout=10)
+        try:
+            connection.request("GET", "/livez", headers={"Host": name})
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    assert [asked_for(name) for name in ("models.example", "other.example", "evil.example")] == [200, 200, 403]
+
+
 def test_options_are_the_parameters_of_the_constructor(serve: Serve, xooai: Xooai, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("s3cret\n")
     options = [

@@ -14,13 +14,14 @@ from urllib.parse import urljoin
 
 import pytest
 import uvicorn
-from echo_site import JSON, EchoSite, Response, Run, ask, connected, get, listening, post
+from echo_site import JSON, Response, Run, ask, connected, get, listening, post
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.routing import Mount
 
+from echoing import EchoSite
 from xooai.asgi import Application
 from xooai.errors import Code, Unimplemented
 

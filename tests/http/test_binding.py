@@ -10,8 +10,9 @@ import subprocess
 from typing import Any
 
 import pytest
-from echo_site import EchoSite, Run, ask, connected, listening, post
+from echo_site import Run, ask, connected, listening, post
 
+from echoing import EchoSite
 from xooai.driver import ListenOptions
 from xooai.errors import InvalidArgument, PermissionDenied, Unavailable
 from xooai_http.driver import HttpDriver

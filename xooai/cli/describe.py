@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import urllib.request
 from collections.abc import Mapping, Sequence
 from http.client import HTTPException
@@ -24,14 +23,16 @@ from xooai.cli.remote import Reaching, Server, reached, reaching
 from xooai.cli.terminal import console
 from xooai.cli.type_names import records, shown
 from xooai.client import Address
-from xooai.driver import MESSAGE_LIMIT
+from xooai.driver import MESSAGE_LIMIT, Shape
 from xooai.endpoint import Endpoint, nearest
 from xooai.errors import InvalidArgument, NotFound, Unavailable, too_large
 from xooai.log import printable
+from xooai.place import called_at, client_tls
 
 __all__ = ["command"]
 
 TIMEOUT = 10.0  # seconds: a description is small, and a server that takes longer for it is better asked again
+_PORTS = {"http": 80, "https": 443}
 _LONGEST = 60  # characters of a default that the table shows
 
 
@@ -45,7 +46,7 @@ def _openapi(server: Server) -> bytes:
     address = Address.of(server.url)
     if urlsplit(address.server).scheme not in ("http", "https"):
         raise InvalidArgument(f"OpenAPI describes HTTP, and {address.server} is not; --json describes every server")
-    context = ssl.create_default_context(cafile=server.trust) if address.server.startswith("https:") else None
+    context = client_tls(called_at(address.server, _PORTS), "http", server.options, ["http/1.1"])
     # No proxy: the calls that the document is about go straight to the server too.
     direct = urllib.request.build_opener(
         urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context), _NoRedirects
@@ -104,10 +105,13 @@ def _show(found: Sequence[tuple[str, Endpoint]]) -> None:
 
 def _rows(path: str, endpoint: Endpoint) -> list[tuple[str, str, str, str, str]]:
     reply = shown(endpoint.result.annotation)
+    if endpoint.shape & Shape.SERVER:
+        reply = f"stream of {reply}"
     parameters = list(endpoint.parameters.values())
-    rows = [(one.name, shown(one.annotation), "" if one.required else _default(one.default)) for one in parameters] or [
-        ("", "", "")
-    ]
+    rows = [(one.name, shown(one.annotation), "" if one.required else _default(one.default)) for one in parameters]
+    if endpoint.items is not None:
+        rows.append((endpoint.incoming, f"stream of {shown(endpoint.items.annotation)}", ""))
+    rows = rows or [("", "", "")]
     return [
         (path if first else "", *row, reply if first else "")
         for first, row in zip([True, *[False] * len(rows)], rows, strict=False)
@@ -124,7 +128,8 @@ def _told(found: Sequence[tuple[str, Endpoint]]) -> list[str]:
     lines = [f"{executor}/{one.name}: {one.summary.partition(chr(10))[0]}" for executor, one in found if one.summary]
     models: dict[str, type[BaseModel]] = {}
     for _, one in found:
-        for annotation in (*(parameter.annotation for parameter in one.parameters.values()), one.result.annotation):
+        parts = [*(parameter.annotation for parameter in one.parameters.values()), one.result.annotation]
+        for annotation in parts if one.items is None else [*parts, one.items.annotation]:
             models |= {model.__name__: model for model in records(annotation)}
     fields = [
         f"{name}: {', '.join(f'{key}: {shown(field.annotation)}' for key, field in model.model_fields.items())}"

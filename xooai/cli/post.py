@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 import click
 
@@ -16,7 +17,9 @@ from xooai.cli.show import content_of, outline
 from xooai.cli.values import value_of
 from xooai.codec import CODECS, JSON
 from xooai.doc import Doc
+from xooai.driver import Shape
 from xooai.endpoint import Endpoint
+from xooai.errors import InvalidArgument
 from xooai.log import printable
 
 __all__ = ["command"]
@@ -37,13 +40,25 @@ def _grouped(pairs: Sequence[str]) -> dict[str, list[str]]:
     return found
 
 
-async def _call(server: Server, texts: dict[str, list[str]]) -> tuple[Endpoint, Any]:
+async def _call(server: Server, texts: dict[str, list[str]], write: Callable[[Endpoint, Any], None]) -> None:
+    """Call, and write each reply as it comes: one, or those of a stream."""
     async with reached(server) as there:
         executor, endpoint = await there.endpoint()
+        if endpoint.shape & Shape.CLIENT:
+            raise InvalidArgument(
+                f"{executor}/{endpoint.name} takes a stream as {endpoint.incoming!r}, and the command line sends one request; "
+                "in Python it is stream(), astream() or open()"
+            )
         endpoint.check(texts)
         arguments = {name: value_of(endpoint.parameters[name].annotation, given, name) for name, given in texts.items()}
         with sending(arguments) as prepared:
-            return endpoint, await there.call(executor, endpoint, prepared)
+            if not endpoint.shape:
+                write(endpoint, await there.call(executor, endpoint, prepared))
+                return
+            stream = await there.open(executor, endpoint, prepared)
+        with closing(stream):
+            async for item in stream:
+                write(endpoint, item)
 
 
 def _output(_: click.Context, __: click.Parameter, path: str | None) -> str | None:
@@ -74,7 +89,9 @@ Examples:
 )
 @click.argument("url")
 @click.argument("arguments", nargs=-1, metavar="[NAME=VALUE]...")
-@click.option("--json", "as_json", is_flag=True, help="Write the reply to stdout as JSON, on one line.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Write the reply to stdout as JSON, on one line; a stream's one by one."
+)
 @click.option(
     "-o",
     "--output",
@@ -91,31 +108,47 @@ def command(
     output: str | None,
     **way: Unpack[Reaching],
 ) -> None:
-    """Call an endpoint and show its reply.
+    """Call an endpoint and show its reply, or its replies as they come.
 
     URL is scheme://host:port/executor/endpoint; a name may be left out where the server has only one. The types of the
     arguments come from the server's description (see: xooai describe URL). Text is shown as it is, a picture or other
     media is described: -o writes it to a file.
     """
     texts = _grouped(arguments)
-    endpoint, reply = asyncio.run(_call(Server(url, **way), texts))
-    if output is not None:
-        content = None if as_json else content_of(reply)
-        _write(output, JSON.encode(endpoint.result, reply) if content is None else content)
-    elif as_json:
-        click.echo(JSON.encode(endpoint.result, reply))
-    else:
-        shown = outline(reply)
-        click.echo(printable(shown) if sys.stdout.isatty() else shown)
-        if isinstance(reply, Doc) and shown.startswith("<") and sys.stderr.isatty():
-            click.echo("xooai: -o FILE writes it to a file", err=True)
+    asyncio.run(
+        _call(Server(url, **way), texts, _Written(output, as_json) if output else _as_json if as_json else _shown)
+    )
 
 
-def _write(output: str, content: bytes) -> None:
-    if output == "-":
-        click.echo(content, nl=False)
-    else:
-        Path(output).write_bytes(content)
+def _shown(_: Endpoint, reply: Any) -> None:
+    shown = outline(reply)
+    click.echo(printable(shown) if sys.stdout.isatty() else shown)
+    if isinstance(reply, Doc) and shown.startswith("<") and sys.stderr.isatty():
+        click.echo("xooai: -o FILE writes it to a file", err=True)
+
+
+def _as_json(endpoint: Endpoint, reply: Any) -> None:
+    click.echo(JSON.encode(endpoint.result, reply))
+
+
+class _Written:
+    """Writes replies to a file: the first one makes it anew, those of a stream stand one after the other."""
+
+    def __init__(self, output: str, as_json: bool) -> None:
+        self._output = output
+        self._as_json = as_json
+        self._mode: Literal["wb", "ab"] = "wb"
+
+    def __call__(self, endpoint: Endpoint, reply: Any) -> None:
+        content = None if self._as_json else content_of(reply)
+        if content is None:
+            content = JSON.encode(endpoint.result, reply) + (b"\n" if endpoint.shape else b"")
+        if self._output == "-":
+            click.echo(content, nl=False)
+            return
+        with Path(self._output).open(self._mode) as file:
+            file.write(content)
+        self._mode = "ab"
 
 
 command.name = "post"

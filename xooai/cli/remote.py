@@ -17,6 +17,8 @@ from xooai.describe import endpoint as describe_endpoint
 from xooai.driver import DialOptions
 from xooai.endpoint import Endpoint, nearest
 from xooai.errors import DeadlineExceeded, NotFound
+from xooai.remote_stream import open_stream
+from xooai.streams import Stream
 
 __all__ = ["Reaching", "Server", "reached", "reaching"]
 
@@ -29,17 +31,27 @@ class Reaching(TypedDict):
     timeout: float
     metadata: Mapping[str, str]
     trust: str | None
+    certificate: str | None
+    key: str | None
     codec: NotRequired[str | None]
 
 
 class Server(msgspec.Struct, frozen=True):
-    """A server and the way to it: `timeout` in seconds for all calls together, `trust` a PEM file of authorities."""
+    """A server and the way to it: `timeout` in seconds for all calls together, `trust` a PEM file of authorities,
+    `certificate` and `key` PEM files for a server that asks who calls.
+    """
 
     url: str
     timeout: float
     metadata: Mapping[str, str] = {}
     trust: str | None = None
+    certificate: str | None = None
+    key: str | None = None
     codec: str | None = None
+
+    @property
+    def options(self) -> DialOptions:
+        return DialOptions(trust=self.trust, certificate=self.certificate, key=self.key)
 
 
 def reaching(timeout: float) -> Callable[[F], F]:
@@ -66,6 +78,18 @@ def reaching(timeout: float) -> Callable[[F], F]:
             type=click.Path(exists=True, dir_okay=False),
             metavar="FILE",
             help="PEM file of authorities to trust instead of the system's.",
+        ),
+        click.option(
+            "--certificate",
+            type=click.Path(exists=True, dir_okay=False),
+            metavar="FILE",
+            help="PEM file with this client's certificate, for a server that asks for one.",
+        ),
+        click.option(
+            "--key",
+            type=click.Path(exists=True, dir_okay=False),
+            metavar="FILE",
+            help="PEM file with the certificate's key.",
         ),
     ]
 
@@ -98,9 +122,7 @@ class Reached:
         self._timeout = server.timeout
         self._deadline = asyncio.get_running_loop().time() + server.timeout
         codec = MSGPACK if server.codec is None else codec_of(server.codec)
-        self._remote = Remote(
-            self.address.server, DialOptions(trust=server.trust), codec, server.timeout, server.metadata
-        )
+        self._remote = Remote(self.address.server, server.options, codec, server.timeout, server.metadata)
 
     async def description(self) -> dict[str, Any]:
         """What the server says of its executors. Raises NotFound where nothing describes itself."""
@@ -144,6 +166,10 @@ class Reached:
 
     async def call(self, executor: str, endpoint: Endpoint, arguments: dict[str, Any]) -> Any:
         return await self._remote.call(executor, endpoint, arguments, self._left(), None, None)
+
+    async def open(self, executor: str, endpoint: Endpoint, arguments: dict[str, Any]) -> Stream:
+        """Open a call whose replies are a stream."""
+        return await open_stream(self._remote, executor, endpoint, arguments, self._left(), None, None)
 
     def _left(self) -> float:
         left = self._deadline - asyncio.get_running_loop().time()

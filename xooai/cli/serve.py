@@ -36,6 +36,14 @@ _STATIC: list[click.Parameter] = [
     click.Option(["--certificate"], type=_FILE, metavar="FILE", help="PEM file with the certificate, for https://."),
     click.Option(["--key"], type=_FILE, metavar="FILE", help="PEM file with the certificate's key."),
     click.Option(
+        ["--clients"], type=_FILE, metavar="FILE",
+        help="PEM file of authorities; only clients with a certificate of one of them may connect.",
+    ),
+    click.Option(
+        ["--host", "hosts"], multiple=True, metavar="NAME",
+        help="A name by which clients call this server, beside its own and those of its certificate; may be repeated.",
+    ),
+    click.Option(
         ["--grace"], type=click.FloatRange(min=0), default=GRACE, metavar="SECONDS", show_default=True,
         help="How long calls under way may take when the server stops; a second Ctrl-C ends them.",
     ),
@@ -100,13 +108,13 @@ def _distinct(targets: Sequence[str]) -> list[type[Executor]]:
     return classes
 
 
-def _serve(
-    urls: Sequence[str], certificate: str | None, key: str | None, grace: float, insecure: bool, log: str, **values: Any
-) -> None:
+def _serve(urls: Sequence[str], grace: float, log: str, **values: Any) -> None:
     context = click.get_current_context()
     logs.configure(log)
     with _terminable(), ExitStack() as stack:
-        listening = ListenOptions(certificate, key, insecure=insecure)
+        hosts = tuple(values.pop("hosts"))
+        files = {name: values.pop(name) for name in ("certificate", "key", "clients")}
+        listening = ListenOptions(hosts=hosts, insecure=values.pop("insecure"), **files)
         check(urls, listening)
         classes = context.meta[_CLASSES]
         executors = [stack.enter_context(made(cls, options.given(context, cls, values))) for cls in classes]

@@ -1,0 +1,228 @@
+"""The client's ends of calls: one reply for one request, and streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, NoReturn, Protocol, TypeAlias
+
+import grpc
+
+from xooai.driver import Head, Outcome, Shape
+from xooai.errors import FailedPrecondition, Internal, Unavailable, XooaiError
+from xooai_grpc.metadata import outcome_of
+from xooai_grpc.status import failure, was_refused
+
+__all__ = ["Owner", "StreamCall", "UnaryCall"]
+
+_OK = Outcome()
+_EOF = grpc.aio.EOF
+_PAUSE = 0.01  # seconds before a call that was refused begins once more
+
+UnaryUnary: TypeAlias = "grpc.aio.UnaryUnaryCall[bytes, bytes]"
+Stream: TypeAlias = Any  # grpc.aio's UnaryStreamCall or StreamStreamCall: the first has no write()
+
+
+class Owner(Protocol):
+    """What a call needs of the link that it is on."""
+
+    @property
+    def peer(self) -> str: ...
+
+    @property
+    def is_closed(self) -> bool: ...
+
+    end_of_stream: str
+    """The message by which a stream of requests ends."""
+
+    def suspect(self) -> None:
+        """The server was not there."""
+
+
+class _Call:
+    """What all shapes share: how a call is given up and how it fails."""
+
+    outcome: Outcome | None = None
+    _error: XooaiError | None = None
+    _is_given_up = False
+
+    def __init__(self, link: Owner, head: Head, call: Any, begin: Callable[..., Any] | None = None) -> None:
+        """`begin(timeout=)` makes the call once more, where all of its request is known."""
+        self.head = head
+        self._link = link
+        self._call = call
+        self._begin = begin
+
+    def abort(self) -> None:
+        if self.outcome is None:
+            self._is_given_up = True
+            self._call.cancel()
+
+    async def _retry(self, error: grpc.aio.AioRpcError) -> None:
+        """Begin once more where the server did not; raise what `error` means where it did."""
+        if self._begin is None or not was_refused(error):
+            self._fail(error)
+        await asyncio.sleep(_PAUSE)
+        if self._is_given_up or self._link.is_closed:
+            self._end_here()
+        self._call = self._begin(timeout=self._call.time_remaining())
+
+    def _fail(self, error: grpc.aio.AioRpcError) -> NoReturn:
+        self.outcome, self._error = failure(error, self.head, self._link.peer)
+        if isinstance(self._error, Unavailable) and not self._error.remote:
+            self._link.suspect()
+        raise self._error from error
+
+    def _end_here(self) -> NoReturn:
+        """Raise why the call was cancelled, which was not by cancelling its task."""
+        if self._is_given_up:
+            self._error = Unavailable(f"the call to {self.head.path} was given up")
+        elif self._link.is_closed:
+            self._error = Unavailable(f"the link to {self._link.peer} has been closed")
+        else:
+            self._error = Unavailable(f"the call to {self.head.path} was cancelled")
+        raise self._error from None
+
+    async def _answered(self) -> None:
+        self.outcome = outcome_of(self.head, tuple(await self._call.trailing_metadata()))
+
+
+def _is_cancelled() -> bool:
+    """Whether it is the caller that is cancelled, not the call: grpc.aio raises the same for both."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+class UnaryCall(_Call):
+    """One request, which is on its way, and one reply, which `receive()` waits for."""
+
+    _call: UnaryUnary
+
+    async def receive(self) -> bytes | None:
+        """Wait for the reply and return it, None the second time. Raises the error that the call ended with."""
+        if self._error is not None:
+            raise self._error
+        if self.outcome is not None:
+            return None
+        while True:
+            try:
+                reply: bytes = await self._call
+            except grpc.aio.AioRpcError as error:
+                await self._retry(error)
+            except asyncio.CancelledError:
+                if _is_cancelled():
+                    raise
+                self._end_here()
+            else:
+                await self._answered()
+                return reply
+
+    async def send(self, frame: bytes) -> None:
+        raise FailedPrecondition("the request of a unary call is sent when the call is opened; it has no second frame")
+
+    async def end(self, frame: bytes | None = None, outcome: Outcome = _OK) -> None:
+        """Nothing is left to do, the call's side of ours ended as it was opened; a frame is refused as in `send`."""
+        if frame is not None:
+            await self.send(frame)
+
+
+class StreamCall(_Call):
+    """A call with a stream on one side or on both."""
+
+    _call: Stream
+    _is_connected = False
+    _is_unheard = False  # the server takes no more frames
+    _has_ended = False
+
+    async def receive(self) -> bytes | None:
+        """Wait for the next frame; None when the server ended well. Raises the error that it ended with."""
+        if self._error is not None:
+            raise self._error
+        if self.outcome is not None:
+            return None
+        frame = await self._read()
+        if frame is None:
+            await self._answered()
+        elif not self.head.shape & Shape.SERVER:
+            if await self._read() is not None:
+                self.abort()
+                raise Internal(f"{self._link.peer} answered {self.head.path} with a second frame")
+            await self._answered()
+        return frame
+
+    async def _read(self) -> bytes | None:
+        while True:
+            try:
+                frame = await self._call.read()
+            except grpc.aio.AioRpcError as error:
+                await self._retry(error)
+            except asyncio.CancelledError:
+                if _is_cancelled():
+                    raise
+                self._end_here()
+            else:
+                self._begin = None
+                return None if frame is _EOF else frame
+
+    async def send(self, frame: bytes) -> None:
+        """Send a frame; wait while the server's window is full.
+
+        Where the server has ended the call, this raises the error that it ended with, as soon as that is known;
+        `receive()` does at the latest. What comes after its early answer is discarded.
+        """
+        if self._has_ended or not self.head.shape & Shape.CLIENT:
+            raise FailedPrecondition("the request has ended; it has no further frame")
+        if self._error is not None:
+            raise self._error
+        if self._is_unheard or self._call.done():
+            await self._look()
+            return
+        try:
+            await self._write(frame)
+        except grpc.aio.AioRpcError as error:
+            self._fail(error)
+        except grpc.aio.InternalError:
+            self._is_unheard = True
+            await self._look()
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                self._call.cancel()
+                raise
+            self._end_here()
+
+    async def _write(self, frame: bytes) -> None:
+        if not self._is_connected:
+            await self._call.wait_for_connection()
+            self._is_connected = True
+        # Not write(): where the server has ended the call, that sets the status INTERNAL in place of the server's own.
+        await self._call._cython_call.send_serialized_message(frame)
+
+    async def _look(self) -> None:
+        """Raise what the call has ended with, where that is known and no answer: it is not while frames wait to be read."""
+        if self._is_given_up or self._link.is_closed:
+            self._end_here()
+        await asyncio.sleep(0)
+        if self._call.done() and await self._call.code() is not grpc.StatusCode.OK:
+            await self._read()
+
+    async def end(self, frame: bytes | None = None, outcome: Outcome = _OK) -> None:
+        """End the request. Raises nothing for a call that has ended by itself: `receive()` does."""
+        if not self.head.shape & Shape.CLIENT:
+            if frame is not None:
+                await self.send(frame)
+            return
+        if frame is not None:
+            await self.send(frame)
+        if self._has_ended:
+            return
+        self._has_ended = True
+        try:
+            if not self._is_unheard and not self._call.done():
+                await self._write(self._link.end_of_stream.encode())
+            await self._call.done_writing()
+        except (grpc.aio.AioRpcError, grpc.aio.InternalError):
+            return
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                raise
+            self._end_here()

@@ -1,0 +1,36 @@
+"""The gRPC driver: finds its two sides."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from xooai.driver import DialOptions, ListenOptions, Site
+from xooai_grpc.limits import ClientLimits, Limits
+
+if TYPE_CHECKING:
+    from xooai_grpc.client import GrpcLink
+    from xooai_grpc.listener import GrpcListener
+
+__all__ = ["GrpcDriver"]
+
+_LIMITS = Limits()
+_CLIENT_LIMITS = ClientLimits()
+
+
+class GrpcDriver:
+    """grpc:// and grpcs://. Each side is loaded when it is needed: a client does not wait for the server's imports."""
+
+    def __init__(self, limits: Limits = _LIMITS, client_limits: ClientLimits = _CLIENT_LIMITS) -> None:
+        self._limits = limits
+        self._client_limits = client_limits
+
+    async def dial(self, url: str, options: DialOptions) -> GrpcLink:
+        """Prepare calls to `grpc(s)://host:port`; opens no connection yet."""
+        link: GrpcLink = import_module("xooai_grpc.client").GrpcLink(url, options, self._client_limits)
+        return link
+
+    async def listen(self, url: str, site: Site, options: ListenOptions) -> GrpcListener:
+        """Listen at `grpc(s)://host:port`. Raises Unavailable, InvalidArgument or PermissionDenied."""
+        listener: GrpcListener = await import_module("xooai_grpc.listener").listen(url, site, options, self._limits)
+        return listener

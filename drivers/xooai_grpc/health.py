@@ -1,0 +1,66 @@
+"""grpc.health.v1: whether the server takes calls, for balancers and orchestrators."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeAlias
+
+import grpc
+from grpc_health.v1 import health_pb2
+
+__all__ = ["SERVICE", "Health"]
+
+SERVICE = "grpc.health.v1.Health"
+_LOOK = 0.5  # seconds between two looks whether the site is ready, for those who watch it
+
+Request = health_pb2.HealthCheckRequest
+Response = health_pb2.HealthCheckResponse
+Context: TypeAlias = "grpc.aio.ServicerContext[Request, Response]"
+_STATUSES = {True: Response.SERVING, False: Response.NOT_SERVING}
+
+
+class Health:
+    """Answers for the server as a whole, whose service is called "". `is_ready` says whether it takes calls."""
+
+    def __init__(self, is_ready: Callable[[], bool]) -> None:
+        self._is_ready = is_ready
+        self._ended = asyncio.Event()
+
+    def end(self) -> None:
+        """Say that calls are welcome no more, also to those who watch, and end their calls."""
+        self._ended.set()
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        methods = {
+            "Check": grpc.unary_unary_rpc_method_handler(self.check, Request.FromString, Response.SerializeToString),
+            "Watch": grpc.unary_stream_rpc_method_handler(self.watch, Request.FromString, Response.SerializeToString),
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    def _status(self) -> Response:
+        return Response(status=_STATUSES[self._is_ready() and not self._ended.is_set()])
+
+    async def check(self, request: Request, context: Context) -> Response:
+        if request.service:
+            await context.abort(grpc.StatusCode.NOT_FOUND, 'the health of the whole server is known, service ""')
+        return self._status()
+
+    async def watch(self, request: Request, context: Context) -> None:
+        if request.service:
+            await context.write(Response(status=Response.SERVICE_UNKNOWN))
+            await self._ended.wait()
+            return
+        said = None
+        while True:
+            is_last = self._ended.is_set()
+            status = self._status()
+            if status != said:
+                await context.write(status)
+                said = status
+            if is_last:
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK):
+                    await self._ended.wait()

@@ -1,0 +1,144 @@
+"""A listener: a gRPC server at one URL, from binding its port to ending its calls in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from xooai.driver import ListenOptions, Site
+from xooai.errors import Unavailable
+from xooai.place import Address, Place, cannot_listen, listened_at, resolve, server_tls
+from xooai_grpc import health, reflection
+from xooai_grpc.health import Health
+from xooai_grpc.limits import PORTS, Limits
+from xooai_grpc.server import Server
+
+__all__ = ["GrpcListener", "listen"]
+
+_LOG = logging.getLogger("xooai.grpc")
+_ATTEMPTS = 8  # to find a port that is free at both addresses of localhost
+_SETTLE = 0.05  # seconds in which calls that were sent before the end of a listener come in
+_FOREVER = 365 * 86400.0  # seconds of grace, which is cut short once it is over
+_STOP = 5.0  # seconds for cancelled calls to end; what then still runs has ignored its cancellation
+
+
+async def listen(url: str, site: Site, options: ListenOptions, limits: Limits) -> GrpcListener:
+    """Listen at `url`. Raises Unavailable, InvalidArgument or PermissionDenied."""
+    place = listened_at(url, PORTS)
+    credentials = _credentials(place, options)
+    addresses = await resolve(place, options.insecure)
+    for _ in range(_ATTEMPTS):
+        calls, check = Server(site, limits), Health(site.ready)
+        server = grpc.aio.server(
+            handlers=[calls, check.handler(), *reflection.handlers([health.SERVICE])],
+            options=limits.options(options.message_limit),
+        )
+        port = _bind(server, place, addresses, credentials)
+        if port is not None:
+            await server.start()
+            return GrpcListener(Place(place.scheme, place.host, port).url, server, calls, check)
+    raise Unavailable(f"cannot listen at {place.url}: no port is free at all of its addresses; give one")
+
+
+def _credentials(place: Place, options: ListenOptions) -> grpc.ServerCredentials | None:
+    context = server_tls(place, "grpc", options, ["h2"])  # says what is wrong with the files, which gRPC does not
+    if context is None or options.certificate is None:
+        return None
+    certificate = Path(options.certificate).read_bytes()
+    key = Path(options.key).read_bytes() if options.key is not None else certificate
+    if options.clients is None:
+        return grpc.ssl_server_credentials([(key, certificate)])
+    authorities = Path(options.clients).read_bytes()
+    return grpc.ssl_server_credentials([(key, certificate)], authorities, require_client_auth=True)
+
+
+def _bind(
+    server: grpc.aio.Server, place: Place, addresses: list[Address], credentials: grpc.ServerCredentials | None
+) -> int | None:
+    """The port that `server` is bound to at all addresses; None where another free one has to be taken.
+
+    Where a name has several addresses (localhost has two), the first must do, the others may.
+    """
+    port = place.port
+    add = (
+        server.add_insecure_port
+        if credentials is None
+        else partial(server.add_secure_port, server_credentials=credentials)
+    )
+    for family, host in addresses:
+        address = f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}"
+        try:
+            port = add(address)
+        except RuntimeError:  # says nothing of the reason
+            reason = _reason(family, host, port)
+            if (family, host) == addresses[0] or (reason.errno == errno.EADDRINUSE and place.port):
+                raise cannot_listen(place, reason) from None
+            if reason.errno == errno.EADDRINUSE:
+                return None
+            continue  # localhost is in IPv6, too, but this machine has none
+    return port
+
+
+def _reason(family: socket.AddressFamily, host: str, port: int) -> OSError:
+    """Why binding fails: what it says when it is tried once more."""
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            if os.name == "posix":
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            probe.listen()
+    except OSError as error:
+        return error
+    return OSError(errno.EADDRINUSE, "the address was in use a moment ago")
+
+
+class GrpcListener:
+    """One URL, and the calls that come through it."""
+
+    def __init__(self, url: str, server: grpc.aio.Server, calls: Server, check: Health) -> None:
+        self.url = url
+        self._server = server
+        self._calls = calls
+        self._check = check
+        self._stopping: asyncio.Task[None] | None = None
+
+    async def aclose(self, grace: float = 0) -> None:
+        """Stop accepting, let calls under way finish for `grace` seconds, then cancel what is left.
+
+        May be called again, to give less grace.
+        """
+        self._check.end()
+        if self._stopping is None:
+            if grace > 0:
+                await asyncio.sleep(min(grace, _SETTLE))
+            self._stopping = self._stopping or asyncio.create_task(self._server.stop(_FOREVER))
+        deadline = asyncio.get_running_loop().time() + grace
+        stopping = self._stopping
+        await _until(deadline, stopping, self._calls.tasks)
+        if not self._calls.tasks:  # then what is left are connections, and those who watch the health
+            await asyncio.wait({stopping}, timeout=_SETTLE)
+        if not stopping.done():
+            await self._force(stopping)
+
+    async def _force(self, stopping: asyncio.Task[None]) -> None:
+        forcing = asyncio.create_task(self._server.stop(None))
+        await asyncio.wait({stopping, forcing, *self._calls.tasks}, timeout=_STOP)
+        if self._calls.tasks:
+            _LOG.error("%d calls have ignored their cancellation for %g seconds", len(self._calls.tasks), _STOP)
+
+
+async def _until(deadline: float, stopping: asyncio.Task[None], calls: set[asyncio.Task[Any]]) -> None:
+    """Wait until all calls have ended, or for the deadline."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout_at(deadline):
+            while calls and not stopping.done():
+                await asyncio.wait({*calls, stopping}, return_when=asyncio.FIRST_COMPLETED)

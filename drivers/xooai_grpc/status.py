@@ -1,0 +1,70 @@
+"""What a call's status means: the typed error for one that is not OK, whoever set it."""
+
+from __future__ import annotations
+
+import re
+
+import grpc
+
+from xooai.driver import Head, Outcome
+from xooai.errors import Code, DeadlineExceeded, Unavailable, XooaiError, error_from, too_large
+from xooai_grpc.metadata import Received, error_of
+
+__all__ = ["code_of", "failure", "status_code", "was_refused"]
+
+_STATUS_CODES: dict[int, grpc.StatusCode] = {status.value[0]: status for status in grpc.StatusCode}
+# What gRPC's core says of a message beyond grpc.max_receive_message_length, on the side that refused it.
+_TOO_LARGE = re.compile(r"(CLIENT: )?Received message larger than max \((\d+) vs\. (\d+)\)")
+_NO_CONNECTION = ("failed to connect", "DNS resolution failed", "errors resolving", "Ssl handshake failed")
+_LAST = re.compile(r".*(?:last error: (?:[A-Z_]+: )?)")
+_REFUSED = "RST_STREAM with error code 7"  # REFUSED_STREAM: no part of the call has run (RFC 9113 8.7)
+_SHOWN = 500  # characters of the core's text, which repeats itself for every address
+
+
+def status_code(code: int) -> grpc.StatusCode:
+    """gRPC's own name of a code; numbers that it does not have are UNKNOWN."""
+    return _STATUS_CODES.get(code, grpc.StatusCode.UNKNOWN)
+
+
+def code_of(status: grpc.StatusCode) -> int:
+    return int(status.value[0])
+
+
+def was_refused(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the server did not begin with the call: it had as many on this connection as it takes.
+
+    gRPC holds calls back by itself, but its server counts those that have just ended for a moment longer than its client.
+    """
+    return error.code() is grpc.StatusCode.UNAVAILABLE and _REFUSED in (error.details() or "")
+
+
+def failure(error: grpc.aio.AioRpcError, head: Head, peer: str) -> tuple[Outcome, XooaiError]:
+    """How a call ended that failed, and the error to raise: a server's own, or what kept it from answering."""
+    code, text = code_of(error.code()), error.details() or ""
+    trailers = tuple(error.trailing_metadata() or ())
+    outcome = error_of(code, text, trailers)
+    if outcome is not None:
+        return outcome, error_from(code, text, outcome.details, outcome.id)
+    raised = _without_answer(code, text, head, peer)
+    return Outcome(raised.code, raised.message, raised.details, metadata=Received(trailers)), raised
+
+
+def _without_answer(code: int, text: str, head: Head, peer: str) -> XooaiError:
+    """The error for a status of the transport's, of a proxy's, or of a server that is not ours."""
+    if code == Code.DEADLINE_EXCEEDED and head.timeout is not None:
+        return DeadlineExceeded(f"no answer from {peer} within {head.timeout:g} s")
+    if code == Code.UNAVAILABLE and any(mark in text for mark in _NO_CONNECTION):
+        return Unavailable(f"cannot connect to {peer}: {_LAST.sub('', text, count=1)[:_SHOWN]}")
+    if code in (Code.UNAVAILABLE, Code.CANCELLED):
+        return Unavailable(f"{peer} ended the call before it was answered; it may have run ({text[:_SHOWN]})")
+    if code == Code.RESOURCE_EXHAUSTED:
+        return _exhausted(text)
+    return error_from(code, text or f"{peer} ended the call with status {code}", {})
+
+
+def _exhausted(text: str) -> XooaiError:
+    found = _TOO_LARGE.search(text)
+    if found is not None:
+        return too_large(int(found[2]), int(found[3]), "the reply" if found[1] else "the request")
+    reason = "size" if "larger than" in text or "exceeds" in text else "load"
+    return error_from(Code.RESOURCE_EXHAUSTED, text, {"reason": reason})

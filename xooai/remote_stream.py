@@ -1,0 +1,130 @@
+"""Calls that stream to a server: opened through a link, or through the layers of the client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from xooai.call import Call, StreamCall, asked_codec, composed
+from xooai.client import Remote
+from xooai.codec import Codec
+from xooai.deadline import part_of, passed, within
+from xooai.driver import EMPTY, Channel, Head, Outcome, Shape
+from xooai.endpoint import Endpoint
+from xooai.errors import Code, InvalidArgument, Unavailable, XooaiError
+from xooai.memory_stream import MemoryStream
+from xooai.metadata import metadata_of
+from xooai.payload import from_peer, to_peer, typed, unfit
+from xooai.schema import Schema
+from xooai.streams import Stream
+
+__all__ = ["open_stream"]
+
+
+class _There:
+    """Between items and the frames of a peer."""
+
+    def __init__(self, where: str, limit: int) -> None:
+        self._where = where
+        self._limit = limit
+
+    async def write(self, schema: Schema, codec: Codec, item: Any) -> bytes:
+        item = typed(schema, item) if schema.facts.documents else item
+        return codec.encode(schema, await to_peer(schema, item, self._limit))
+
+    def read(self, schema: Schema, codec: Codec, frame: bytes) -> Any:
+        try:
+            return from_peer(schema, codec, frame)
+        except InvalidArgument as error:
+            raise unfit(self._where, error) from error
+
+
+async def open_stream(
+    remote: Remote,
+    executor: str,
+    endpoint: Endpoint,
+    arguments: dict[str, Any],
+    timeout: float | None,
+    codec: str | None,
+    metadata: Mapping[str, str] | None,
+) -> Stream:
+    """Open a call to an endpoint over there that streams. `arguments` are those but for the stream. Raises XooaiError."""
+    endpoint.check(arguments)
+    chosen = remote.codec if codec is None else asked_codec(codec)
+    path = f"/{executor}/{endpoint.name}"
+    frames = _There(f"{remote.server}{path}", remote.options.message_limit)
+    opening, timeout = await part_of(timeout, partial(frames.write, endpoint.arguments, chosen), arguments)
+    if timeout is not None and timeout <= 0:
+        raise passed(timeout)
+    own = {**remote.metadata, **(EMPTY if metadata is None else metadata_of(metadata))}
+    head = Head(path, chosen.media_type, shape=endpoint.shape, timeout=timeout, metadata=own)
+    channel = await (_layered(remote, endpoint, head, opening) if remote.layers else _opened(remote, head, opening))
+    return Stream(channel, endpoint, chosen, frames)
+
+
+async def _opened(remote: Remote, head: Head, opening: bytes) -> Channel:
+    link = await remote.link()
+    if not head.shape & Shape.CLIENT:
+        return await link.open(head, opening)
+    channel = await link.open(head)
+    try:
+        await channel.send(opening)
+    except BaseException:
+        channel.abort()
+        raise
+    return channel
+
+
+async def _layered(remote: Remote, endpoint: Endpoint, head: Head, opening: bytes) -> Channel:
+    """The caller's end of a call that passes through the client's layers before it goes to the server."""
+    ours, theirs = MemoryStream.pair(head)
+    await ours.send(opening)
+    if not head.shape & Shape.CLIENT:
+        await ours.end()
+    ours.answered_by(_through(remote, StreamCall(endpoint, theirs), theirs))
+    return ours
+
+
+async def _through(remote: Remote, call: Call, theirs: MemoryStream) -> None:
+    """Run a call through the layers; what they raise is what the caller gets."""
+    try:
+        if call.head.timeout is None:
+            await composed(remote.layers, partial(_forward, remote))(call)
+        else:
+            await within(call.head.timeout, composed(remote.layers, partial(_forward, remote)), call)
+        if call.reply is None and not call.head.shape & Shape.SERVER:
+            raise Unavailable("a layer ended the call without an answer")
+        await theirs.end(call.reply, Outcome(Code.OK, metadata=call.reply_metadata))
+    except Exception as error:  # noqa: BLE001 - handed to the caller
+        theirs.fail(error)
+
+
+async def _forward(remote: Remote, call: Call) -> None:
+    """The innermost service, where there are layers."""
+    opening = await call.receive()
+    channel = await _opened(remote, call.head, opening or b"")
+    sending = asyncio.ensure_future(_sent(call, channel)) if call.head.shape & Shape.CLIENT else None
+    try:
+        while (reply := await channel.receive()) is not None:
+            await call.send(reply, call.head.codec)
+            if not call.head.shape & Shape.SERVER:
+                break
+        outcome = channel.outcome
+        if outcome is not None and outcome.metadata:
+            call.reply_metadata.update(outcome.metadata)
+    finally:
+        channel.abort()  # one that has ended is none any more
+        if sending is not None:
+            sending.cancel()
+            await asyncio.wait({sending})
+
+
+async def _sent(call: Call, channel: Channel) -> None:
+    try:
+        while (frame := await call.receive()) is not None:
+            await channel.send(frame)
+        await channel.end()
+    except XooaiError:
+        return  # the call has ended: who receives is told how

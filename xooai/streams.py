@@ -1,0 +1,304 @@
+"""A call that streams, as its caller holds it: items instead of frames."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+)
+from contextlib import asynccontextmanager
+from functools import partial
+from inspect import isasyncgen
+from itertools import count
+from typing import Any, Protocol, Self
+
+from xooai.codec import Codec
+from xooai.driver import Channel, Shape
+from xooai.endpoint import Endpoint
+from xooai.errors import FailedPrecondition, InvalidArgument, Unavailable
+from xooai.schema import Schema
+from xooai.steps import Steps
+from xooai.threads import Threads
+
+__all__ = ["Frames", "Replies", "Stream", "blocking", "opened", "source_of"]
+
+_log = logging.getLogger("xooai")
+_END: Any = object()
+
+
+class Frames(Protocol):
+    """Between items and frames, for one call."""
+
+    async def write(self, schema: Schema, codec: Codec, item: Any) -> bytes: ...
+
+    def read(self, schema: Schema, codec: Codec, frame: bytes) -> Any: ...
+
+
+class Stream:
+    """An open call: `async with executor.open(on=...) as s: await s.send(item); item = await s.receive()`."""
+
+    def __init__(self, channel: Channel, endpoint: Endpoint, codec: Codec, frames: Frames) -> None:
+        self._channel = channel
+        self._endpoint = endpoint
+        self._codec = codec
+        self._frames = frames
+        self._has_ended = not endpoint.shape & Shape.CLIENT  # this side: else the request went with the opening
+        self._is_over = False  # the other side
+        self._is_closed = False
+        self._failure: Exception | None = None
+        self._turn = asyncio.Lock()  # whoever sends: a channel takes one frame at a time
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """What is called."""
+        return self._endpoint
+
+    async def send(self, item: Any) -> None:
+        """Send one item; waits while the other side does not keep up. Raises the error that the call ended with.
+
+        Several tasks may send: their items go one after another.
+        """
+        if self._has_ended:
+            takes = self._endpoint.items is not None
+            raise FailedPrecondition(
+                "nothing can be sent after end()"
+                if takes
+                else f"{self._endpoint.name} takes no stream; all its arguments go with the opening"
+            )
+        async with self._turn:
+            await self._channel.send(await self._written(item))
+
+    async def _written(self, item: Any) -> bytes:
+        assert self._endpoint.items is not None
+        return await self._frames.write(self._endpoint.items, self._codec, item)
+
+    async def end(self) -> None:
+        """Say that nothing more is sent. Replies go on."""
+        if not self._has_ended:
+            self._has_ended = True
+            async with self._turn:  # behind what another task sends
+                await self._channel.end()
+
+    async def receive(self) -> Any:
+        """Return the next item, None once the other side has ended. Raises the error that the call ended with.
+
+        Where an item may be None, `async for item in s` tells it from the end.
+        """
+        item = await self._next()
+        return None if item is _END else item
+
+    async def _next(self) -> Any:
+        if self._is_over:
+            return _END
+        if self._is_closed:
+            raise Unavailable("the call was left before its end")
+        try:
+            frame = await self._channel.receive()
+        except Exception:
+            self._is_over = True
+            if self._failure is not None:
+                raise self._failure from None
+            raise
+        if frame is None:
+            self._is_over = True
+            return _END
+        return self._frames.read(self._endpoint.result, self._codec, frame)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        item = await self._next()
+        if item is _END:
+            raise StopAsyncIteration
+        return item
+
+    async def single(self) -> Any:
+        """The reply of an endpoint that gives one."""
+        item = await self._next()
+        if item is _END:
+            raise Unavailable("the call ended without an answer")
+        self._is_over = True
+        return item
+
+    def _fail(self, error: Exception) -> None:
+        """End the call by an error of this side; who receives is told."""
+        self._failure = self._failure or error
+        self._channel.abort()
+
+    def close(self) -> None:
+        """Let go of the call; one that is not over is cancelled on the other side."""
+        if not self._is_closed:
+            self._is_closed = True
+            if not (self._is_over and self._has_ended):
+                self._channel.abort()
+
+
+Opened = tuple[Stream, Any]
+"""An open call, and what it is to be sent."""
+
+_feeding: set[asyncio.Task[None]] = set()
+"""Loops hold their tasks weakly: one of a stream that was forgotten would be collected before it is cancelled."""
+
+_SOURCES = Threads(64)  # for blocking iterators of callers: each may hold a thread for as long as it waits
+
+
+FAIR = 16  # items after which others have a turn: neither who gives them nor who takes them has to wait for anything
+
+
+async def _each(items: Iterable[Any]) -> AsyncIterator[Any]:
+    for item in items:
+        yield item
+
+
+def _items(source: Any) -> AsyncIterator[Any]:
+    """The items of an iterator, blocking or not, or of a list. A blocking one is asked in a thread."""
+    if isinstance(source, AsyncIterable):
+        return aiter(source)
+    return _each(source) if isinstance(source, list | tuple | range) else Steps(partial(iter, source), _SOURCES)
+
+
+async def _feed(stream: Stream, source: Any) -> None:
+    """Send the items of `source`. Its error is the call's; an error of the call is for who receives."""
+    items: Any = None
+    try:
+        items = _items(source)
+        for turn in count(1):
+            item = await anext(items, _END)
+            if item is _END:
+                await stream.end()
+                break
+            if not await _passed(stream, await stream._written(item)):
+                break
+            if turn % FAIR == 0:
+                await asyncio.sleep(0)
+    except Exception as error:  # noqa: BLE001 - handed to who receives
+        stream._fail(error)
+    except (SystemExit, KeyboardInterrupt) as error:  # they would end the loop
+        failure = RuntimeError(f"what gives the items raised {error!r}")
+        failure.__cause__ = error
+        stream._fail(failure)
+    except asyncio.CancelledError:
+        stream._fail(Unavailable("what gives the items was cancelled"))
+        raise
+    finally:
+        if isinstance(items, Steps) or isasyncgen(items):
+            await items.aclose()
+
+
+async def _passed(stream: Stream, frame: bytes) -> bool:
+    try:
+        await stream._channel.send(frame)
+    except Exception:  # noqa: BLE001 - the call has ended: who receives is told how
+        return False
+    return True
+
+
+@asynccontextmanager
+async def _fed(opening: Awaitable[Opened]) -> AsyncIterator[Stream]:
+    """An open call that is sent its items meanwhile. An error of who gives them ends the call, and is raised."""
+    stream, source = await opening
+    feeding = None if stream.endpoint.items is None else asyncio.ensure_future(_feed(stream, source))
+    if feeding is not None:
+        _feeding.add(feeding)
+        feeding.add_done_callback(_feeding.discard)
+    try:
+        yield stream
+    finally:
+        stream.close()
+        if feeding is not None:
+            feeding.cancel()
+            await asyncio.wait({feeding})
+            if not feeding.cancelled() and (error := feeding.exception()) is not None:
+                _log.error("what gives the items of a stream failed while it was closed", exc_info=error)
+
+
+class Replies:
+    """What `astream` gives: `async for` over the replies; where the endpoint gives one, `await` it."""
+
+    def __init__(self, opening: Callable[[], Awaitable[Opened]]) -> None:
+        self._opening = opening
+        self._items: AsyncGenerator[Any, None] | None = None
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self.single().__await__()
+
+    async def single(self) -> Any:
+        """The reply of an endpoint that gives one."""
+        async with _fed(self._opening()) as stream:
+            if stream.endpoint.shape & Shape.SERVER:  # only now it is known: without the class the server tells
+                name = stream.endpoint.name
+                raise InvalidArgument(f"{name} gives a stream of replies: async for item in astream({name!r}, ...)")
+            return await stream.single()
+
+    def __aiter__(self) -> AsyncGenerator[Any, None]:
+        if self._items is None:
+            self._items = _given(self._opening)
+        return self._items
+
+    async def __anext__(self) -> Any:
+        return await anext(self.__aiter__())
+
+    async def aclose(self) -> None:
+        """End the call, if it is still open."""
+        if self._items is not None:
+            await self._items.aclose()
+
+
+async def _given(opening: Callable[[], Awaitable[Opened]]) -> AsyncGenerator[Any, None]:
+    # Not a method: in a circle with its object it would outlive the loop that somebody left, until the next collection.
+    async with _fed(opening()) as stream:
+        async for item in stream:
+            yield item
+
+
+def source_of(endpoint: Endpoint, given: dict[str, Any]) -> Any:
+    """What gives the items of the stream, taken out of the arguments. Raises InvalidArgument."""
+    if not endpoint.incoming:
+        return None
+    source = given.pop(endpoint.incoming, None)
+    if isinstance(source, str | bytes | dict) or not isinstance(source, Iterable | AsyncIterable):
+        raise InvalidArgument(
+            f"{endpoint.name} takes a stream as {endpoint.incoming!r}: an iterator, an async iterator or a list"
+            + ("" if source is None else f", not {type(source).__name__}"),
+            errors=[{"type": "is_instance_of", "loc": [endpoint.incoming], "msg": "Input should give items"}],
+        )
+    return source
+
+
+@asynccontextmanager
+async def opened(opening: Awaitable[Opened]) -> AsyncIterator[Stream]:
+    """An open call, for the length of a block."""
+    stream, _ = await opening
+    try:
+        yield stream
+    finally:
+        stream.close()
+
+
+def blocking(
+    replies: Replies,
+    run: Callable[[Coroutine[Any, Any, Any]], Any],
+    leave: Callable[[Callable[[], Coroutine[Any, Any, Any]]], None],
+) -> Iterator[Any]:
+    """The replies one by one, each waited for by `run`. Leaving the loop ends the call, by `leave`."""
+    items = replies.__aiter__()
+    while (item := run(_next(items))) is not _END:
+        try:
+            yield item
+        except BaseException:  # left, or thrown into
+            leave(items.aclose)
+            raise
+
+
+async def _next(items: AsyncGenerator[Any, None]) -> Any:
+    return await anext(items, _END)

@@ -1,0 +1,69 @@
+"""Frames on a stream of bytes, for calls that stream over a transport without messages of its own: no input or output.
+
+A frame is a byte that says what it is (0: an item, 1: the end), four bytes with the length of what follows (big-endian), and
+that. The end of a reply holds how the call went, as the JSON of a problem; that of a request is empty. What stops without an
+end was cut off.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from xooai.errors import InvalidArgument, too_large
+
+__all__ = ["END", "END_LIMIT", "ITEM", "FrameReader", "frame"]
+
+ITEM, END = 0, 1
+_HEAD = Struct(">BI")
+END_LIMIT = 64 * 1024  # bytes of an outcome: ours are far below
+
+
+def frame(kind: int, content: bytes) -> bytes:
+    """The bytes of one frame."""
+    return _HEAD.pack(kind, len(content)) + content
+
+
+class FrameReader:
+    """Takes bytes as they come, gives whole frames. `limit` bounds the content of one, judged before it is there."""
+
+    __slots__ = ("_buffer", "_limit", "is_over")
+
+    def __init__(self, limit: int) -> None:
+        self._buffer = bytearray()
+        self._limit = limit
+        self.is_over = False
+        """Whether the end has come."""
+
+    @property
+    def buffered(self) -> int:
+        """Bytes of a frame that is not whole yet."""
+        return len(self._buffer)
+
+    def feed(self, data: bytes | memoryview) -> list[tuple[int, bytes]]:
+        """The frames that are whole now: kind and content. Raises InvalidArgument and ResourceExhausted."""
+        buffer = self._buffer
+        buffer += data
+        found: list[tuple[int, bytes]] = []
+        at = 0
+        while len(buffer) - at >= _HEAD.size:
+            kind, length = _HEAD.unpack_from(buffer, at)
+            self._check(kind, length)
+            end = at + _HEAD.size + length
+            if len(buffer) < end:
+                break
+            found.append((kind, bytes(buffer[at + _HEAD.size : end])))
+            self.is_over = kind == END
+            at = end
+        if self.is_over and len(buffer) > at:
+            raise InvalidArgument("there is something behind the end of the stream")
+        del buffer[:at]
+        return found
+
+    def _check(self, kind: int, length: int) -> None:
+        if self.is_over:
+            raise InvalidArgument("there is something behind the end of the stream")
+        if kind not in (ITEM, END):
+            raise InvalidArgument(f"a frame of the stream begins with {kind}; it is 0 for an item and 1 for the end")
+        limit = self._limit if kind == ITEM else min(self._limit, END_LIMIT)
+        if length > limit:
+            raise too_large(length, limit, "a frame of the stream")
