@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -16,6 +16,7 @@ from load import Sample, measure
 from options import Options
 from processes import Server, cores, end_when_terminated, free_port
 
+Measure = Callable[[int, Exchange, bytes, int, float], Sample]
 SERVERS = Path(__file__).parent / "servers"
 
 
@@ -29,10 +30,12 @@ class Entry:
     module: str  # what must be installed
     exchange: Exchange
     limit: str  # the key of its limit; its own for a limit
+    measure: Measure = measure
+    arguments: tuple[str, ...] = ()  # of the program, before its port
 
     def server(self, python: str, core: int) -> Server:
         """Return its server, not yet started."""
-        return Server([python, str(SERVERS / f"{self.program}.py")], free_port(), core)
+        return Server([python, str(SERVERS / f"{self.program}.py"), *self.arguments], free_port(), core)
 
 
 @dataclass(slots=True)
@@ -50,9 +53,7 @@ class Contestant:
         """Measure it once, while the others are paused."""
         self.server.resume()
         before = self.server.cpu()
-        sample = measure(
-            self.server.port, self.entry.exchange.encode(self.server.port), self.reply, connections, seconds
-        )
+        sample = self.entry.measure(self.server.port, self.entry.exchange, self.reply, connections, seconds)
         self.cpu.setdefault(connections, []).append((self.server.cpu() - before) / sample.total * 1e6)
         self.samples.setdefault(connections, []).append(sample)
         self.memory = self.server.memory()
@@ -63,7 +64,11 @@ class Contestant:
         return [sample.rate for sample in self.samples[connections]]
 
 
-def run(question: str | None, entries: Sequence[Entry], connections: str) -> None:
+UNITS = ("connections", "answers", "a request")
+"""What is used at once, what is counted, and what CPU is told of."""
+
+
+def run(question: str | None, entries: Sequence[Entry], connections: str, units: tuple[str, str, str] = UNITS) -> None:
     """Read the command line, measure the entries chosen, and print the table."""
     options = Options(question, [entry.key for entry in entries], seconds=2, rounds=5)
     options.add_connections(connections)
@@ -83,7 +88,7 @@ def run(question: str | None, entries: Sequence[Entry], connections: str) -> Non
             for _ in range(given.rounds):
                 for contestant in contestants:
                     contestant.turn(number, given.seconds)
-    print(_table(contestants, given.connections, given.markdown))
+    print(_table(contestants, given.connections, given.markdown, units))
 
 
 def _contestants(
@@ -105,14 +110,17 @@ def _contestants(
     return started
 
 
-def _table(contestants: Sequence[Contestant], connections: Sequence[int], markdown: bool) -> str:
+def _table(
+    contestants: Sequence[Contestant], connections: Sequence[int], markdown: bool, units: tuple[str, str, str]
+) -> str:
+    at_once, counted, one_of_them = units
     by_key = {contestant.entry.key: contestant for contestant in contestants}
     header = (
-        f"at {' / '.join(map(str, connections))} connections",
-        "answers a second",
+        f"at {' / '.join(map(str, connections))} {at_once}",
+        f"{counted} a second",
         "ratio to its limit",
         "spread ± %",
-        "CPU µs a request",
+        f"CPU µs {one_of_them}",
         "CPU ratio",
         "memory MiB",
         "load's core %",
@@ -126,7 +134,10 @@ def _table(contestants: Sequence[Contestant], connections: Sequence[int], markdo
                 report.joined((median(one.rates(n)) for n in connections), ",.0f"),
                 report.joined(report.ratio(one.rates(n), limit.rates(n)) for n in connections),
                 report.joined((report.spread(one.rates(n)) for n in connections), ".0f"),
-                report.joined((median(one.cpu[n]) for n in connections), ",.0f"),
+                report.joined(
+                    (median(one.cpu[n]) for n in connections),
+                    ",.0f" if median(one.cpu[connections[0]]) >= 10 else ".2f",
+                ),
                 report.joined(report.ratio(one.cpu[n], limit.cpu[n]) for n in connections),
                 f"{one.memory:,.0f}",
                 report.joined((100 * median(sample.load for sample in one.samples[n]) for n in connections), ".0f"),

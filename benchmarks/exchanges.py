@@ -1,6 +1,8 @@
 """What is asked: the requests that every server gets, and what a right answer means."""
 
 import base64
+import http.client
+import importlib
 import json
 import math
 import random
@@ -23,6 +25,18 @@ class Exchange:
     means: Callable[[bytes], bool]
     content_type: str = JSON
     accept: str = "*/*"
+    items: int = 1  # that the answer has
+    opening: bytes = b""  # of a conversation, in which the body is one message of many
+
+    def ask(self, port: int, patience: float) -> tuple[int, bytes]:
+        """Ask once; return the status and the body of the answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience)
+        try:
+            connection.request("POST", self.path, self.body, self.headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
 
     @property
     def headers(self) -> dict[str, str]:
@@ -39,6 +53,60 @@ class Exchange:
 def combo(path: str) -> Exchange:
     """Ask for the echo of the three-field document."""
     return Exchange(path, _arguments(COMBO), lambda reply: COMBO.items() <= json.loads(reply).items())
+
+
+class GrpcExchange(Exchange):
+    """The same in gRPC: one message each way, or in a conversation one answer to each message behind the opening."""
+
+    __slots__ = ()
+
+    def ask(self, port: int, patience: float) -> tuple[int, bytes]:
+        """Ask once; return 200 and the answer."""
+        grpc = importlib.import_module("grpc")
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            try:
+                if not self.opening:
+                    return 200, channel.unary_unary(self.path)(self.body, timeout=patience, wait_for_ready=True)
+                asked = channel.stream_stream(self.path)(
+                    iter((self.opening, self.body)), timeout=patience, wait_for_ready=True
+                )
+                (reply,) = asked
+            except grpc.RpcError as error:
+                return 0, str(error).encode()
+            return 200, reply
+
+
+def calls(path: str) -> GrpcExchange:
+    """Ask for the echo of the three-field document over gRPC."""
+    return GrpcExchange(path, _arguments(COMBO), lambda reply: COMBO.items() <= json.loads(reply).items())
+
+
+def conversation(path: str) -> GrpcExchange:
+    """Ask for the echo of documents, one after the other, over gRPC."""
+    body = json.dumps(COMBO, separators=(",", ":")).encode()
+    return GrpcExchange(path, body, lambda reply: json.loads(reply) == COMBO, opening=b"{}")
+
+
+def items(path: str, item: object, count: int, accept: str) -> Exchange:
+    """Ask for `item` so often: as lines, events or frames, by `accept`."""
+    body = json.dumps({"count": count}).encode()
+    return Exchange(
+        path, body, lambda reply: _items(reply, accept, count) == [item] * count, accept=accept, items=count
+    )
+
+
+def _items(reply: bytes, accept: str, count: int) -> list[object]:
+    """The items of a stream that ended well."""
+    if "frames" not in accept:
+        prefix = "data: " if "event" in accept else ""
+        return [json.loads(line.removeprefix(prefix)) for line in reply.decode().split("\n") if line]
+    found: list[object] = []
+    at = 0
+    while at < len(reply) and reply[at] == 0 and len(found) <= count:
+        size = int.from_bytes(reply[at + 1 : at + 5], "big")
+        found.append(json.loads(reply[at + 5 : at + 5 + size]))
+        at += 5 + size
+    return found
 
 
 def text(path: str) -> Exchange:

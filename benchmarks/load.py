@@ -10,6 +10,8 @@ import socket
 import time
 from dataclasses import dataclass
 
+from exchanges import Exchange
+
 WARM_UP = 0.3  # seconds of load before the count begins
 PATIENCE = 60.0  # seconds for the last answers to come
 HEAD_ROOM = 2**16  # bytes kept for the head of an answer; the servers compared send about 150
@@ -136,9 +138,9 @@ class Load:
         return select.EPOLLIN | select.EPOLLOUT if unsent else select.EPOLLIN
 
 
-def measure(port: int, request: bytes, reply: bytes, connections: int, seconds: float) -> Sample:
+def measure(port: int, exchange: Exchange, reply: bytes, connections: int, seconds: float) -> Sample:
     """Ask over `connections` connections for `seconds` after a warm-up, then let the last answers come."""
-    with Load(port, request, reply, connections) as load:
+    with Load(port, exchange.encode(port), reply, connections) as load:
         load.run(WARM_UP)
         before, began = load.count, load.last
         cpu, clock = time.process_time(), time.perf_counter()

@@ -26,6 +26,8 @@ def missing(module: str) -> str:
     """Return the line that says how to get a module that is not there."""
     if module == "xooai":
         return "xooai is not installed here; try: pip install '.[http]'"
+    if module == "grpc":
+        return "grpc is not installed here; try: pip install '.[http,grpc]'"
     if module in APART:
         return f"{module} is not installed; try: python benchmarks/peers.py {module}, or --python {module}=PATH"
     return f"{module} is not installed here; try: pip install -r benchmarks/requirements.txt"

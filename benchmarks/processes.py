@@ -83,7 +83,7 @@ class Server:
         deadline = time.monotonic() + START_LIMIT
         while True:
             try:
-                status, reply = self._ask(exchange)
+                status, reply = exchange.ask(self.port, START_LIMIT)
             except (OSError, http.client.HTTPException) as error:
                 status, reply = 0, repr(error).encode()
             if status == 200:
@@ -113,15 +113,6 @@ class Server:
         """Let it go on."""
         for process in reversed(self._tree()):
             process.resume()
-
-    def _ask(self, exchange: Exchange) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=START_LIMIT)
-        try:
-            connection.request("POST", exchange.path, exchange.body, exchange.headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
 
     def _tree(self) -> list[psutil.Process]:
         try:

@@ -49,7 +49,7 @@ def served(entry: Entry, core: int, load: float) -> tuple[float, float]:
     with entry.server(sys.executable, core) as server:
         reply = server.first_answer(entry.exchange, every=0.002)
         seconds = time.perf_counter() - began
-        measure(server.port, entry.exchange.encode(server.port), reply, CONNECTIONS, load)
+        measure(server.port, entry.exchange, reply, CONNECTIONS, load)
         return seconds, server.memory()
 
 

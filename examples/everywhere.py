@@ -13,12 +13,14 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from xooai import ComboDoc, Executor, Image, NotFound, PluginError, Text, XooaiError, post, stream
+from xooai import ComboDoc, Executor, Image, NotFound, PluginError, Text, XooaiError, plugins, post, stream
 
-URLS = ("http://127.0.0.1:0", "grpc://127.0.0.1:0")
+URLS = ("http://127.0.0.1:0", "grpc://127.0.0.1:0", "quic://127.0.0.1:0")
 CODECS = ("json", "msgpack")
 LINES = ("a bee", "an elephant", "a cat")
 PICTURE = Path(__file__).parent / "data" / "receipt.jpg"
@@ -102,14 +104,26 @@ def error_of(failing: Callable[[], object]) -> tuple[str, str] | None:
     return None
 
 
+def served(desk: Desk, url: str, folder: Path) -> Desk:
+    """A client of the program, which is served at `url`. QUIC has to have a certificate: one that is made for a try."""
+    if not url.startswith("quic:"):
+        return Desk.at(desk.start(url)[0])
+    plugins.driver("quic")  # raises PluginError where it is not installed
+    made = import_module("xooai_quic.certificate").for_development()
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    certificate.write_bytes(made.chain)
+    key.write_bytes(made.key)
+    return Desk.at(desk.start(url, certificate=str(certificate), key=str(key))[0], trust=str(certificate))
+
+
 def main() -> int:
     """Run the program everywhere; the exit code tells whether all answers were equal."""
     first: list[Any] = []
     differing = 0
-    with Desk() as desk:
+    with Desk() as desk, TemporaryDirectory() as folder:
         for url in ("", *URLS):
             try:
-                there = Desk.at(desk.start(url)[0]) if url else desk
+                there = served(desk, url, Path(folder)) if url else desk
             except PluginError as error:
                 print(f"{url.partition(':')[0]:12}{error}")
                 continue

@@ -14,12 +14,14 @@ EDITABLE = "hatchling\neditables\n"
 """What an editable install builds with, where pip does not fetch it by itself."""
 
 
-def write(purpose: str, extra: str, *options: str) -> None:
-    """Write the lock of pyproject.toml with `extra`, for every platform and every Python that xooai runs on."""
+def write(purpose: str, extra: str, also: str, *options: str) -> None:
+    """Write the lock of pyproject.toml with `extra` and `also`, for every platform and every Python that xooai runs on."""
     command = [str(prepare("test")), "-m", "uv", "pip", "compile", "pyproject.toml", "-", "--extra", extra, *OPTIONS]
     target = ["--output-file", str(LOCKS / f"{purpose}.txt")]
-    subprocess.run([*command, *target, *options], cwd=ROOT, input=EDITABLE, text=True, check=True)
+    subprocess.run([*command, *target, *options], cwd=ROOT, input=also, text=True, check=True)
 
 
-write("test", "dev", *sys.argv[1:])
-write("demo", "examples", "--constraint", str(LOCKS / "test.txt"), *sys.argv[1:])
+same = ("--constraint", str(LOCKS / "test.txt"))
+write("test", "dev", EDITABLE, *sys.argv[1:])
+write("demo", "examples", EDITABLE, *same, *sys.argv[1:])
+write("all", "all", "", *same, *sys.argv[1:])  # what a release's bill of materials lists

@@ -1,4 +1,4 @@
-"""Set up what the tests marked `system` need, Debian's packages among it, then run them. Arguments go to pytest.
+"""Set up what the tests marked `system` need, packages of Debian's and npm's among it, then run them. Arguments go to pytest.
 
     python3 scripts/system_test.py
 
@@ -17,10 +17,15 @@ COMMANDS = {
     "chromium": "chromium",
     "curl": "curl",
     "ip": "iproute2",
+    "node": "nodejs",
+    "npm": "npm",
     "openssl": "openssl",
     "unshare": "util-linux",
 }
 """What the tests call, and the package that brings it."""
+
+MODULES = ("@grpc/grpc-js@1.14.7", "@grpc/proto-loader@0.8.1")
+"""What a client in JavaScript needs, into `.cache/node`."""
 
 
 def install() -> None:
@@ -36,6 +41,20 @@ def install() -> None:
             fail(f"this failed, as said above: {command}")
 
 
+def install_modules() -> None:
+    folder = ROOT / ".cache" / "node"
+    stamp = folder / "modules.txt"
+    wanted = " ".join(MODULES)
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    quiet = ["--no-save", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+    folder.mkdir(parents=True, exist_ok=True)
+    if subprocess.run(["npm", "install", "--prefix", str(folder), *quiet, *MODULES], check=False).returncode != 0:
+        fail(f"npm could not install {wanted}")
+    stamp.write_text(wanted)
+
+
 install()
+install_modules()
 os.chdir(ROOT)
 run("test", "-m", "pytest", "-m", "system", *sys.argv[1:])

@@ -39,7 +39,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 
 HERE = Path(__file__).parent
 NEEDED = {
-    HERE / "http": ("uvicorn", "httptools", "uvloop"),
+    HERE / "http": ("uvicorn", "httptools", "uvloop", "websockets"),
     HERE / "grpc_driver": ("grpc", "grpc_health", "grpc_reflection", "uvicorn", "uvloop"),
 }
 """Tests of drivers, and the modules that the drivers' extras bring."""

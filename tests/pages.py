@@ -11,6 +11,7 @@
 | `sh title="server"` | started, and stopped at the end of the page: it has to say where it serves |
 | `text title="output"` | has to be what the block before it printed; `...` stands for anything |
 | `toml`, `json` | has to parse |
+| `js` | is of a page in a browser, where the tests of browsers run it |
 | `text` | a picture for people |
 
 The ports that a page names are replaced by free ones.

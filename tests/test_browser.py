@@ -8,17 +8,21 @@ import logging
 import re
 import shutil
 import socket
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from gallery import Gallery
-from xooai import Executor, Text, post, stream
+from pages import blocks
+from xooai import Executor, NotFound, Text, post, stream
 from xooai.mount import application
 
 pytest.importorskip("selenium", reason="it comes with: pip install -e '.[dev]'")
@@ -394,3 +398,107 @@ def test_a_page_of_others_listens_to_no_stream(browser: webdriver.Chrome) -> Non
         assert browser.execute_async_script(LISTEN, path) == []
         fetched(browser, path, mode="no-cors", headers={"Accept": "text/event-stream"})  # comes without Origin
         assert ticking.calls == 0
+
+
+# Gives what the script in arguments[0] logs, as soon as that is as much as arguments[1] says.
+LOGGED = """
+const [script, count, done] = arguments, lines = [];
+const log = (line) => lines.push(String(line)) === count && done(lines);
+new Function("console", script)({log});
+"""
+
+# Opens a WebSocket at arguments[0], and ends its own stream at once; gives all that comes, and the code of the close.
+TALK = """
+const [url, protocols, messages, done] = arguments, found = [];
+const socket = new WebSocket(url, protocols);
+socket.binaryType = "arraybuffer";
+socket.onopen = () => messages.forEach((message) => socket.send(
+  typeof message === "string" ? message : new Uint8Array(message)
+));
+socket.onmessage = ({data}) => found.push(typeof data === "string" ? data : Array.from(new Uint8Array(data)));
+socket.onclose = ({code, reason}) => done([socket.protocol, found, code, reason]);
+"""
+
+# Opens a WebSocket at arguments[0], and leaves it open; gives the first message.
+HOLD = """
+const [url, done] = arguments, socket = window.held = new WebSocket(url);
+socket.onmessage = ({data}) => done(data);
+socket.onopen = () => ["{}", '"here"'].forEach((message) => socket.send(message));
+"""
+
+
+class Echoing(Executor):
+    """Says again what it hears, and counts its calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.ended = threading.Event()
+
+    @stream
+    async def echo(self, words: AsyncIterator[str]) -> AsyncIterator[str]:
+        self.calls += 1
+        try:
+            async for word in words:
+                if word == "fail":
+                    raise NotFound("there is no such word")
+                yield word
+        finally:
+            self.ended.set()
+
+
+def talked(browser: webdriver.Chrome, url: str, *messages: str | list[int], protocols: Any = ()) -> list[Any]:
+    socket = url.replace("http", "ws", 1)
+    return list(browser.execute_async_script(TALK, f"{socket}/echoing/echo", list(protocols), list(messages)))
+
+
+def test_the_scripts_in_the_documentation_do_what_they_say(browser: webdriver.Chrome) -> None:
+    found = blocks(Path(__file__).parents[1] / "docs/how-to/streams-over-http.md")
+    (program,) = (block.text for block in found if block.title == "counter.py")
+    scripts = [(script.text, said.text.split("\n")[:-1]) for script, said in pairwise(found) if script.language == "js"]
+    module = ModuleType("counter")
+    sys.modules["counter"] = module
+    exec(program, module.__dict__)
+    assert len(scripts) == 2
+    with module.Counter() as counter:
+        url = counter.start(HERE, grace=AT_ONCE)[0]
+        browser.get(f"{url}/livez")  # a page of the server that may run scripts of a test
+        for script, said in scripts:
+            assert browser.execute_async_script(LOGGED, script, len(said)) == said
+    del sys.modules["counter"]
+
+
+def test_a_page_of_the_server_talks_over_a_websocket(browser: webdriver.Chrome) -> None:
+    with Echoing() as echoing:
+        url = echoing.start(HERE, grace=AT_ONCE)[0]
+        for path in ("docs", "livez"):
+            browser.get(f"{url}/{path}")
+            assert talked(browser, url, "{}", '"a"', '"b"', "") == ["", ['"a"', '"b"'], 1000, ""]
+            packed = [[0x80], [0xA1, ord("a")], []]
+            assert talked(browser, url, *packed, protocols=["xooai.msgpack"]) == [
+                "xooai.msgpack",
+                packed[1:2],
+                1000,
+                "",
+            ]
+        *_, items, code, reason = talked(browser, url, "{}", '"a"', '"fail"')
+        assert (items[:2], code, reason) == (['"a"', ""], 4005, "there is no such word")
+        assert json.loads(items[2])["title"] == "NOT_FOUND"
+
+
+def test_a_page_of_others_opens_no_websocket(browser: webdriver.Chrome) -> None:
+    with Echoing() as echoing, beside(page_of_others()) as port:
+        url = echoing.start(HERE, grace=AT_ONCE)[0]
+        for host in ("evil.test", "127.0.0.1"):
+            browser.get(f"http://{host}:{port}/")
+            assert talked(browser, url, "{}", "") == ["", [], 1006, ""]
+        assert echoing.calls == 0
+
+
+def test_a_page_that_is_left_ends_its_calls(browser: webdriver.Chrome) -> None:
+    with Echoing() as echoing:
+        url = echoing.start(HERE, grace=AT_ONCE)[0]
+        browser.get(f"{url}/livez")
+        assert browser.execute_async_script(HOLD, f"{url.replace('http', 'ws', 1)}/echoing/echo") == '"here"'
+        assert not echoing.ended.is_set()
+        browser.get("about:blank")
+        assert echoing.ended.wait(SOON)

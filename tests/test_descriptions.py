@@ -291,7 +291,7 @@ def test_two_executors_of_one_class_are_described() -> None:
 
 
 def described_together(*executors: Executor) -> dict[str, Any]:
-    return dict(json.loads(Site(tuple(executor._local() for executor in executors)).describe("openapi")))
+    return dict(json.loads(Site(tuple(executor._xooai_local() for executor in executors)).describe("openapi")))
 
 
 def test_a_default_that_cannot_be_written_is_left_out_of_the_description() -> None:
@@ -581,8 +581,8 @@ def test_a_reply_that_is_not_as_declared_is_the_servers_failure() -> None:
 
 
 def test_no_other_form_of_description_is_made_up() -> None:
-    with pytest.raises(Unimplemented, match="'proto'; there are: openapi, json"):
-        Site((Library()._local(),)).describe("proto")
+    with pytest.raises(Unimplemented, match="'wsdl'; there are: openapi, proto, json"):
+        Site((Library()._xooai_local(),)).describe("wsdl")  # type: ignore[arg-type]
 
 
 def test_a_server_that_is_none_of_ours_is_one_clear_error() -> None:

@@ -569,7 +569,7 @@ def test_what_a_type_variable_of_a_base_stands_for_is_read_off_the_subclass() ->
         whole.post(on="echo", doc=text)
     with pytest.raises(InvalidArgument):
         Other().post(on="echo", doc=image)
-    with whole, Whole.at(whole.start(HERE)[0]) as remote, Executor(f"{remote._remote.server}/whole") as plain:  # type: ignore[union-attr]
+    with whole, Whole.at(whole.start(HERE)[0]) as remote, Executor(f"{remote._xooai_remote.server}/whole") as plain:  # type: ignore[union-attr]
         assert remote.echo(doc=image) == image
         assert plain.post(on="both", docs=[image], named={"a": text}) == (image, text)
 

@@ -182,7 +182,7 @@ def test_the_echo_serves_as_printed_until_it_is_told_to_end() -> None:
 
 
 def test_one_program_gives_equal_answers_everywhere() -> None:
-    drivers = {"http": "uvicorn", "grpc": "grpc"}
+    drivers = {"http": "uvicorn", "grpc": "grpc", "quic": "aioquic"}
     there = [scheme for scheme, module in drivers.items() if importlib.util.find_spec(module)]
 
     ended = run("everywhere.py")

@@ -63,6 +63,39 @@ def test_a_hook_behind_a_decorator_is_what_it_decorates() -> None:
     making("close", functools.wraps(plain)(functools.partial(plain)))
 
 
+class Own(Executor):
+    """Has attributes and methods of its own, by names that a framework might have taken."""
+
+    _layers = ("a layer",)
+
+    def __init__(self) -> None:
+        self._name = "own"
+        self._client = self._remote = self._local = self._background = self._declared = object()
+
+    @post
+    def told(self) -> str:
+        return f"{self._name} {self._end()} {self._layers[0]}"
+
+    def _end(self) -> str:
+        return "end"
+
+    def _endpoint(self, on: str) -> None:
+        raise AssertionError("the class's own, which nobody calls")
+
+
+def test_private_names_are_the_users_own() -> None:
+    with Own() as e:
+        assert e.post(on="told") == "own end a layer"
+        assert e.name == "own"  # after the class
+        assert e.told() == e.post("told")
+
+
+def test_what_the_framework_keeps_has_a_prefix_of_its_own() -> None:
+    private = {name for name in vars(Executor) if name.startswith("_") and not name.startswith("__")}
+
+    assert {name for name in private if not name.startswith("_xooai_")} == set()
+
+
 class Silent(Executor):
     """Has no endpoint."""
 

@@ -162,7 +162,7 @@ def test_an_example_that_no_rule_gives_is_left_out() -> None:
         def take(self, code: Annotated[str, Field(pattern="^[A-Z]{3}$")]) -> str:
             return code
 
-    (media,) = contents(json.loads(document("openapi", [Picky()._local()])), "application/json").values()
+    (media,) = contents(json.loads(document("openapi", [Picky()._xooai_local()])), "application/json").values()
     assert "example" not in media
 
 
@@ -177,6 +177,7 @@ def test_one_document_may_be_sent_as_the_types_that_are_described(url: str, desc
     assert offered["/gallery/said"] == [*always, "text/plain"]
     assert offered["/gallery/heard"] == offered["/gallery/seen"] == [*always, "application/octet-stream", *form]
     assert offered["/gallery/counted"] == offered["/gallery/pages"] == offered["/gallery/nothing"] == always
+    assert offered["/gallery/either"] == [*always, "image/*", "text/plain"]
     assert "audio/*" in operations(described)["/gallery/heard"]["requestBody"]["description"]
     for path, content_type in (
         ("shown", "image/png"),
@@ -188,6 +189,14 @@ def test_one_document_may_be_sent_as_the_types_that_are_described(url: str, desc
         status, _, body = ask(f"{url}/gallery/{path}", b"content", content_type=content_type)
         value = json.loads(body)["value"]
         assert (status, value if path == "said" else base64.b64decode(value).decode()) == (200, "content")
+
+
+@pytest.mark.parametrize(("content_type", "kind"), [("image/png", "image"), ("text/plain", "text")])
+def test_a_member_of_a_union_may_be_sent_as_the_types_that_are_described(
+    url: str, content_type: str, kind: str
+) -> None:
+    status, _, body = ask(f"{url}/gallery/either", b"content", content_type=content_type)
+    assert (status, json.loads(body)["kind"]) == (200, kind)
 
 
 def test_msgpack_is_taken_where_it_is_described(url: str, described: Json) -> None:
@@ -349,7 +358,7 @@ KNOWN: dict[str, tuple[Endpoint, Json]] = {}
 
 def echoing(annotation: Any) -> tuple[Endpoint, Json]:
     """An endpoint that gives back its `value`, and its description."""
-    local = cases.echo(annotation)()._local()
+    local = cases.echo(annotation)()._xooai_local()
     return next(endpoint for endpoint, _ in local.endpoints()), json.loads(document("openapi", [local]))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from xooai import Executor, PluginError, Text, XooaiError, post
+from xooai import Executor, PluginError, Text, XooaiError, plugins, post
 from xooai.plugins import Plugin, driver, installed
 
 Install = Callable[..., Path]
@@ -165,7 +165,7 @@ def test_importing_xooai_loads_no_plugin() -> None:
     """T38, and no transport: only what is used is imported."""
     program = (
         "import sys, xooai; from xooai import Executor, Image, post\n"
-        "theirs = ('xooai_http', 'xooai_grpc', 'pytest', 'uvicorn', 'httptools', 'uvloop', 'grpc')\n"
+        "theirs = ('xooai_http', 'xooai_grpc', 'xooai_quic', 'pytest', 'uvicorn', 'httptools', 'uvloop', 'websockets', 'grpc')\n"
         "print([name for name in sys.modules if name.partition('.')[0] in theirs or name.startswith('xooai.testing')])"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -200,6 +200,7 @@ def test_our_own_schemes_are_listed_with_their_distribution() -> None:
         ("http", "xooai_http.plugin"),
         ("https", "xooai_http.plugin"),
         ("memory", "xooai.testing.memory"),
+        ("quic", "xooai_quic.plugin"),
     ]
 
 
@@ -208,10 +209,17 @@ def test_a_scheme_that_nobody_serves_lists_the_known_ones(install: Install) -> N
         driver("gopher")
 
 
-def test_a_scheme_of_ours_that_is_not_installed_says_how_to_get_it() -> None:
+@pytest.fixture
+def coming(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A scheme of ours that no installed version serves."""
+    monkeypatch.setitem(plugins.OWN["xooai.drivers"], "pigeon", "birds")
+    return "pigeon"
+
+
+def test_a_scheme_of_ours_that_is_not_installed_says_how_to_get_it(coming: str) -> None:
     """R60"""
-    with pytest.raises(PluginError, match=r"quic://.*try: pip install 'xooai\[quic\]'"):
-        driver("quic")
+    with pytest.raises(PluginError, match=r"pigeon://.*try: pip install 'xooai\[birds\]'"):
+        driver(coming)
 
 
 def test_a_missing_extra_says_how_to_get_it() -> None:
@@ -235,12 +243,12 @@ def test_a_third_partys_missing_module_names_their_distribution(install: Install
         driver("poor")
 
 
-def test_a_shipped_scheme_is_not_taken_over(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_shipped_scheme_is_not_taken_over(install: Install, coming: str) -> None:
     """T38: not silently; it stands in the list all the same."""
-    install("evil-wire", ["http", "quic"], source("evil_wire", "http", "quic"))
+    install("evil-wire", ["http", coming], source("evil_wire", "http", coming))
     assert type(driver("http")).__module__ == "xooai_http.driver"
-    with pytest.raises(PluginError, match=r"xooai\[quic\]"):
-        driver("quic")
+    with pytest.raises(PluginError, match=r"xooai\[birds\]"):
+        driver(coming)
     assert "evil_wire" not in sys.modules
     assert Plugin("xooai.drivers", "http", "evil_wire", "evil-wire") in installed()
 

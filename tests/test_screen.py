@@ -9,13 +9,14 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import Field, RootModel, field_validator
+from pydantic import BaseModel, Field, RootModel, field_validator
 from typing_extensions import TypedDict
 
 import cases
@@ -59,6 +60,36 @@ class Table(RootModel[dict[str, int]]):
 class Body(TypedDict):
     page: Page
     title: str
+
+
+class Point(ComboDoc):
+    """Each frame has as many keys."""
+
+    x: int
+    y: list[float]
+
+
+class Made(BaseModel):
+    """What makes one of its keys by itself."""
+
+    x: int
+    y: int
+
+    def __init__(self, x: int) -> None:
+        super().__init__(x=x, y=0)
+
+
+class Pair(TypedDict):
+    point: Point
+    made: Made
+
+
+@dataclass
+class Counted:
+    """What has a field that no frame has."""
+
+    x: int
+    y: int = field(init=False, default=0)
 
 
 ANY = Schema(Any, "test")
@@ -310,6 +341,11 @@ def test_a_doubled_key_is_refused_where_the_fast_count_cannot_tell() -> None:
         (dict[str, Line], b'{"a":{"text":"a"},"a":{"text":"b"}}'),
         (Body, b'{"page":{},"title":"a","title":"b"}'),
         (Text, b'{"value":"a","value":"b"}'),
+        (Point, b'{"x":1,"y":[],"x":2}'),
+        (Point, b'{"x":1,"y":[0.5],"y":[]}'),
+        (Made, b'{"x":1,"x":2}'),
+        (Counted, b'{"x":1,"x":2}'),
+        (Pair, b'{"point":{"x":1,"y":[]},"made":{"x":1,"x":2}}'),
         (list[Text | Image], b'[{"kind":"text","value":"a","kind":"text"}]'),
     ):
         refused(JSON, frame, "stands twice in one object", Schema(annotation, "test"))

@@ -72,6 +72,8 @@ REFUSED = [
     Refused("int below 64 bits", int, -_BIG - 1, "64 bits"),
     Refused("enormous int", int, 10**5000, "64 bits"),
     Refused("int in a list", list[int], [1, _BIG], "64 bits"),
+    Refused("int among texts", list[int | str], ["a", 1, _BIG], "64 bits"),
+    Refused("int below among many", list[int], [1, -_BIG - 1, 2], "64 bits"),
     Refused("int in a deque", collections.deque[int], collections.deque([_BIG]), "64 bits"),
     Refused("int in a dataclass", Slotted, Slotted(1.0, _BIG), "64 bits"),
     Refused("int in a named tuple", Point, Point(_BIG), "64 bits"),

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
         Unimplemented,
         XooaiError,
     )
-    from xooai.executor import Executor, serve
+    from xooai.executor import Executor
+    from xooai.serving import serve
 
 _HOMES = {
     "xooai.call": ("current",),
@@ -56,7 +57,8 @@ _HOMES = {
         "Unimplemented",
         "XooaiError",
     ),
-    "xooai.executor": ("Executor", "serve"),
+    "xooai.executor": ("Executor",),
+    "xooai.serving": ("serve",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

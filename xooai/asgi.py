@@ -15,7 +15,8 @@ import msgspec
 
 from xooai.asgi_incoming import StreamLimits
 from xooai.asgi_messages import Left, Message, Receive, Send, body_of, leaving, refuse, respond
-from xooai.asgi_stream import CutOff, answer_stream
+from xooai.asgi_stream import BODY, CutOff, answer_stream
+from xooai.asgi_websocket import answer_websocket
 from xooai.driver import MESSAGE_LIMIT, Head, Outcome, Shape, Site
 from xooai.errors import Code, Internal, InvalidArgument, NotFound, Unavailable, Unimplemented, XooaiError
 from xooai.guard import check_request, check_site
@@ -23,7 +24,7 @@ from xooai.http import problem, request_head, response_headers, status_of
 from xooai.http_stream import is_for_events
 from xooai.pages import DOCS_HEADERS, asset, docs_page
 
-__all__ = ["Application", "CutOff", "StreamLimits", "is_page"]
+__all__ = ["BODY", "Application", "CutOff", "StreamLimits", "is_page"]
 
 _PAGES = ("/livez", "/readyz", "/openapi.json", "/docs")
 _OK = Outcome()
@@ -58,10 +59,9 @@ class Application:
         elif scope["type"] == "lifespan":
             await _live(receive, send)
         elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1003, "reason": "this server answers POST requests"})
+            await answer_websocket(self._site, _path(scope), scope, receive, send, self._streams)
         else:
-            raise Unimplemented(f"no ASGI scope {scope['type']!r} is understood; http and lifespan are")
+            raise Unimplemented(f"no ASGI scope {scope['type']!r} is understood; http, websocket and lifespan are")
 
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
         path, method = _path(scope), scope["method"]

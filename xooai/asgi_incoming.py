@@ -153,9 +153,9 @@ class Incoming:
         self._size -= len(part)
         self._moved += len(part)
         self._went.set()
-        found = self._reader.feed(part)
-        if found:
-            self._items += found
+        before = len(self._items)
+        self._items.extend(self._reader.feed(part))
+        if len(self._items) > before:
             self._began = None
         if self._reader.is_over:
             self._is_over = True

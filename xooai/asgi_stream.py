@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from time import monotonic
+from typing import Protocol
 
 from xooai.asgi_incoming import Incoming, Source, StreamLimits, Whole
 from xooai.asgi_messages import Message, Receive, Send, body_of, raw_headers, refuse, respond
-from xooai.driver import Head, Outcome, Shape, Site
+from xooai.driver import Channel, Head, Outcome, Shape, Site
 from xooai.errors import Code, Internal, Unimplemented, XooaiError
 from xooai.http import problem, response_headers, status_of
 from xooai.http_stream import (
@@ -21,15 +22,29 @@ from xooai.http_stream import (
     reply_form,
 )
 
-__all__ = ["CutOff", "answer_stream"]
+__all__ = ["BODY", "TURN", "Body", "CutOff", "Served", "answer_stream", "run_call"]
 
-_TURN = 0.001  # seconds of sending before others get their turn, and the loop writes: a generator may await nothing
+TURN = 0.001  # seconds of sending before others get their turn, and the loop writes: a generator may await nothing
 _OK = Outcome()
 _HEADERS = (
     ("cache-control", "no-store"),
     ("x-accel-buffering", "no"),  # or nginx keeps items back until it has many
     ("x-content-type-options", "nosniff"),
 )
+
+
+BODY = "xooai.body"
+"""The name, among a scope's extensions, of a `Body`."""
+
+
+class Body(Protocol):
+    """The body of a response that has begun, in a server that takes parts of it without a message for each."""
+
+    def put(self, part: bytes) -> bool:
+        """Take a part, to be written in this turn of the loop or behind the parts of this turn; False where it has to be sent."""
+
+    def flush(self) -> None:
+        """Write the parts that are taken."""
 
 
 class CutOff(Exception):
@@ -63,7 +78,10 @@ async def answer_stream(
         await refuse(send, error, None, *closing)
         return
     channel = _StreamChannel(head, source, form, send, closing)
-    await _run(site, channel, source)
+    channel.body = scope.get("extensions", {}).get(BODY)
+    await run_call(site, channel, source)
+    if channel.is_cut:
+        raise CutOff("the call ended with an error after its reply had begun, or was aborted")
 
 
 def _check_version(scope: Message, head: Head) -> None:
@@ -71,7 +89,14 @@ def _check_version(scope: Message, head: Head) -> None:
         raise Unimplemented("a stream of replies needs HTTP/1.1 or later; the request is HTTP/1.0")
 
 
-async def _run(site: Site, channel: _StreamChannel, source: Source) -> None:
+class Served(Channel, Protocol):
+    """A channel of a call that `run_call` runs; its `abort` calls `on_abort`."""
+
+    on_abort: Callable[[], object]
+
+
+async def run_call(site: Site, channel: Served, source: Source) -> None:
+    """Answer a call while its client is heard; cancel it when that leaves."""
     call = asyncio.ensure_future(site.accept(channel))
     left = asyncio.ensure_future(source.run())
     channel.on_abort = left.cancel
@@ -84,8 +109,6 @@ async def _run(site: Site, channel: _StreamChannel, source: Source) -> None:
         source.close()
     if not call.cancelled() and (error := call.exception()):
         raise RuntimeError("the site failed to answer a call") from error
-    if channel.is_cut:
-        raise CutOff("the call ended with an error after its reply had begun, or was aborted")
 
 
 class _StreamChannel:
@@ -96,6 +119,7 @@ class _StreamChannel:
     ) -> None:
         self.head = head
         self.is_cut = False
+        self.body: Body | None = None
         self.on_abort: Callable[[], object] = lambda: None
         self._source = source
         self._form = form
@@ -114,15 +138,31 @@ class _StreamChannel:
     async def receive(self) -> bytes | None:
         return await self._source.next()
 
+    def offer(self, frame: bytes) -> bool:
+        body = self.body
+        return (
+            body is not None
+            and self._has_begun
+            and self._is_open
+            and monotonic() - self._turned <= TURN
+            and body.put(self._form.item(frame))
+        )
+
     async def send(self, frame: bytes) -> None:
         if not self._is_open:
             raise Internal("this call has ended")
         if not self._gives_stream:
             raise Internal("this call has one reply: end it with the frame")
         await self._write(self._form.item(frame), True)
-        if monotonic() - self._turned > _TURN:
-            await asyncio.sleep(0)
-            self._turned = monotonic()
+        if monotonic() - self._turned > TURN:
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Let others have their turn, and the loop write."""
+        if self.body is not None:
+            self.body.flush()
+        await asyncio.sleep(0)
+        self._turned = monotonic()
 
     async def _write(self, data: bytes, more: bool) -> None:
         if not self._has_begun:

@@ -6,6 +6,7 @@ import importlib
 from email.message import Message
 from functools import lru_cache
 from inspect import isabstract
+from math import isinf
 from typing import Any
 
 import msgspec
@@ -231,12 +232,28 @@ def _value(endpoint: Endpoint, parameter: Parameter, part: _Part, *where: str | 
         if bytes in takes:
             return data
         text = _text(data, parameter.name)
-        if str in takes or not part.is_json():
+        if str in takes:
+            return text
+        if not part.is_json():
+            if float in takes:
+                _check_finite(text, *where)
             return text
     try:
         return JSON.decode(endpoint.schema_of(parameter), data)
     except InvalidArgument as error:
         raise _located(error, *where) from None
+
+
+def _check_finite(text: str, *where: str | int) -> None:
+    """Raise InvalidArgument for digits that are read as infinite, as JSON does: for infinity there are words."""
+    try:
+        is_infinite = isinf(float(text))
+    except ValueError:  # no number at all, which the type says better
+        return
+    if is_infinite and any(map(str.isdigit, text)):
+        reason = "Input should be a finite number"
+        mistake = {"type": "finite_number", "loc": [*where], "msg": reason}
+        raise InvalidArgument(f"{'.'.join(map(str, where))}: {reason}", errors=[mistake])
 
 
 def _text(data: bytes, name: str) -> str:

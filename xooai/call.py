@@ -13,7 +13,8 @@ from time import monotonic
 from typing import Any
 
 from xooai.codec import CODECS, Codec, codec_of
-from xooai.driver import MESSAGE_LIMIT, Channel, Head, Shape
+from xooai.done import DONE
+from xooai.driver import MESSAGE_LIMIT, Channel, Head
 from xooai.endpoint import Endpoint
 from xooai.errors import FailedPrecondition, InvalidArgument, too_large
 
@@ -27,6 +28,7 @@ __all__ = [
     "composed",
     "current",
     "entered",
+    "never",
     "remaining",
 ]
 
@@ -97,7 +99,7 @@ class Call:
         """Return the caller's next frame; None when it sent all."""
         return self.channel.receive()
 
-    async def send(self, frame: bytes, codec: str) -> None:
+    def send(self, frame: bytes, codec: str) -> Awaitable[None]:
         """Give a frame of the reply. That of a unary call waits for the call's end, so that both are one write.
 
         Raises ResourceExhausted above the limit of a message, which no caller would read.
@@ -106,18 +108,30 @@ class Call:
             raise too_large(len(frame), MESSAGE_LIMIT, "the reply")
         self.reply = frame
         self.reply_codec = codec
+        return DONE
 
 
 class StreamCall(Call):
     """A call that streams: each frame goes as it is given."""
 
-    async def send(self, frame: bytes, codec: str) -> None:
+    def __init__(self, endpoint: Endpoint, channel: Channel) -> None:
+        super().__init__(endpoint, channel)
+        self._gives_stream = endpoint.gives_stream
+        self.offer: Callable[[bytes], bool] = getattr(channel, "offer", never)
+        """Take a frame of the reply if that needs no waiting, see `xooai.driver.Offering`; else it is to be sent."""
+
+    def send(self, frame: bytes, codec: str) -> Awaitable[None]:
         """Send a frame of the reply; wait while the caller's window is full. The last one of a single reply waits for the end."""
         self.reply_codec = codec
-        if self.endpoint.shape & Shape.SERVER:
-            await self.channel.send(frame)
-        else:
+        if not self._gives_stream:
             self.reply = frame
+            return DONE
+        return self.channel.send(frame)
+
+
+def never(frame: bytes) -> bool:
+    """What a channel offers that has no `offer`."""
+    return False
 
 
 Service = Callable[[Call], Awaitable[None]]

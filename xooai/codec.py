@@ -13,9 +13,10 @@ from pydantic_core import PydanticSerializationError, SchemaValidator, to_json
 
 from xooai import nan, screen
 from xooai.errors import InvalidArgument, Unimplemented
+from xooai.facts import Facts
 from xooai.native import again
 from xooai.plain import plain
-from xooai.schema import Schema
+from xooai.schema import JsonValidator, Schema
 from xooai.walk import check_integers, check_keys, check_sendable, keys_in
 
 __all__ = ["CODECS", "JSON", "MSGPACK", "Codec", "codec_of", "invalid", "read_json"]
@@ -85,6 +86,18 @@ _REPLACEMENT = "\ufffd".encode()
 _write = msgspec.json.Encoder(enc_hook=plain).encode
 
 
+def _look_at(facts: Facts, frame: bytes, value: Any) -> None:
+    """Raise InvalidArgument for JSON that would not come back as it was."""
+    if facts.free_keys and _REPLACEMENT in frame:
+        check_keys(value)
+    if len(frame) > nan.LIMIT and facts.floats and nan.too_many(frame):
+        raise InvalidArgument(
+            f"the value holds more than {nan.LIMIT:,} NaN or infinite numbers; send msgpack, or a Tensor"
+        )
+    if facts.deep or len(frame) > screen.NODE_LIMIT:
+        screen.sent_json(frame)
+
+
 class _Json:
     name = "json"
     media_type = "application/json"
@@ -98,23 +111,20 @@ class _Json:
                 if subclasses():
                     schema.classes.check(value)
                     break
-            if facts.contents:
+            if facts.is_simple:
+                frame = schema.serializer.to_json(value, by_alias=True, warnings=schema.warnings, fallback=plain)
+                if len(frame) <= nan.LIMIT:  # then nothing of what follows can be
+                    return frame
+            elif facts.contents:
                 return _write(schema.serializer.to_python(value, mode="python", by_alias=True, warnings=False))
-            if facts.plain_floats:  # a plain model would write NaN as null
+            elif facts.plain_floats:  # a plain model would write NaN as null
                 written = schema.serializer.to_python(
                     value, mode="json", by_alias=True, warnings=schema.warnings, fallback=plain
                 )
                 frame = to_json(written, inf_nan_mode="strings")
             else:
                 frame = schema.serializer.to_json(value, by_alias=True, warnings=schema.warnings, fallback=plain)
-            if facts.free_keys and _REPLACEMENT in frame:
-                check_keys(value)
-            if len(frame) > nan.LIMIT and facts.floats and nan.too_many(frame):
-                raise InvalidArgument(
-                    f"the value holds more than {nan.LIMIT:,} NaN or infinite numbers; send msgpack, or a Tensor"
-                )
-            if facts.deep or len(frame) > screen.NODE_LIMIT:
-                screen.sent_json(frame)
+            _look_at(facts, frame, value)
             return frame
         except InvalidArgument:
             raise
@@ -122,11 +132,13 @@ class _Json:
             raise _refused(error) from error
 
     def decode(self, schema: Schema, frame: bytes, trusted: bool = False) -> Any:
-        bare = frame
+        bare, facts = frame, schema.facts
         if not trusted:
-            bare = screen.without_contents(frame)
-            screen.before_json(bare)
-            if schema.facts.deep:
+            # Most frames are small, and need no closer look. (`in` takes what it looks for for a number first.)
+            if len(frame) >= screen.SHALLOW or frame.find(b"NaN") >= 0 or frame.find(b"Infinity") >= 0:
+                bare = screen.without_contents(frame)
+                screen.before_json(bare)
+            if facts.deep:
                 screen.infinite_json(frame, bare)
         try:
             value = read_json(schema.validator, frame, None if trusted else schema.finite)
@@ -134,13 +146,14 @@ class _Json:
             raise invalid(error) from None
         if trusted:
             return value
-        screen.doubled_json(frame, bare, keys_in(value) if schema.facts.countable else None)
-        if schema.facts.loose:
+        if facts.keys is None or bare.count(b":") != facts.keys:  # else each is there, and so none is twice
+            screen.doubled_json(frame, bare, keys_in(value) if facts.countable else None)
+        if facts.loose:
             check_integers(value)
         return value
 
 
-def read_json(validator: SchemaValidator, frame: bytes, finite: SchemaValidator | None = None) -> Any:
+def read_json(validator: SchemaValidator, frame: bytes, finite: JsonValidator | None = None) -> Any:
     """Validate JSON text for what it says: no number is read from a text or a boolean, no date from a number.
 
     `finite`, where it is given, takes no number for infinite; what is called so goes to `validator`. Raises ValidationError.

@@ -12,10 +12,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from xooai.driver import Shape
-from xooai.endpoint import Endpoint, Mark, mark_of
+from xooai.endpoint import Endpoint, Mark, mark_of, nearest
+from xooai.errors import InvalidArgument, NotFound
 from xooai.generics import bound, open_in, variables_of
 
-__all__ = ["Declared", "check_hooks", "checked_name", "client_class", "listed", "snake_case", "surroundings"]
+__all__ = ["Declared", "check_hooks", "checked_name", "chosen", "client_class", "listed", "snake_case", "surroundings"]
 
 _TAKEN = frozenset({"livez", "readyz", "docs", "metrics", "status", "xooai"})
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,127}", re.IGNORECASE)
@@ -79,7 +80,7 @@ class Declared:
 
     def _endpoint(self, owner: str, name: str, attribute: str) -> Endpoint:
         home = next(_homes(self._cls, attribute))
-        declared: Declared | None = None if home is self._cls else vars(home).get("_declared")
+        declared: Declared | None = None if home is self._cls else vars(home).get("_xooai_declared")
         namespace = self._namespace
         variables = {} if home is self._cls else variables_of(self._cls, home)
         if declared is not None and declared.attributes.get(name) == attribute:
@@ -184,7 +185,7 @@ def client_class(
     }
     # The hooks of the user's class, and what it says of itself, are for what its constructor made.
     rest = {
-        "_stands_for": cls,
+        "_xooai_stands_for": cls,
         "__getattr__": _missing,
         "close": _nothing,
         "__del__": _nothing,
@@ -200,7 +201,7 @@ def client_class(
 
 def _missing(self: Any, name: str) -> Any:
     raise AttributeError(
-        f"{name!r} is not here: this is a client of {self._remote.server if self._remote else 'nowhere'}, "
+        f"{name!r} is not here: this is a client of {self._xooai_remote.server if self._xooai_remote else 'nowhere'}, "
         "whose constructor never ran"
     )
 
@@ -232,3 +233,17 @@ def _awaited(method: Callable[..., Any]) -> Callable[..., Any]:
 def listed(names: Sequence[str] | Mapping[str, Any]) -> str:
     """Names for an error's text."""
     return ", ".join(names) or "none"
+
+
+def chosen(endpoints: Mapping[str, Endpoint], on: str | None, owner: str) -> Endpoint:
+    """The endpoint that `on` names; where there is one, it need not. Raises InvalidArgument and NotFound."""
+    if on is None:
+        if len(endpoints) == 1:
+            return next(iter(endpoints.values()))
+        raise InvalidArgument(f"{owner} has {len(endpoints)} endpoints; say which: on= one of {listed(endpoints)}")
+    if not isinstance(on, str):
+        raise InvalidArgument(f"on={repr(on)[:80]} is no text; it takes the name of an endpoint, or a URL")
+    found = endpoints.get(on)
+    if found is None:
+        raise NotFound(f"no endpoint {on!r}{nearest(on, endpoints)}; {owner} has: {listed(endpoints)}")
+    return found

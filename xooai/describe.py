@@ -1,4 +1,4 @@
-"""What executors offer, as documents: OpenAPI for everybody, and the plain JSON that our own clients read."""
+"""What executors offer, as documents: OpenAPI and protobuf for everybody, and the plain JSON that our own clients read."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from xooai.endpoint import ANYTHING, Endpoint
 from xooai.errors import Unimplemented
 from xooai.json_schema import described
 from xooai.openapi import openapi
+from xooai.proto_schema import files
 
 __all__ = ["Described", "document", "endpoint", "plain"]
 
@@ -44,7 +45,9 @@ def document(form: str, executors: Iterable[Described]) -> bytes:
         return msgspec.json.encode(plain(executors))
     if form == "openapi":
         return msgspec.json.encode(openapi(_listed(executors)))
-    raise Unimplemented(f"no description as {form!r}; there are: openapi, json")
+    if form == "proto":
+        return msgspec.json.encode(files(plain(executors)))
+    raise Unimplemented(f"no description as {form!r}; there are: openapi, proto, json")
 
 
 def _listed(executors: Iterable[Described]) -> dict[str, dict[str, Endpoint]]:

@@ -27,6 +27,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, to_json
 from pydantic_core import core_schema as cs
 
+from xooai import forks
 from xooai import ref as refs
 from xooai import signature as signatures
 from xooai.errors import DataLoss, FailedPrecondition, PermissionDenied
@@ -39,7 +40,6 @@ _KINDS: dict[str, type[Doc]] = {}
 _OWN = {name: f"xooai.docs.{name}" for name in ("audio", "file", "image", "tensor", "text", "video")}
 """The kinds that come with xooai, and where: each is loaded when it is asked for."""
 _SIGNATURE = "^[a-z0-9]+:[0-9a-f]{64}$"
-_FETCHING = tuple(threading.Lock() for _ in range(64))  # one reader of a document at a time; documents share them
 _PREVIEW = 60  # characters of a text that its repr shows; a payload is never printed
 
 
@@ -50,6 +50,24 @@ class _Arriving(threading.local):
 
 
 arriving = _Arriving()
+
+
+class _Readers:
+    """One reader of a document at a time. Few documents are read at once, so they share 64 locks."""
+
+    def __init__(self) -> None:
+        self.renew()
+        forks.renewed(self)
+
+    def renew(self) -> None:
+        """Begin with locks that nobody holds, also in the child of a fork."""
+        self._locks = tuple(threading.Lock() for _ in range(64))
+
+    def turn(self, doc: object) -> threading.Lock:
+        return self._locks[id(doc) % len(self._locks)]
+
+
+_readers = _Readers()
 
 
 def absent(value: object) -> bool:
@@ -253,7 +271,7 @@ class Doc(BaseModel, ABC):
         return file
 
     def _fetch(self, limit: int | None = None) -> Any:
-        with _FETCHING[id(self) % len(_FETCHING)]:
+        with _readers.turn(self):
             if "_kept" not in self.__dict__:
                 data = refs.read_ref(self._local_ref(), limit)
                 self._verify(data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntFlag
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -21,6 +21,8 @@ __all__ = [
     "Link",
     "ListenOptions",
     "Listener",
+    "Neighbour",
+    "Offering",
     "Outcome",
     "Shape",
     "Site",
@@ -97,6 +99,16 @@ class Channel(Protocol):
         """How the peer ended the call: on the client's side, once its last frame has been received; before that None."""
 
 
+class Offering(Protocol):
+    """What the server's end of a channel may have beside: for streams of many small frames, of which few have to wait."""
+
+    def offer(self, frame: bytes) -> bool:
+        """Take a frame if that needs no waiting; False where it is not taken: then send it.
+
+        Whoever offers on and on waits for nothing: so that others have their turn, this is False now and then, and `send` waits.
+        """
+
+
 class Link(Protocol):
     """The client's side of a driver: what calls to one server go through. Belongs to the loop that dialled it."""
 
@@ -117,6 +129,14 @@ class Listener(Protocol):
         """Stop accepting, let calls under way finish for `grace` seconds, then cancel what is left."""
 
 
+@runtime_checkable
+class Neighbour(Protocol):
+    """What a listener may have beside: it tells its clients where else the same calls are answered."""
+
+    def beside(self, urls: Sequence[str]) -> None:
+        """Learn the URLs of the other listeners of its site, before the first call is answered."""
+
+
 class Site(Protocol):
     """What the core hands to a listening driver; the driver knows nothing else of it."""
 
@@ -130,7 +150,7 @@ class Site(Protocol):
         """The shape of the endpoint at a path, for peers that do not tell theirs; None where there is none."""
 
     def describe(self, form: Literal["openapi", "proto", "json"]) -> bytes:
-        """The description of all endpoints, as a document in `form`."""
+        """The description of all endpoints, as a document in `form`; "proto" is a JSON list of `xooai.proto.File`."""
 
 
 class ListenOptions(msgspec.Struct, frozen=True):
@@ -148,8 +168,9 @@ class ListenOptions(msgspec.Struct, frozen=True):
 
 
 class DialOptions(msgspec.Struct, frozen=True):
-    """How to reach a server. `trust` is a PEM file with the authorities to trust instead of the system's; `certificate` and
-    `key` are PEM files with which this side shows who it is, to a server that asks.
+    """How to reach a server. `trust` is a PEM file with the authorities to trust instead of the system's; some drivers also take
+    `sha256:` and the fingerprint of the server's certificate. `certificate` and `key` are PEM files with which this side shows
+    who it is, to a server that asks.
     """
 
     trust: str | None = None

@@ -166,8 +166,11 @@ class Endpoint(msgspec.Struct):
     """The parameter that is a stream, "" where there is none; it is not among `parameters`, and in `order`."""
     items: Schema | None = None
     """What that stream holds. Where the replies are one, `result` is what each of them is."""
+    gives_stream: bool = False
+    """Whether the replies are a stream: found here, not given. To ask the shape's flags costs as much as an item."""
 
     def __post_init__(self) -> None:
+        self.gives_stream = bool(self.shape & Shape.SERVER)
         documents = [parameter for parameter in self.parameters.values() if parameter.documents]
         needed = [parameter for parameter in self.parameters.values() if parameter.required]
         found = needed or documents

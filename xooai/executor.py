@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, Self, T
 from xooai import sync
 from xooai.call import Layer, asked_codec, checked_timeout, remaining
 from xooai.codec import MSGPACK
-from xooai.declare import Declared, check_hooks, checked_name, client_class, listed, snake_case, surroundings
+from xooai.declare import Declared, check_hooks, checked_name, chosen, client_class, listed, snake_case, surroundings
 from xooai.driver import EMPTY, DialOptions, ListenOptions, Shape
-from xooai.endpoint import Endpoint, nearest
+from xooai.endpoint import Endpoint
 from xooai.errors import FailedPrecondition, InvalidArgument, NotFound
-from xooai.hosting import DEFAULT_URL, GRACE, Background, serve_until_signal
+from xooai.hosting import DEFAULT_URL, GRACE, Background, announce, serve_until_signal
 from xooai.lazy import lazy
 from xooai.local import Local
 from xooai.streams import Replies, Stream, blocking, opened, source_of
@@ -28,7 +28,7 @@ else:
     remotes = lazy("xooai.client")
     remote_stream = lazy("xooai.remote_stream")
 
-__all__ = ["Executor", "serve"]
+__all__ = ["Executor"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,19 +42,19 @@ class Executor:
     `super().__init__`.
     """
 
-    _declared: ClassVar[Declared]
-    _stands_for: ClassVar[type[Executor] | None] = None
-    _client: ClassVar[type[Executor] | None] = None
+    _xooai_declared: ClassVar[Declared]
+    _xooai_stands_for: ClassVar[type[Executor] | None] = None
+    _xooai_client: ClassVar[type[Executor] | None] = None
 
-    _class_name: ClassVar[str] = "executor"
+    _xooai_class_name: ClassVar[str] = "executor"
 
-    _name: str | None = None
-    _gateway: str | None = None
-    _layers: tuple[Layer, ...] = ()
-    _remote: remotes.Remote | None = None
-    _own: Local | None = None
-    _elsewhere: remotes.Elsewhere | None = None
-    _background: Background | None = None
+    _xooai_name: str | None = None
+    _xooai_gateway: str | None = None
+    _xooai_layers: tuple[Layer, ...] = ()
+    _xooai_remote: remotes.Remote | None = None
+    _xooai_own: Local | None = None
+    _xooai_elsewhere: remotes.Elsewhere | None = None
+    _xooai_background: Background | None = None
 
     def __init__(
         self,
@@ -70,25 +70,29 @@ class Executor:
             raise InvalidArgument(
                 f"store={type(store).__name__}: this version has no stores; content up to 64 MiB travels inline"
             )
-        self._keep(_name=None if name is None else checked_name(name), _gateway=gateway, _layers=tuple(layers))
+        self._xooai_keep(
+            _xooai_name=None if name is None else checked_name(name),
+            _xooai_gateway=gateway,
+            _xooai_layers=tuple(layers),
+        )
         if url is not None:
             address = remotes.Address.of(url)
             if address.endpoint:
                 raise InvalidArgument(
                     f"{url!r} names an endpoint; a client is made from scheme://host:port/name, and on= names the endpoint"
                 )
-            remote = remotes.Remote(address.server, layers=self._layers)
-            self._keep(_name=address.executor or self._name, _remote=remote)
+            remote = remotes.Remote(address.server, layers=self._xooai_layers)
+            self._xooai_keep(_xooai_name=address.executor or self._xooai_name, _xooai_remote=remote)
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "_stands_for" not in cls.__dict__:
-            cls._class_name = checked_name(snake_case(cls.__name__))
-            cls._client = None
-            cls._declared = Declared(cls, _OWN_NAMES, surroundings(sys._getframe(1)))
+        if "_xooai_stands_for" not in cls.__dict__:
+            cls._xooai_class_name = checked_name(snake_case(cls.__name__))
+            cls._xooai_client = None
+            cls._xooai_declared = Declared(cls, _OWN_NAMES, surroundings(sys._getframe(1)))
             check_hooks(cls)
 
-    def _keep(self, **attributes: Any) -> None:
+    def _xooai_keep(self, **attributes: Any) -> None:
         """Set attributes of the framework's own, also where the user's class refuses it, as frozen dataclasses do."""
         for name, value in attributes.items():
             object.__setattr__(self, name, value)
@@ -96,7 +100,7 @@ class Executor:
     @property
     def name(self) -> str:
         """The name in the path of its endpoints."""
-        return self._name or self._class_name
+        return self._xooai_name or self._xooai_class_name
 
     # Calling
 
@@ -116,10 +120,10 @@ class Executor:
         there is only one. `timeout` in seconds. Works inside a running loop too, but for one that serves.
         """
         sync.refuse_on_serving_loop("post()", "apost(...)")
-        if timeout is None and self._remote is None and not (isinstance(on, str) and "/" in on):
-            endpoint = self._endpoint(on)
+        if timeout is None and self._xooai_remote is None and not (isinstance(on, str) and "/" in on):
+            endpoint = self._xooai_endpoint(on)
             if not endpoint.is_async:
-                return self._local().post(endpoint, arguments, metadata, codec)
+                return self._xooai_local().post(endpoint, arguments, metadata, codec)
         return sync.run(self.apost(on, timeout=timeout, metadata=metadata, codec=codec, **arguments))
 
     async def apost(
@@ -136,18 +140,20 @@ class Executor:
         if timeout is not None:
             timeout = checked_timeout(timeout)
         if isinstance(on, str) and "/" in on:
-            if self._elsewhere is None:
-                self._keep(_elsewhere=remotes.Elsewhere(self._layers))
-            assert self._elsewhere is not None
-            return await self._elsewhere.post(self._url(on), arguments, timeout, metadata, codec)
-        remote = self._remote
+            if self._xooai_elsewhere is None:
+                self._xooai_keep(_xooai_elsewhere=remotes.Elsewhere(self._xooai_layers))
+            assert self._xooai_elsewhere is not None
+            return await self._xooai_elsewhere.post(self._xooai_url(on), arguments, timeout, metadata, codec)
+        remote = self._xooai_remote
         if remote is None:
-            return await self._local().apost(self._endpoint(on), arguments, remaining(timeout), metadata, codec)
+            return await self._xooai_local().apost(
+                self._xooai_endpoint(on), arguments, remaining(timeout), metadata, codec
+            )
         limit = remaining(remote.timeout if timeout is None else timeout)
-        if self._stands_for is not None:
-            endpoint = self._endpoint(on)
+        if self._xooai_stands_for is not None:
+            endpoint = self._xooai_endpoint(on)
         else:
-            endpoint, limit = await remote.found(partial(self._look, on, remote), limit)
+            endpoint, limit = await remote.found(partial(self._xooai_look, on, remote), limit)
         return await remote.call(self.name, endpoint, arguments, limit, codec, metadata)
 
     def open(
@@ -164,7 +170,7 @@ class Executor:
 
         `arguments` are those but for the stream. Leaving the block before the call is over ends it on the other side.
         """
-        return opened(self._stream(on, timeout, metadata, codec, {**arguments}, is_split=True))
+        return opened(self._xooai_stream(on, timeout, metadata, codec, {**arguments}, is_split=True))
 
     def astream(
         self,
@@ -180,7 +186,7 @@ class Executor:
 
         A stream of requests is given as an iterator, an async iterator or a list. Leaving the loop ends the call.
         """
-        return Replies(partial(self._stream, on, timeout, metadata, codec, {**arguments}))
+        return Replies(partial(self._xooai_stream, on, timeout, metadata, codec, {**arguments}))
 
     def stream(
         self,
@@ -195,35 +201,35 @@ class Executor:
         """As `astream`, blocking: an iterator of the replies; where the endpoint gives one, that reply."""
         sync.refuse_on_serving_loop("stream()", "astream(...)")
         replies = self.astream(on, timeout=timeout, metadata=metadata, codec=codec, **arguments)
-        if self._remote is None or self._stands_for is not None:
-            endpoint = None if isinstance(on, str) and "/" in on else self._endpoint(on)
+        if self._xooai_remote is None or self._xooai_stands_for is not None:
+            endpoint = None if isinstance(on, str) and "/" in on else self._xooai_endpoint(on)
         else:
             endpoint = None
         if endpoint is None:
-            _, _, endpoint, _ = sync.run(self._found(on, timeout))
-        return blocking(replies, _step, sync.leave) if endpoint.shape & Shape.SERVER else sync.run(replies.single())
+            _, _, endpoint, _ = sync.run(self._xooai_found(on, timeout))
+        return blocking(replies, sync.step, sync.leave) if endpoint.shape & Shape.SERVER else sync.run(replies.single())
 
-    async def _found(
+    async def _xooai_found(
         self, on: str | None, timeout: float | None
     ) -> tuple[remotes.Remote | None, str, Endpoint, float | None]:
         """Where an endpoint is (None: here), its executor's name, the endpoint, and the seconds left for calling it."""
         if timeout is not None:
             timeout = checked_timeout(timeout)
         if isinstance(on, str) and "/" in on:
-            if self._elsewhere is None:
-                self._keep(_elsewhere=remotes.Elsewhere(self._layers))
-            assert self._elsewhere is not None
-            return await self._elsewhere.found(self._url(on), timeout)
-        remote = self._remote
+            if self._xooai_elsewhere is None:
+                self._xooai_keep(_xooai_elsewhere=remotes.Elsewhere(self._xooai_layers))
+            assert self._xooai_elsewhere is not None
+            return await self._xooai_elsewhere.found(self._xooai_url(on), timeout)
+        remote = self._xooai_remote
         if remote is None:
-            return None, self.name, self._endpoint(on), remaining(timeout)
+            return None, self.name, self._xooai_endpoint(on), remaining(timeout)
         limit = remaining(remote.timeout if timeout is None else timeout)
-        if self._stands_for is not None:
-            return remote, self.name, self._endpoint(on), limit
-        endpoint, limit = await remote.found(partial(self._look, on, remote), limit)
+        if self._xooai_stands_for is not None:
+            return remote, self.name, self._xooai_endpoint(on), limit
+        endpoint, limit = await remote.found(partial(self._xooai_look, on, remote), limit)
         return remote, self.name, endpoint, limit
 
-    async def _stream(
+    async def _xooai_stream(
         self,
         on: str | None,
         timeout: float | None,
@@ -233,12 +239,12 @@ class Executor:
         is_split: bool = False,
     ) -> tuple[Stream, Any]:
         """An open call, and what it is to be sent: a part of what was given, unless that was split off before."""
-        remote, executor, endpoint, limit = await self._found(on, timeout)
+        remote, executor, endpoint, limit = await self._xooai_found(on, timeout)
         if not endpoint.shape:
             raise InvalidArgument(f"{endpoint.name} takes one request and gives one reply: use post() or apost()")
         source = None if is_split else source_of(endpoint, given)
         if remote is None:
-            return await self._local().open(endpoint, given, limit, metadata, codec), source
+            return await self._xooai_local().open(endpoint, given, limit, metadata, codec), source
         return await remote_stream.open_stream(remote, executor, endpoint, given, limit, codec, metadata), source
 
     @overload
@@ -260,50 +266,52 @@ class Executor:
 
         Where the endpoint gives a stream: `async for item in await r.call(Reader.lines, doc=...)`.
         """
-        found = self._declared.of(endpoint)
+        found = self._xooai_declared.of(endpoint)
         if found is None:
             given = getattr(endpoint, "__qualname__", repr(endpoint))
-            raise NotFound(f"{given} is not an endpoint of {self.name}; there are: {listed(self._endpoints())}")
+            raise NotFound(f"{given} is not an endpoint of {self.name}; there are: {listed(self._xooai_endpoints())}")
         arguments = found.bind(args, kwargs)
         if not found.shape:
             return await self.apost(found.name, **arguments)
         replies = self.astream(found.name, **arguments)
         return replies if found.shape & Shape.SERVER else await replies.single()
 
-    def _url(self, on: str) -> str:
+    def _xooai_url(self, on: str) -> str:
         if "://" in on:
             return on
-        if self._gateway is None:
+        if self._xooai_gateway is None:
             raise InvalidArgument(
                 f"on={on!r} names no host, and this executor has no gateway=; write a URL or pass gateway="
             )
-        return f"{self._gateway.rstrip('/')}/{on.lstrip('/')}"
+        return f"{self._xooai_gateway.rstrip('/')}/{on.lstrip('/')}"
 
-    def _endpoints(self) -> Mapping[str, Endpoint]:
-        return self._declared.endpoints
+    def _xooai_endpoints(self) -> Mapping[str, Endpoint]:
+        return self._xooai_declared.endpoints
 
-    def _endpoint(self, on: str | None) -> Endpoint:
-        endpoints = self._declared.endpoints
-        return (endpoints.get(on) if isinstance(on, str) else None) or _chosen(endpoints, on, self.name)
+    def _xooai_endpoint(self, on: str | None) -> Endpoint:
+        endpoints = self._xooai_declared.endpoints
+        return (endpoints.get(on) if isinstance(on, str) else None) or chosen(endpoints, on, self.name)
 
-    def _look(self, on: str | None, remote: remotes.Remote, known: Mapping[str, Mapping[str, Endpoint]]) -> Endpoint:
+    def _xooai_look(
+        self, on: str | None, remote: remotes.Remote, known: Mapping[str, Mapping[str, Endpoint]]
+    ) -> Endpoint:
         """An endpoint of a client without a class, of those that its server describes."""
-        if self._name is None:
+        if self._xooai_name is None:
             if len(known) != 1:
                 raise InvalidArgument(
                     f"{remote.server} has several executors ({listed(known)}); write the name into the URL"
                 )
-            self._keep(_name=next(iter(known)))
-        return _chosen(remotes.endpoints_of(remote.server, self.name, known), on, self.name)
+            self._xooai_keep(_xooai_name=next(iter(known)))
+        return chosen(remotes.endpoints_of(remote.server, self.name, known), on, self.name)
 
-    def _local(self) -> Local:
-        if self._own is None:
-            if self._remote is not None:
+    def _xooai_local(self) -> Local:
+        if self._xooai_own is None:
+            if self._xooai_remote is not None:
                 raise FailedPrecondition(f"{self!r} is a client; it has nothing of its own to serve")
             has_setup = type(self).setup is not Executor.setup
-            self._keep(_own=Local(self, self._declared, self._layers, has_setup))
-            assert self._own is not None
-        return self._own
+            self._xooai_keep(_xooai_own=Local(self, self._xooai_declared, self._xooai_layers, has_setup))
+            assert self._xooai_own is not None
+        return self._xooai_own
 
     # A client of the same class
 
@@ -330,9 +338,9 @@ class Executor:
         if cls is Executor:
             client: Any = Executor()
         else:
-            if cls._client is None:
-                cls._client = client_class(cls, cls._declared, _send, Executor.__repr__)
-            client = object.__new__(cls._client)
+            if cls._xooai_client is None:
+                cls._xooai_client = client_class(cls, cls._xooai_declared, _send, Executor.__repr__)
+            client = object.__new__(cls._xooai_client)
         remote = remotes.Remote(
             address.server,
             DialOptions(trust=trust),
@@ -340,7 +348,7 @@ class Executor:
             timeout,
             metadata,
         )
-        Executor._keep(client, _name=address.executor or None, _remote=remote)
+        Executor._xooai_keep(client, _xooai_name=address.executor or None, _xooai_remote=remote)
         return client  # type: ignore[no-any-return]
 
     # Serving
@@ -358,7 +366,8 @@ class Executor:
         Calls under way then get `grace` seconds. `certificate` and `key` are PEM files, for TLS. Beyond loopback it refuses
         unless `insecure`.
         """
-        serve(self, at=urls or (DEFAULT_URL,), certificate=certificate, key=key, grace=grace, insecure=insecure)
+        options = ListenOptions(certificate, key, insecure=insecure)
+        serve_until_signal([self._xooai_local()], urls or (DEFAULT_URL,), options, grace, announce)
 
     def start(
         self,
@@ -369,19 +378,19 @@ class Executor:
         insecure: bool = False,
     ) -> list[str]:
         """As `serve`, in a thread of its own; return the bound URLs (port 0 is resolved). `stop` ends it."""
-        if self._background is not None:
+        if self._xooai_background is not None:
             raise FailedPrecondition(f"{self!r} serves already; stop() it first, or give all URLs to one start()")
         options = ListenOptions(certificate, key, insecure=insecure)
-        background = Background([self._local()], urls or (DEFAULT_URL,), options, grace)
+        background = Background([self._xooai_local()], urls or (DEFAULT_URL,), options, grace)
         bound = background.start()
-        self._keep(_background=background)
+        self._xooai_keep(_xooai_background=background)
         return bound
 
     def stop(self) -> None:
         """End what `start` began: calls under way finish first. Without a start, nothing."""
-        background = self._background
+        background = self._xooai_background
         if background is not None:
-            self._keep(_background=None)
+            self._xooai_keep(_xooai_background=None)
             background.stop()
 
     async def setup(self) -> None:
@@ -395,7 +404,7 @@ class Executor:
 
     def __exit__(self, *_: object) -> None:
         try:
-            self._end()
+            self._xooai_end()
         finally:
             self.close()
 
@@ -404,44 +413,31 @@ class Executor:
 
     async def __aexit__(self, *_: object) -> None:
         try:
-            for remote in self._remotes():
+            for remote in self._xooai_remotes():
                 await remote.aclose()
-            await asyncio.to_thread(self._end)
+            await asyncio.to_thread(self._xooai_end)
         finally:
             self.close()
 
-    def _end(self) -> None:
+    def _xooai_end(self) -> None:
         """Let go of what the framework holds: server, threads, connections."""
         self.stop()
-        if self._own is not None:
-            self._own.close()
-        for remote in self._remotes():
+        if self._xooai_own is not None:
+            self._xooai_own.close()
+        for remote in self._xooai_remotes():
             sync.close_remote(remote)
 
-    def _remotes(self) -> list[remotes.Remote]:
-        own = [] if self._remote is None else [self._remote]
-        return own if self._elsewhere is None else [*own, *self._elsewhere.remotes()]
+    def _xooai_remotes(self) -> list[remotes.Remote]:
+        own = [] if self._xooai_remote is None else [self._xooai_remote]
+        return own if self._xooai_elsewhere is None else [*own, *self._xooai_elsewhere.remotes()]
 
     def __repr__(self) -> str:
-        where = f" at {self._remote.server}" if self._remote is not None else ""
-        return f"<{(self._stands_for or type(self)).__name__} {self.name!r}{where}>"
+        where = f" at {self._xooai_remote.server}" if self._xooai_remote is not None else ""
+        return f"<{(self._xooai_stands_for or type(self)).__name__} {self.name!r}{where}>"
 
 
 _OWN_NAMES = frozenset(name for name in vars(Executor) if not name.startswith("_"))
-Executor._declared = Declared(Executor, _OWN_NAMES, {})
-
-
-def _chosen(endpoints: Mapping[str, Endpoint], on: str | None, owner: str) -> Endpoint:
-    if on is None:
-        if len(endpoints) == 1:
-            return next(iter(endpoints.values()))
-        raise InvalidArgument(f"{owner} has {len(endpoints)} endpoints; say which: on= one of {listed(endpoints)}")
-    if not isinstance(on, str):
-        raise InvalidArgument(f"on={repr(on)[:80]} is no text; it takes the name of an endpoint, or a URL")
-    found = endpoints.get(on)
-    if found is None:
-        raise NotFound(f"no endpoint {on!r}{nearest(on, endpoints)}; {owner} has: {listed(endpoints)}")
-    return found
+Executor._xooai_declared = Declared(Executor, _OWN_NAMES, {})
 
 
 def _send(client: Executor, endpoint: Endpoint, arguments: dict[str, Any]) -> Any:
@@ -454,37 +450,3 @@ def _send(client: Executor, endpoint: Endpoint, arguments: dict[str, Any]) -> An
         return client.stream(endpoint.name, **arguments)
     replies = client.astream(endpoint.name, **arguments)
     return replies if endpoint.shape & Shape.SERVER else replies.single()
-
-
-def _step(work: Coroutine[Any, Any, Any]) -> Any:
-    """Wait for the next reply of a `stream()`, wherever its iterator has got to."""
-    try:
-        sync.refuse_on_serving_loop("a step of stream()", "anext() of astream(...)")
-    except FailedPrecondition:
-        work.close()
-        raise
-    return sync.run(work)
-
-
-def serve(
-    *executors: Executor,
-    at: Sequence[str] = (DEFAULT_URL,),
-    certificate: str | None = None,
-    key: str | None = None,
-    grace: float = GRACE,
-    insecure: bool = False,
-) -> None:
-    """Serve several executors in one server, at one or several URLs, until SIGINT or SIGTERM.
-
-    `certificate` and `key` are PEM files, for TLS. Beyond loopback it refuses unless `insecure`. Calls under way get `grace`
-    seconds; a second signal ends them.
-    """
-    if not executors:
-        raise InvalidArgument("serve() takes at least one executor")
-    urls = (at,) if isinstance(at, str) else tuple(at)
-    options = ListenOptions(certificate, key, insecure=insecure)
-    serve_until_signal([executor._local() for executor in executors], urls, options, grace, _announce)
-
-
-def _announce(urls: Sequence[str]) -> None:
-    print(f"xooai serves at {' '.join(urls)}", flush=True)

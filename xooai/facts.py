@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from pydantic_core import CoreSchema
 
@@ -47,8 +49,12 @@ class Facts(msgspec.Struct, frozen=True):
     floats: bool = False  # there are some, which may be NaN
     free_keys: bool = False  # there are objects with any keys
     countable: bool = False  # the keys in a value are those in its frame
+    keys: int | None = None  # how many these are, where they are always as many: all are required
     deep: bool = False  # values may be nested deeper than the type is: it holds itself, or anything
     classes: tuple[type, ...] = ()  # those at some place, where an instance of a subclass may be given
+    is_simple: bool = (
+        False  # their JSON is what pydantic writes, without a look at it before or, where it is short, after
+    )
     contents: bool = False  # there are bytes, and msgspec writes all of it as JSON does, base64 at a third of the cost
 
 
@@ -63,19 +69,27 @@ def facts(schema: CoreSchema) -> Facts:
     kinds = {node["type"] for node in found}
     documents = any(is_document(node) for node in found)
     plain = {inner["type"] for node in found if is_plain(node) for inner in nodes(node, resolve)}
+    plain_floats = "float" in plain
+    loose = bool(kinds & _LOOSE) or _has_loose_ints(schema, resolve)
+    is_deep = _is_deep(schema, found, resolve)
+    as_they_are = all(_same_in_msgpack(node, resolve) for node in found)
+    contents = "bytes" in kinds and kinds <= _SAME_IN_JSON and as_they_are
+    countable = kinds <= _COUNTABLE and not any(_hides_keys(node) for node in found)
     return Facts(
         documents=documents
         or "function-plain" in kinds,  # a field typed Doc, or a validator that we cannot see through
-        as_they_are=all(_same_in_msgpack(node, resolve) for node in found),
-        plain_floats="float" in plain,
+        as_they_are=as_they_are,
+        plain_floats=plain_floats,
         bytes=documents or "bytes" in kinds or "function-plain" in kinds,
-        loose=bool(kinds & _LOOSE) or _has_loose_ints(schema, resolve),
+        loose=loose,
         floats="float" in kinds,
         free_keys=bool(kinds & MAPPINGS),
-        countable=kinds <= _COUNTABLE and not any(_hides_keys(node) for node in found),
-        deep=_is_deep(schema, found, resolve),
+        countable=countable,
+        keys=_keys(schema, resolve) if countable else None,
+        deep=is_deep,
         classes=classes_in(found),
-        contents="bytes" in kinds and kinds <= _SAME_IN_JSON and all(_same_in_msgpack(node, resolve) for node in found),
+        is_simple=not (loose or contents or plain_floats or kinds & MAPPINGS or is_deep),
+        contents=contents,
     )
 
 
@@ -123,8 +137,49 @@ _COUNTABLE = _SAME_IN_MSGPACK - {"function-plain", "function-after"} | frozenset
 )
 
 
+# Kinds whose values are no objects in JSON, and hold none.
+_KEYLESS = frozenset(
+    "none bool int float str bytes literal date time datetime timedelta uuid url decimal complex fraction".split()
+)
+
+
+def _keys(node: Any, resolve: Resolve, depth: int = 0) -> int | None:
+    """How many keys stand in each frame of a countable type; None where that differs, or nobody knows."""
+    kind = node["type"]
+    if kind in _KEYLESS:
+        return 0
+    if depth > _DEPTH:  # it holds itself
+        return None
+    if kind in ("nullable", "list"):
+        inside = _keys(node.get("schema") or node.get("items_schema") or {"type": "any"}, resolve, depth + 1)
+        return 0 if inside == 0 else None
+    if kind == "definition-ref":
+        return _keys(resolve(node), resolve, depth + 1)
+    if kind in ("definitions", "model"):
+        return _keys(node["schema"], resolve, depth + 1)
+    if kind not in ("typed-dict", "model-fields"):
+        return None
+    found = len(node["fields"])
+    for field in node["fields"].values():
+        inside = _keys(field["schema"], resolve, depth + 1) if _is_required(field, node) else None
+        if inside is None:
+            return None
+        found += inside
+    return found
+
+
+_DEPTH = 32  # of classes in classes: more than anybody writes
+
+
+def _is_required(field: Node, owner: Node) -> bool:
+    if field["type"] == "typed-dict-field":
+        return bool(field.get("required", owner.get("total", True)))
+    return str(field["schema"]["type"]) != "default"  # which, inside of anything else, has no number of keys
+
+
 def _hides_keys(node: Node) -> bool:
     """Whether the keys in such a value are not those of its frame: one key for several fields, or fields without one."""
     if node["type"] == "model":
-        return bool(node.get("root_model")) or node.get("config", {}).get("extra_fields_behavior") == "allow"
+        made = bool(node.get("root_model")) or bool(node.get("custom_init"))  # which may add some by itself
+        return made or node.get("config", {}).get("extra_fields_behavior") == "allow"
     return node["type"].endswith("-field") and isinstance(node.get("validation_alias"), list)

@@ -11,7 +11,7 @@ from xooai.doc import Doc
 from xooai.docs import Audio, File, Image, Text, Video
 from xooai.endpoint import Endpoint, Parameter
 
-__all__ = ["MEDIA", "form", "kind_of"]
+__all__ = ["MEDIA", "alone", "form"]
 
 Json = Any
 _Field = tuple[Json, str]  # its schema, and its content type where that is not plain text
@@ -32,7 +32,16 @@ _FILES: Mapping[type[Doc], str] = {Image: "image/*", Audio: "audio/*", Video: "v
 _WORDS = ("true", "false", "1", "0", "on", "off", "yes", "no")  # for booleans, as browsers and people write them
 
 
-def kind_of(parameter: Parameter) -> type[Doc] | None:
+def alone(parameter: Parameter) -> list[str]:
+    """The media types as which the bytes of a parameter may be sent without a form; a union tells its members by them."""
+    kinds = [known for kind in parameter.documents for known in MEDIA if issubclass(kind, known)]
+    told = dict.fromkeys(media_type for kind in kinds for media_type in MEDIA[kind])
+    if len(parameter.documents) > 1 and File not in kinds:  # bytes of no known type are none of them
+        told.pop(_BINARY, None)
+    return [*told]
+
+
+def _kind_of(parameter: Parameter) -> type[Doc] | None:
     """The kind of document that a parameter takes, as far as bytes alone make one: a Tensor needs more."""
     kind = parameter.document
     return next((known for known in MEDIA if kind is not None and issubclass(kind, known)), None)
@@ -57,10 +66,10 @@ def _is_file(schema: Json) -> bool:
 
 def _field(parameter: Parameter, schema: Json, definitions: Mapping[str, Json]) -> _Field | None:
     """A parameter as a part, or several; None where there is no plain way."""
-    kind = kind_of(parameter)
+    kind = _kind_of(parameter)
     if kind is not None:
         return _content(kind), ""
-    item = None if parameter.item is None else kind_of(parameter.item)
+    item = None if parameter.item is None else _kind_of(parameter.item)
     if item is not None:
         inner = _content(item)
         items = (

@@ -12,14 +12,14 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 from xooai import plugins
-from xooai.driver import Listener, ListenOptions
+from xooai.driver import Listener, ListenOptions, Neighbour
 from xooai.errors import FailedPrecondition, InvalidArgument
 from xooai.log import logger
 from xooai.redact import redact
 from xooai.server import Hosted, Site
 from xooai.sync import serving
 
-__all__ = ["DEFAULT_URL", "Background", "check", "serve_until_signal"]
+__all__ = ["DEFAULT_URL", "GRACE", "Background", "announce", "check", "serve_until_signal"]
 
 _LOG = logger("xooai")
 _SIGNALLED = 128  # plus its number: the exit code of who was ended by a signal, as shells tell it
@@ -42,6 +42,9 @@ async def _listen(site: Site, urls: Sequence[str], options: ListenOptions, liste
         if not scheme:
             raise InvalidArgument(f"{redact(url)!r} is not a URL to listen at; it is written scheme://host:port")
         listeners.append(await plugins.driver(scheme).listen(url, site, options))
+    for listener in listeners:
+        if isinstance(listener, Neighbour):
+            listener.beside([other.url for other in listeners if other is not listener])
 
 
 def check(urls: Sequence[str], options: ListenOptions) -> None:
@@ -227,3 +230,8 @@ class Background:
             self._bound = bound
             self._started.set()
             await self._stopping.wait()
+
+
+def announce(urls: Sequence[str]) -> None:
+    """The one line that a program prints when it serves."""
+    print(f"xooai serves at {' '.join(urls)}", flush=True)

@@ -6,7 +6,7 @@ Between xooai peers frames (`xooai.wire`); for everybody else a line or an event
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
@@ -145,8 +145,11 @@ class ItemReader(Protocol):
     def pending(self) -> int:
         """Bytes of an item that is not whole yet."""
 
-    def feed(self, data: bytes | memoryview) -> list[bytes]:
-        """The items that are whole now. Raises InvalidArgument and ResourceExhausted."""
+    def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
+        """The items that are whole now. To be gone through to its end.
+
+        Raises InvalidArgument and ResourceExhausted, behind the items before what is wrong.
+        """
 
     def finish(self) -> list[bytes]:
         """What is left when the body has ended. Raises Unavailable for a stream that was cut off."""
@@ -191,27 +194,27 @@ class LineReader:
     def pending(self) -> int:
         return len(self._buffer)
 
-    def feed(self, data: bytes | memoryview) -> list[bytes]:
+    def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
         buffer = self._buffer
         seen, start = len(buffer), 0
         buffer += data
-        found: list[bytes] = []
         while (end := buffer.find(b"\n", max(start, seen))) >= 0:
-            found.append(self._checked(buffer[start:end]))
+            self._check(end - start)
+            line = bytes(buffer[start:end].strip())
             start = end + 1
+            if line:
+                yield line
         del buffer[:start]
-        self._checked(buffer)
-        return [line for line in found if line]
+        self._check(len(buffer))
 
     def finish(self) -> list[bytes]:
         rest = bytes(self._buffer.strip())
         self._buffer.clear()
         return [rest] if rest else []
 
-    def _checked(self, line: bytearray) -> bytes:
-        if len(line) > self._limit:
+    def _check(self, size: int) -> None:
+        if size > self._limit:
             raise too_large(None, self._limit, "a line of the stream")
-        return bytes(line.strip())
 
 
 class _Frames:
@@ -228,8 +231,8 @@ class _Frames:
     def pending(self) -> int:
         return self._reader.buffered
 
-    def feed(self, data: bytes | memoryview) -> list[bytes]:
-        return [content for kind, content in self._reader.feed(data) if kind == ITEM]
+    def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
+        return (content for kind, content in self._reader.feed(data) if kind == ITEM)
 
     def finish(self) -> list[bytes]:
         if not self._reader.is_over:

@@ -23,11 +23,19 @@ __all__ = ["Schemas", "Typed", "described"]
 Json = Any
 
 
+_EMPTY = (list, dict, set, frozenset, tuple)
+"""What makes an empty default, of all factories the ones that are certain to do nothing else."""
+
+
 class Typed(GenerateJsonSchema):
     """Pydantic's schemas, with what tells types apart that JSON writes alike."""
 
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> JsonSchemaValue:
         return {}  # a function decides what is taken: anything may be
+
+    def get_default_value(self, schema: cs.WithDefaultSchema) -> Any:
+        factory: Any = schema.get("default_factory")
+        return factory() if factory in _EMPTY else super().get_default_value(schema)
 
     def bytes_schema(self, schema: cs.BytesSchema) -> JsonSchemaValue:
         return {"type": "string", "contentEncoding": "base64"}

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from xooai import forks, sync
 from xooai.call import Layer, asked_codec, remaining
-from xooai.codec import MSGPACK, Codec
+from xooai.codec import CODECS, MSGPACK, Codec
 from xooai.deadline import part_of
 from xooai.declare import Declared
 from xooai.driver import EMPTY, MESSAGE_LIMIT, Head, Shape
@@ -46,7 +46,7 @@ class Local:
     def __init__(self, owner: _Owner, declared: Declared, layers: tuple[Layer, ...], has_setup: bool) -> None:
         self._owner = owner
         self._declared = declared
-        self._heads: dict[tuple[str, str], Head] = {}
+        self._heads: dict[str, dict[str, Head]] = {name: {} for name in CODECS}
         self._site: Site | None = None
         self.layers = layers
         self.is_set_up = not has_setup
@@ -159,9 +159,10 @@ class Local:
         if len(frame) > MESSAGE_LIMIT:  # as a server would
             raise too_large(len(frame), MESSAGE_LIMIT, "the request")
         if timeout is None and metadata is None:  # the same head again: it is not changed once the call has begun
-            head = self._heads.get((endpoint.name, codec.name))
+            heads = self._heads[codec.name]
+            head = heads.get(endpoint.name)
             if head is None:
-                head = self._heads[endpoint.name, codec.name] = Head(f"/{self.name}/{endpoint.name}", codec.media_type)
+                head = heads[endpoint.name] = Head(f"/{self.name}/{endpoint.name}", codec.media_type)
         else:
             given = EMPTY if metadata is None else metadata_of(metadata)
             head = Head(f"/{self.name}/{endpoint.name}", codec.media_type, timeout=timeout, metadata=given)

@@ -40,4 +40,4 @@ def application(*executors: Executor) -> Callable[[Message, Receive, Send], Awai
 
     The Host and Origin checks, sizes of headers and connection limits of the server that it runs in apply, not ours.
     """
-    return _Mounted(Site(tuple(executor._local() for executor in executors)))
+    return _Mounted(Site(tuple(executor._xooai_local() for executor in executors)))

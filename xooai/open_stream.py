@@ -27,7 +27,8 @@ def streamed_request(one: Endpoint, opening: Json, item: Json, definitions: Mapp
     description = (
         f"A stream of JSON values, one a line: first an object with the other arguments (`{{}}` if there are none; its schema "
         f"is `x-openingSchema`), then the items of `{one.incoming}` (`x-itemSchema`). Items are taken as they come; the "
-        "body may be of any length."
+        "body may be of any length. A page in a browser opens a WebSocket here instead: each message is such a value, and an "
+        "empty one ends the stream."
     )
     content = {**_text(item), "x-openingSchema": opening, **_example(one, opening, item, definitions)}
     return {"required": True, "description": description, "content": {LINES: content}}

@@ -12,7 +12,7 @@ from xooai.codec import JSON, MSGPACK
 from xooai.driver import Shape
 from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument
-from xooai.form_schema import MEDIA, form, kind_of
+from xooai.form_schema import MEDIA, alone, form
 from xooai.json_schema import Schemas, described
 from xooai.open_problems import problem_responses, problem_schema, references
 from xooai.open_schema import Open, as_taken
@@ -96,13 +96,12 @@ def _operation(path: str, one: Endpoint, schemas: Schemas) -> Json:
 
 def _request(one: Endpoint, body: Json, definitions: Mapping[str, Json]) -> Json:
     content = _plain(one, body, definitions)
-    kind = None if one.medium is None else kind_of(one.medium)
+    taken = [] if one.medium is None else alone(one.medium)
     said = {}
-    if one.medium is not None and kind is not None:
-        alone = MEDIA[kind]
-        said["description"] = f"The bytes of `{one.medium.name}` alone may be sent as {' or '.join(alone)}."
+    if one.medium is not None and taken:
+        said["description"] = f"The bytes of `{one.medium.name}` alone may be sent as {' or '.join(taken)}."
         # Where no content is known that fits a range of types, schemathesis 4 gives up: it has some for pictures.
-        content |= {media_type: {} for media_type in alone if media_type not in ("audio/*", "video/*")}
+        content |= {media_type: {} for media_type in taken if media_type not in ("audio/*", "video/*")}
     found = form(one, body, definitions)
     if found is not None:
         content["multipart/form-data"] = found
@@ -131,8 +130,8 @@ def _reply(one: Endpoint, schema: Json, definitions: Mapping[str, Json]) -> Json
     if one.shape:
         return content  # of one that takes a stream, the reply is never a medium as it is
     kind = one.result.annotation
-    alone = (types for known, types in MEDIA.items() if isinstance(kind, type) and issubclass(kind, known))
-    return content | {media_type: {} for media_type in next(alone, ())}
+    given = (types for known, types in MEDIA.items() if isinstance(kind, type) and issubclass(kind, known))
+    return content | {media_type: {} for media_type in next(given, ())}
 
 
 def _shown(schema: Json, definitions: Mapping[str, Json]) -> Json:

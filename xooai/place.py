@@ -59,7 +59,7 @@ def listened_at(url: str, ports: Mapping[str, int | None]) -> Place:
 
     Raises InvalidArgument for anything but `scheme://host:port`.
     """
-    form = f"{next(iter(ports))}(s)://host:port"
+    form = f"{next(iter(ports))}{'(s)' if len(ports) > 1 else ''}://host:port"
     try:
         parts = urlsplit(url)
         port = parts.port

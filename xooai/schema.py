@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import GetCoreSchemaHandler, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 from pydantic_core import CoreSchema, SchemaSerializer, SchemaValidator
@@ -15,7 +15,7 @@ from xooai.native import Validator, native
 from xooai.refusal import refuse
 from xooai.subclasses import Classes
 
-__all__ = ["Schema", "Settled"]
+__all__ = ["JsonValidator", "Schema", "Settled"]
 
 
 class Settled:
@@ -26,6 +26,12 @@ class Settled:
         schema = handler(source)
         forms.settle(schema, handler.resolve_ref_schema)
         return schema
+
+
+class JsonValidator(Protocol):
+    """What validates JSON text."""
+
+    def validate_json(self, frame: bytes, /, *, strict: bool) -> Any: ...
 
 
 class _Uncompiled:
@@ -39,15 +45,27 @@ class _Uncompiled:
         return found.validate_python(value)
 
 
+class _Infinite:
+    """Stands for a schema's `finite` until it is first used: a server may never read JSON."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+
+    def validate_json(self, frame: bytes, /, *, strict: bool) -> Any:
+        schema = self._schema
+        found = schema.finite = finite(schema.adapter.core_schema) if schema.facts.floats else schema.validator
+        return found.validate_json(frame, strict=strict)
+
+
 class Schema:
     """The compiled form of one annotation; `owner` names it in errors. Raises TypeError for a type that cannot travel."""
 
     __slots__ = (
         "_classes",
-        "_finite",
         "adapter",
         "annotation",
         "facts",
+        "finite",
         "native",
         "serializer",
         "subclasses",
@@ -74,18 +92,12 @@ class Schema:
         self.validator = SchemaValidator(core, forms.CONFIG)
         self.serializer = SchemaSerializer(core, forms.CONFIG)
         self._classes: Classes | None = None
-        self._finite: SchemaValidator | None = None
+        self.finite: JsonValidator = _Infinite(self)
+        """The validator that takes no number of JSON for infinite."""
         self.native: Validator = _Uncompiled(self)
         self.warnings: Literal[False, "error"] = (
             False  # what becomes of a value that is not of the type when it is written
         )
-
-    @property
-    def finite(self) -> SchemaValidator:
-        """The validator that takes no number of JSON for infinite, made when it is first asked for."""
-        if self._finite is None:
-            self._finite = finite(self.adapter.core_schema) if self.facts.floats else self.validator
-        return self._finite
 
     @property
     def classes(self) -> Classes:

@@ -21,6 +21,7 @@ from xooai.walk import INT_MAX, INT_MIN
 __all__ = [
     "DEPTH_LIMIT",
     "NODE_LIMIT",
+    "SHALLOW",
     "before_json",
     "before_msgpack",
     "doubled_json",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 DEPTH_LIMIT = 64  # deeper than any model that a person wrote; far from the interpreter's own limit
+SHALLOW = 2 * DEPTH_LIMIT  # bytes of JSON below which it cannot be too deep: what is opened is closed again
 NODE_LIMIT = 1_000_000  # values in one frame: some 100 MiB of Python objects
 _LARGE = 65_536  # bytes from which passes that copy or look at each byte are avoided
 _LONG = 1024  # bytes of a string that is left out
@@ -68,12 +70,14 @@ def before_json(frame: bytes) -> None:
 
     `frame` may be without its contents.
     """
-    if len(frame) >= 2 * DEPTH_LIMIT:  # below, it cannot be too deep: what is opened is closed again
+    if len(frame) >= SHALLOW:
         opened = frame.count(b"{") + frame.count(b"[")
         if opened > DEPTH_LIMIT or len(frame) > NODE_LIMIT:
             _count(frame)
     for word in _CONSTANTS:
-        if word in frame and _may_stand_bare(frame, word):
+        if frame.find(word) >= 0 and _may_stand_bare(
+            frame, word
+        ):  # `in` first takes it for a number, three times as slow
             _read(frame, constant=_constant)
 
 

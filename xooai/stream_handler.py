@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from inspect import isawaitable
+from time import monotonic
 from typing import Any
 
 from xooai import replies
 from xooai.accept import form_of
-from xooai.call import Call, Service
+from xooai.call import Call, Service, StreamCall, never
 from xooai.codec import Codec, codec_of
-from xooai.driver import Shape
+from xooai.doc import Doc
 from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument, Unavailable
 from xooai.handler import sendable
@@ -24,95 +25,154 @@ from xooai.threads import Threads
 
 __all__ = ["stream_handler"]
 
-FAIR = 16  # items after which other calls have a turn: a generator and a window that never wait would keep the loop
+FAIR = 16  # items between two looks at the clock,
+TURN = (
+    0.001  # seconds after which other calls have a turn: a generator and a window that never wait would keep the loop
+)
 
 
 def stream_handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) -> Service:
     """The service that answers calls to `endpoint`, which streams in one direction or both."""
+    return (_many if endpoint.gives_stream else _single)(endpoint, function, threads)
+
+
+def _single(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) -> Service:
     promised = _Promised(endpoint)
 
     async def handle(call: Call) -> None:
         frames = _Frames(endpoint, call, promised)
         arguments = await frames.opening()
-        items = _Items(frames, endpoint.items) if endpoint.items is not None else None
-        taken = Taken(items) if items is not None and not endpoint.is_async else None
-        if items is not None:
-            arguments[endpoint.incoming] = items if taken is None else taken
+        incoming = _incoming(frames, call, arguments)
         try:
-            if endpoint.shape & Shape.SERVER:
-                steps = None if endpoint.is_async else Steps(partial(function, **arguments), threads)
-                await _give(frames, function(**arguments) if steps is None else steps)
-            else:
-                result = await function(**arguments) if endpoint.is_async else await threads.run(function, arguments)
-                await frames.give(result)
+            result = await function(**arguments) if endpoint.is_async else await threads.run(function, arguments)
+            await frames.give(result)
         finally:
-            if items is not None:
-                items.close()
-            if taken is not None:
-                taken.close()
+            for one in incoming:
+                one.close()
 
     return handle
 
 
-async def _give(frames: _Frames, given: Any) -> None:
-    if isawaitable(given):  # an async def without a yield, which returns an iterator
-        given = await given
-    try:
-        turn = 0
-        async for item in given:
-            await frames.give(item)
-            turn += 1
-            if turn % FAIR == 0:
-                await asyncio.sleep(0)
-    finally:
-        # Whatever ended the stream, a generator cleans up.
-        close = getattr(given, "aclose", None)
-        if close is not None:
-            await close()
+def _many(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) -> Service:
+    promised = _Promised(endpoint)
+
+    async def handle(call: Call) -> None:  # all in one: each wait goes through every coroutine on the way
+        frames = _Frames(endpoint, call, promised)
+        arguments = await frames.opening()
+        incoming = _incoming(frames, call, arguments)
+        given: Any = None
+        try:
+            given = function(**arguments) if endpoint.is_async else Steps(partial(function, **arguments), threads)
+            if isawaitable(given):  # an async def without a yield, which returns an iterator
+                given = await given
+            frame_of, offer, send, give = frames.maker(), frames.offer, frames.send, frames.give
+            count, turned = 0, monotonic()
+            async for item in given:
+                frame = frame_of(item)
+                if frame is None:
+                    await give(item)
+                elif offer(frame):
+                    continue  # what it is offered to gives others their turn
+                else:
+                    await send(frame)
+                count += 1
+                if count == FAIR:
+                    count = 0
+                    if monotonic() - turned > TURN:
+                        await asyncio.sleep(0)
+                        turned = monotonic()
+        finally:
+            try:
+                # Whatever ended the stream, a generator cleans up.
+                close = getattr(given, "aclose", None)
+                if close is not None:
+                    await close()
+            finally:
+                for one in incoming:
+                    one.close()
+
+    return handle
+
+
+def _incoming(frames: _Frames, call: Call, arguments: dict[str, Any]) -> tuple[_Items | Taken, ...]:
+    """The stream of the caller, put among the arguments, as what is to be closed when the call is over."""
+    endpoint = call.endpoint
+    if endpoint.items is None:
+        return ()
+    items = _Items(call, frames.reader(endpoint.items))
+    if endpoint.is_async:
+        arguments[endpoint.incoming] = items
+        return (items,)
+    arguments[endpoint.incoming] = taken = Taken(items)
+    return (items, taken)
 
 
 class _Frames:
-    """The frames of one call as values of its endpoint's types."""
+    """The frames of one call as values of its endpoint's types. What holds for all of them is looked up once."""
 
     def __init__(self, endpoint: Endpoint, call: Call, promised: _Promised) -> None:
         self._endpoint = endpoint
         self._call = call
         self._promised = promised
         self._codec = codec_of(call.head.codec)
-        self._reply_codec = form_of(call.head.codec, call.head.accept).codec
+        reply_codec = form_of(call.head.codec, call.head.accept).codec
         self._memory = call.channel if isinstance(call.channel, MemoryChannel) else None
+        self._write = promised.writer(reply_codec, self._memory is None)
+        self._media_type = reply_codec.media_type
+        self.offer = call.offer if isinstance(call, StreamCall) else never
 
     async def opening(self) -> dict[str, Any]:
         """The arguments but for the stream. Raises InvalidArgument."""
-        found = await self.taken(self._endpoint.arguments)
-        if found is None:
+        frame = await self._call.receive()
+        if frame is None:
             raise InvalidArgument(
                 f"{self._endpoint.name} was called without its opening frame: an object of its arguments"
             )
-        return dict(found[0])
+        return dict(self.reader(self._endpoint.arguments)(frame))
 
-    async def taken(self, schema: Schema) -> tuple[Any] | None:
-        """The next thing that the caller sends; None where it has ended."""
-        frame = await self._call.receive()
-        if frame is None:
-            return None
-        if self._memory is None:
-            return (from_peer(schema, self._codec, frame),)
-        return (from_here(schema, self._codec, frame, self._memory.marks),)
+    def reader(self, schema: Schema) -> Callable[[bytes], Any]:
+        """What reads a frame of the caller; raises InvalidArgument."""
+        memory, codec = self._memory, self._codec
+        if memory is not None:
+            return lambda frame: from_here(schema, codec, frame, memory.marks)
+        return partial(from_peer, schema, codec) if schema.facts.documents else partial(codec.decode, schema)
+
+    def maker(self) -> Callable[[Any], bytes | None]:
+        """What makes the frame of an item; it says None where more is to be done than that, see `give`."""
+        if not self._endpoint.result.facts.documents:
+            return self._written
+        return self._glanced if self._memory is None else _nothing
+
+    def send(self, frame: bytes) -> Awaitable[None]:
+        return self._call.send(frame, self._media_type)
 
     async def give(self, item: Any) -> None:
         """Send a reply, or one of them; wait while the caller does not keep up."""
-        endpoint, schema = self._endpoint, self._endpoint.result
         self._promised.look(item)
-        if self._memory is None:
-            if schema.facts.documents:
-                item = await sendable(endpoint, item)
-        elif endpoint.shape & Shape.SERVER:
-            self._memory.reply_marks = marks_of(schema, item)
+        schema, memory = self._endpoint.result, self._memory
+        if memory is None:
+            item = await sendable(self._endpoint, item) if schema.facts.documents else item
+        elif self._endpoint.gives_stream:
+            memory.reply_marks = marks_of(schema, item)
         else:
             self._call.reply_marks = marks_of(schema, item)
-        frame = self._promised.written(self._reply_codec, item, self._memory is None)
-        await self._call.send(frame, self._reply_codec.media_type)
+        await self.send(self._written(item))
+
+    def _glanced(self, item: Any) -> bytes | None:
+        # Most need no look: content that is here, in a kind in which no other document can stand.
+        is_here = isinstance(item, Doc) and item.value is not None and not type(item)._own_fields
+        return self._written(item) if is_here else None
+
+    def _written(self, item: Any) -> bytes:
+        self._promised.look(item)
+        try:
+            return self._write(item)
+        except InvalidArgument as error:
+            raise self._promised.unsendable(error) from error
+
+
+def _nothing(item: Any) -> None:
+    """The frame of an item that goes within this process, its marks beside it."""
 
 
 class _Promised:
@@ -124,27 +184,29 @@ class _Promised:
         self._classes = replies.classes_of(endpoint.result.annotation)
         self._check = replies.check(endpoint.result)
 
+    def writer(self, codec: Codec, is_for_peer: bool) -> Callable[[Any], bytes]:
+        """What writes an item; raises InvalidArgument."""
+        # Within this process the caller reads it right away, and is told the same.
+        if self._check is None or not is_for_peer:
+            return partial(codec.encode, self._schema)
+        return partial(self._check.written, codec)
+
     def look(self, item: Any) -> None:
-        """Raise TypeError for what is of another class."""
+        """Raise TypeError for an item of another class."""
         if self._classes and not isinstance(item, self._classes):
             raise TypeError(f"{self._where} gave {type(item).__name__}, expected {replies.names_of(self._classes)}")
 
-    def written(self, codec: Codec, item: Any, is_for_peer: bool) -> bytes:
-        """The frame of an item. Within this process the caller reads it right away, and is told the same."""
-        try:
-            if self._check is None or not is_for_peer:
-                return codec.encode(self._schema, item)
-            return self._check.written(codec, item)
-        except InvalidArgument as error:  # the handler's mistake, not the caller's
-            raise TypeError(f"{self._where} gave what cannot be sent: {error}") from error
+    def unsendable(self, error: InvalidArgument) -> TypeError:
+        """About an item that cannot be written: the handler's mistake, not the caller's."""
+        return TypeError(f"{self._where} gave what cannot be sent: {error}")
 
 
 class _Items(AsyncIterator[Any]):
     """What the caller sends, one by one. Once the call is over there are none, and that is no end."""
 
-    def __init__(self, frames: _Frames, schema: Schema) -> None:
-        self._frames = frames
-        self._schema = schema
+    def __init__(self, call: Call, read: Callable[[bytes], Any]) -> None:
+        self._receive = call.receive
+        self._read = read
         self._is_over = False
         self._is_closed = False
 
@@ -153,11 +215,11 @@ class _Items(AsyncIterator[Any]):
             raise StopAsyncIteration
         if self._is_closed:
             raise Unavailable("the call is over; what was still to come of its stream is lost")
-        found = await self._frames.taken(self._schema)
-        if found is None:
+        frame = await self._receive()
+        if frame is None:
             self._is_over = True
             raise StopAsyncIteration
-        return found[0]
+        return self._read(frame)
 
     def close(self) -> None:
         """The call is over: for whom the handler gave this stream to."""

@@ -18,7 +18,7 @@ from xooai import forks
 from xooai.errors import FailedPrecondition
 from xooai.log import logger
 
-__all__ = ["close_remote", "drive", "leave", "refuse_on_serving_loop", "run", "serving"]
+__all__ = ["close_remote", "drive", "leave", "refuse_on_serving_loop", "run", "serving", "step"]
 
 _LOG = logger("xooai")
 T = TypeVar("T")
@@ -94,14 +94,11 @@ def leave(closing: Callable[[], Coroutine[Any, Any, None]]) -> None:
         future.result(timeout=CLOSE_LIMIT)
 
 
-def drive(work: Coroutine[Any, Any, T]) -> T:
+def drive(work: Coroutine[Any, Any, None]) -> None:
     """Run a coroutine that never waits, in this very thread and without a loop."""
-    try:
-        work.send(None)
-    except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]
-    work.close()
-    raise RuntimeError("a call that was to run without a loop waited for something")
+    for _ in work.__await__():  # a loop takes its end as it is, where send(None) has an exception made of it
+        work.close()
+        raise RuntimeError("a call that was to run without a loop waited for something")
 
 
 class _Closable(Protocol):
@@ -115,3 +112,13 @@ def close_remote(remote: _Closable) -> None:
     for loop in remote.loops():
         if loop.is_running() and loop is not asyncio._get_running_loop():
             asyncio.run_coroutine_threadsafe(remote.aclose(), loop).result(timeout=CLOSE_LIMIT)
+
+
+def step(work: Coroutine[Any, Any, Any]) -> Any:
+    """Wait for the next reply of a `stream()`, wherever its iterator has got to."""
+    try:
+        refuse_on_serving_loop("a step of stream()", "anext() of astream(...)")
+    except FailedPrecondition:
+        work.close()
+        raise
+    return run(work)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import datetime, time, timedelta
 from decimal import Decimal
@@ -118,46 +118,57 @@ def keys_in(value: Any) -> int:
     return found
 
 
-def _scalars(value: Any) -> Iterator[Any]:
-    """What a value is made of, integers and keys among it, but for texts, bytes, floats and booleans."""
-    inside = list(_inside(value))
+def _look(value: Any, check: Callable[[Any], None]) -> None:
+    """Check the integers in a value and, by `check`, what else it is made of: no texts, bytes, floats and booleans."""
+    inside: Sequence[Any] = value if isinstance(value, list | tuple) else list(_inside(value))
     if isinstance(value, dict):
-        inside += value.keys()
-    for inner in inside:
-        if type(inner) not in _PASSED:
-            yield from _scalars(inner)
+        inside = [*inside, *value.keys()]
     if not inside:
-        yield value
+        check(value)
+        return
+    kinds = set(map(type, inside))  # a list of many numbers is looked through by what is compiled
+    if int in kinds:
+        integers = inside if len(kinds) == 1 else [inner for inner in inside if type(inner) is int]
+        _check_integer(min(integers))
+        _check_integer(max(integers))
+    if not kinds <= _LEAVES:
+        for inner in inside:
+            if type(inner) not in _LEAVES:
+                _look(inner, check)
 
 
 def check_integers(value: Any) -> None:
     """Raise InvalidArgument for an integer beyond 64 bits, at any depth."""
-    for leaf in _scalars(value):
-        found = leaf if type(leaf) is int or not is_of_numpy(leaf) else leaf.item()
-        if isinstance(found, int) and not INT_MIN <= found <= INT_MAX:
-            raise InvalidArgument(
-                f"an integer of {found.bit_length()} bits was given; integers have at most 64 bits, signed"
-            )
+    _look(value, _check_integer)
+
+
+def _check_integer(leaf: Any) -> None:
+    found = leaf if type(leaf) is int or not is_of_numpy(leaf) else leaf.item()
+    if isinstance(found, int) and not INT_MIN <= found <= INT_MAX:
+        raise InvalidArgument(
+            f"an integer of {found.bit_length()} bits was given; integers have at most 64 bits, signed"
+        )
 
 
 def check_sendable(value: Any) -> None:
     """Raise InvalidArgument for what would arrive as something else, at any depth."""
-    check_integers(value)
-    for scalar in _scalars(value):
-        if isinstance(scalar, Decimal) and not scalar.is_finite():
-            raise InvalidArgument(f"{scalar!r} cannot be sent: a Decimal is finite; a float may be NaN or infinite")
-        if isinstance(scalar, datetime | time) and (scalar.utcoffset() or timedelta()) % timedelta(minutes=1):
-            raise InvalidArgument(
-                f"{scalar!r} cannot be sent: its offset from UTC is not in whole minutes; convert it to UTC"
-            )
-        if isinstance(scalar, re.Pattern) and (scalar.flags != re.UNICODE or isinstance(scalar.pattern, bytes)):
-            raise InvalidArgument(
-                f"{scalar!r} cannot be sent: a pattern travels as its text, without flags; write them into it, as (?i)"
-            )
-        if isinstance(scalar, SecretStr | SecretBytes | Secret):
-            raise InvalidArgument(
-                "a secret would arrive as asterisks; send its get_secret_value(), or pass it as metadata"
-            )
+    _look(value, _check_scalar)
+
+
+def _check_scalar(scalar: Any) -> None:
+    _check_integer(scalar)
+    if isinstance(scalar, Decimal) and not scalar.is_finite():
+        raise InvalidArgument(f"{scalar!r} cannot be sent: a Decimal is finite; a float may be NaN or infinite")
+    if isinstance(scalar, datetime | time) and (scalar.utcoffset() or timedelta()) % timedelta(minutes=1):
+        raise InvalidArgument(
+            f"{scalar!r} cannot be sent: its offset from UTC is not in whole minutes; convert it to UTC"
+        )
+    if isinstance(scalar, re.Pattern) and (scalar.flags != re.UNICODE or isinstance(scalar.pattern, bytes)):
+        raise InvalidArgument(
+            f"{scalar!r} cannot be sent: a pattern travels as its text, without flags; write them into it, as (?i)"
+        )
+    if isinstance(scalar, SecretStr | SecretBytes | Secret):
+        raise InvalidArgument("a secret would arrive as asterisks; send its get_secret_value(), or pass it as metadata")
 
 
 def check_untyped(value: Any) -> None:

@@ -7,6 +7,7 @@ end was cut off.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from struct import Struct
 
 from xooai.errors import InvalidArgument, too_large
@@ -39,11 +40,13 @@ class FrameReader:
         """Bytes of a frame that is not whole yet."""
         return len(self._buffer)
 
-    def feed(self, data: bytes | memoryview) -> list[tuple[int, bytes]]:
-        """The frames that are whole now: kind and content. Raises InvalidArgument and ResourceExhausted."""
+    def feed(self, data: bytes | memoryview) -> Iterator[tuple[int, bytes]]:
+        """The frames that are whole now: kind and content. To be gone through to its end.
+
+        Raises InvalidArgument and ResourceExhausted, behind the frames before what is wrong.
+        """
         buffer = self._buffer
         buffer += data
-        found: list[tuple[int, bytes]] = []
         at = 0
         while len(buffer) - at >= _HEAD.size:
             kind, length = _HEAD.unpack_from(buffer, at)
@@ -51,13 +54,13 @@ class FrameReader:
             end = at + _HEAD.size + length
             if len(buffer) < end:
                 break
-            found.append((kind, bytes(buffer[at + _HEAD.size : end])))
+            content = bytes(buffer[at + _HEAD.size : end])
             self.is_over = kind == END
             at = end
+            yield kind, content
         if self.is_over and len(buffer) > at:
             raise InvalidArgument("there is something behind the end of the stream")
         del buffer[:at]
-        return found
 
     def _check(self, kind: int, length: int) -> None:
         if self.is_over:

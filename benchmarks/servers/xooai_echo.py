@@ -1,5 +1,9 @@
-"""The echo in xooai: an `async def` and a `def` endpoint of one ComboDoc, and endpoints of one Text and one Image."""
+"""The echo in xooai: an `async def` and a `def` endpoint of one ComboDoc, and endpoints of one Text and one Image.
 
+python xooai_echo.py [LIBRARY CERTIFICATE KEY] PORT: over HTTP, or by that library over QUIC
+"""
+
+import os
 import sys
 
 from xooai import ComboDoc, Executor, Image, Text, post
@@ -38,4 +42,9 @@ class Echo(Executor):
 
 
 if __name__ == "__main__":
-    Echo().serve(f"http://127.0.0.1:{sys.argv[1]}")
+    *over_quic, port = sys.argv[1:]
+    if over_quic:
+        os.environ["XOOAI_QUIC"], certificate, key = over_quic
+        Echo().serve(f"quic://127.0.0.1:{port}", certificate=certificate, key=key)
+    else:
+        Echo().serve(f"http://127.0.0.1:{port}")

@@ -10,6 +10,7 @@ import grpc
 
 from xooai.driver import Head, Outcome, Shape
 from xooai.errors import FailedPrecondition, Internal, Unavailable, XooaiError
+from xooai_grpc.going import Going
 from xooai_grpc.metadata import outcome_of
 from xooai_grpc.status import failure, was_refused
 
@@ -45,6 +46,8 @@ class _Call:
     outcome: Outcome | None = None
     _error: XooaiError | None = None
     _is_given_up = False
+    _reading: Going | None = None
+    """Goes on where who waited for it was cancelled, and may wait again: grpc.aio would end the call."""
 
     def __init__(self, link: Owner, head: Head, call: Any, begin: Callable[..., Any] | None = None) -> None:
         """`begin(timeout=)` makes the call once more, where all of its request is known."""
@@ -56,7 +59,11 @@ class _Call:
     def abort(self) -> None:
         if self.outcome is None:
             self._is_given_up = True
-            self._call.cancel()
+            call, self._call = self._call, None
+            if call is not None:
+                self._error = self._why_cancelled()
+                call.cancel()
+            self._stop_reading()
 
     async def _retry(self, error: grpc.aio.AioRpcError) -> None:
         """Begin once more where the server did not; raise what `error` means where it did."""
@@ -71,20 +78,39 @@ class _Call:
         self.outcome, self._error = failure(error, self.head, self._link.peer)
         if isinstance(self._error, Unavailable) and not self._error.remote:
             self._link.suspect()
+        self._let_go(error)
         raise self._error from error
 
-    def _end_here(self) -> NoReturn:
+    def _let_go(self, error: BaseException) -> None:
+        """Hold gRPC's call no longer, and let what it raised not hold it: the connection stays open as long as anybody does,
+        also when the link is closed, and an error holds the frames that it came through, this object among them.
+        """
+        error.__traceback__ = None
+        self._call = self._begin = None
+        self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.cancel()
+
+    def _end_here(self, error: asyncio.CancelledError | None = None) -> NoReturn:
         """Raise why the call was cancelled, which was not by cancelling its task."""
-        if self._is_given_up:
-            self._error = Unavailable(f"the call to {self.head.path} was given up")
-        elif self._link.is_closed:
-            self._error = Unavailable(f"the link to {self._link.peer} has been closed")
-        else:
-            self._error = Unavailable(f"the call to {self.head.path} was cancelled")
+        self._error = self._error or self._why_cancelled()
+        if error is not None:
+            self._let_go(error)
         raise self._error from None
+
+    def _why_cancelled(self) -> Unavailable:
+        if self._is_given_up:
+            return Unavailable(f"the call to {self.head.path} was given up")
+        if self._link.is_closed:
+            return Unavailable(f"the link to {self._link.peer} has been closed")
+        return Unavailable(f"the call to {self.head.path} was cancelled")
 
     async def _answered(self) -> None:
         self.outcome = outcome_of(self.head, tuple(await self._call.trailing_metadata()))
+        self._call = None  # see _let_go
 
 
 def _is_cancelled() -> bool:
@@ -109,10 +135,12 @@ class UnaryCall(_Call):
                 reply: bytes = await self._call
             except grpc.aio.AioRpcError as error:
                 await self._retry(error)
-            except asyncio.CancelledError:
+            except asyncio.CancelledError as error:
                 if _is_cancelled():
+                    self._error = self._why_cancelled()
+                    self._let_go(error)
                     raise
-                self._end_here()
+                self._end_here(error)
             else:
                 await self._answered()
                 return reply
@@ -152,16 +180,21 @@ class StreamCall(_Call):
 
     async def _read(self) -> bytes | None:
         while True:
+            if self._error is not None:
+                raise self._error
+            if self._reading is None:
+                self._reading = Going(self._call.read())
             try:
-                frame = await self._call.read()
+                frame = await self._reading.end()
             except grpc.aio.AioRpcError as error:
+                self._reading = None
                 await self._retry(error)
-            except asyncio.CancelledError:
+            except asyncio.CancelledError as error:
                 if _is_cancelled():
                     raise
-                self._end_here()
+                self._end_here(error)
             else:
-                self._begin = None
+                self._reading = self._begin = None
                 return None if frame is _EOF else frame
 
     async def send(self, frame: bytes) -> None:
@@ -174,6 +207,9 @@ class StreamCall(_Call):
             raise FailedPrecondition("the request has ended; it has no further frame")
         if self._error is not None:
             raise self._error
+        if self._call is None:  # it was answered
+            await asyncio.sleep(0)
+            return
         if self._is_unheard or self._call.done():
             await self._look()
             return
@@ -183,27 +219,38 @@ class StreamCall(_Call):
             self._fail(error)
         except grpc.aio.InternalError:
             self._is_unheard = True
-            await self._look()
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if _is_cancelled():
-                self._call.cancel()
+                self.abort()
                 raise
-            self._end_here()
+            self._end_here(error)
+        if self._is_unheard:
+            await self._look()
 
     async def _write(self, frame: bytes) -> None:
+        call = self._call
         if not self._is_connected:
-            await self._call.wait_for_connection()
+            await call.wait_for_connection()
             self._is_connected = True
         # Not write(): where the server has ended the call, that sets the status INTERNAL in place of the server's own.
-        await self._call._cython_call.send_serialized_message(frame)
+        await call._cython_call.send_serialized_message(frame)
 
     async def _look(self) -> None:
         """Raise what the call has ended with, where that is known and no answer: it is not while frames wait to be read."""
         if self._is_given_up or self._link.is_closed:
             self._end_here()
         await asyncio.sleep(0)
+        if self._error is not None:
+            raise self._error
         if self._call.done() and await self._call.code() is not grpc.StatusCode.OK:
-            await self._read()
+            try:
+                await self._call.read()  # another one than that of who receives: each raises what the call ended with
+            except grpc.aio.AioRpcError as error:
+                self._fail(error)
+            except asyncio.CancelledError as error:
+                if _is_cancelled():
+                    raise
+                self._end_here(error)
 
     async def end(self, frame: bytes | None = None, outcome: Outcome = _OK) -> None:
         """End the request. Raises nothing for a call that has ended by itself: `receive()` does."""
@@ -213,16 +260,17 @@ class StreamCall(_Call):
             return
         if frame is not None:
             await self.send(frame)
-        if self._has_ended:
+        call = self._call
+        if self._has_ended or call is None:
             return
         self._has_ended = True
         try:
-            if not self._is_unheard and not self._call.done():
+            if not self._is_unheard and not call.done():
                 await self._write(self._link.end_of_stream.encode())
-            await self._call.done_writing()
+            await call.done_writing()
         except (grpc.aio.AioRpcError, grpc.aio.InternalError):
             return
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if _is_cancelled():
                 raise
-            self._end_here()
+            self._end_here(error)

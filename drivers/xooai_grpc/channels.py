@@ -25,11 +25,13 @@ _GIVEN_UP = Outcome(Code.UNAVAILABLE, "the server gave the call up")
 class UnaryChannel:
     """One request, one reply: it is written when the site is done with the call."""
 
-    __slots__ = ("_ending", "_error_size", "_request", "_trailers", "head", "reply")
+    __slots__ = ("_ending", "_error_size", "_request", "_trailers", "head", "is_answered", "reply")
 
     def __init__(self, head: Head, request: bytes | None, error_size: int) -> None:
         self.head = head
         self.reply = b""
+        self.is_answered = False
+        """Whether the reply says all, and nothing is left for `finish`."""
         self._request = request
         self._error_size = error_size
         self._ending: Outcome | None = None
@@ -59,7 +61,11 @@ class UnaryChannel:
     async def end(self, frame: bytes | None = None, outcome: Outcome = _OK) -> None:
         if self._ending is not None:
             raise Internal("this call has ended")
-        self._trailers = trailers(outcome, self.head, self._error_size)  # where it raises, the call is still open
+        head = self.head
+        if outcome.code == _SUCCESS and outcome.codec == (head.accept or head.codec) and not outcome.metadata:
+            self.is_answered = True
+        else:
+            self._trailers = trailers(outcome, head, self._error_size)  # where it raises, the call is still open
         self._ending = outcome
         if frame is not None:
             self.reply = frame
@@ -103,7 +109,8 @@ class StreamChannel(UnaryChannel):
     async def receive(self) -> bytes | None:
         """Return the client's next frame; None when it ended well."""
         if self._request is not None or not self._streams_request or self._has_all:
-            return await super().receive()
+            request, self._request = self._request, None
+            return request
         frame: object = await self._context.read()
         if isinstance(frame, bytes):
             if frame != self._end:
@@ -123,19 +130,23 @@ class StreamChannel(UnaryChannel):
             raise Internal("this call has ended")
         if not self._streams_reply:
             await super().send(frame)
-        await self._write(frame)
+        try:
+            await self._context.write(frame)
+        except grpc.aio.BaseError as error:
+            raise await self._left() from error
 
     async def end(self, frame: bytes | None = None, outcome: Outcome = _OK) -> None:
         await super().end(frame, outcome)
         if frame is not None and self._streams_reply:
-            await self._write(frame)
+            try:
+                await self._context.write(frame)
+            except grpc.aio.BaseError as error:
+                raise await self._left() from error
 
-    async def _write(self, frame: bytes) -> None:
-        try:
-            await self._context.write(frame)
-        except grpc.aio.BaseError as error:
-            await asyncio.sleep(_CANCELLATION)
-            raise Unavailable("the client has left") from error
+    async def _left(self) -> Unavailable:
+        """The error of who writes to a client that has left, unless gRPC cancels this task for it first."""
+        await asyncio.sleep(_CANCELLATION)
+        return Unavailable("the client has left")
 
     def abort(self) -> None:
         if self._ending is None:

@@ -17,9 +17,9 @@ import grpc
 from xooai.driver import ListenOptions, Site
 from xooai.errors import Unavailable
 from xooai.place import Address, Place, cannot_listen, listened_at, resolve, server_tls
-from xooai_grpc import health, reflection
 from xooai_grpc.health import Health
 from xooai_grpc.limits import PORTS, Limits
+from xooai_grpc.reflection import Reflection
 from xooai_grpc.server import Server
 
 __all__ = ["GrpcListener", "listen"]
@@ -39,7 +39,7 @@ async def listen(url: str, site: Site, options: ListenOptions, limits: Limits) -
     for _ in range(_ATTEMPTS):
         calls, check = Server(site, limits), Health(site.ready)
         server = grpc.aio.server(
-            handlers=[calls, check.handler(), *reflection.handlers([health.SERVICE])],
+            handlers=[calls, check.handler(), *Reflection(calls.services).handlers()],
             options=limits.options(options.message_limit),
         )
         port = _bind(server, place, addresses, credentials)

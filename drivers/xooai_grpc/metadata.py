@@ -18,14 +18,20 @@ __all__ = [
     "END",
     "ERROR",
     "ERROR_SIZE",
+    "JSON",
+    "PROTOBUF",
     "Received",
     "asked",
+    "codec_name",
     "codec_of_frame",
     "error_of",
     "error_size_for",
     "head_of",
+    "media_type_of",
     "message_of",
+    "no_protobuf",
     "outcome_of",
+    "own",
     "request_metadata",
     "shape_of",
     "trailers",
@@ -37,7 +43,9 @@ SHAPE = "xooai-shape"  # unary, client, server or bidi: gRPC's own protocol does
 END = "xooai-end"  # the message by which a stream of requests ends: one without it was cut off, which grpcio does not tell
 ERROR = "xooai-error-bin"  # JSON with "details" and "id", beside a status of ours that is not OK
 
-_MEDIA_TYPES = {"json": "application/json", "msgpack": "application/msgpack"}
+JSON = "application/json"
+_MEDIA_TYPES = {"json": JSON, "msgpack": "application/msgpack"}
+PROTOBUF = "proto"  # instead of a media type, in a head as it arrives: what no site reads as it is
 _CODECS = {media_type: name for name, media_type in _MEDIA_TYPES.items()}
 _SHAPES = {"unary": Shape.UNARY, "client": Shape.CLIENT, "server": Shape.SERVER, "bidi": Shape.BIDI}
 _SHAPE_NAMES = {shape: name for name, shape in _SHAPES.items()}
@@ -96,14 +104,25 @@ def request_metadata(head: Head, end: str) -> tuple[tuple[str, str], ...]:
         pairs.append((END, end))
     if head.accept:
         pairs.append((ACCEPT, _codec_name("the accepted codec", head.accept)))
-    return (*pairs, *_own(head.metadata))
+    return (*pairs, *own(head.metadata))
+
+
+def codec_name(media_type: str) -> str:
+    """How metadata call a codec."""
+    return _CODECS.get(media_type, media_type)
+
+
+def media_type_of(codec: str) -> str:
+    """The media type of a codec as metadata call it."""
+    return _MEDIA_TYPES.get(codec, codec)
 
 
 def _codec_name(what: str, media_type: str) -> str:
     return _CODECS.get(media_type) or _value(what, media_type)
 
 
-def _own(metadata: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def own(metadata: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Metadata of a user's as gRPC takes it. Raises InvalidArgument."""
     size = 0
     for name, value in metadata.items():
         lower = name.lower()
@@ -144,29 +163,30 @@ def shape_of(found: Mapping[str, str | bytes]) -> Shape | None:
 def head_of(path: str, raw: Iterable[Pair], found: Mapping[str, Any], shape: Shape) -> Head:
     """The head of a call as it arrives, `found` being `dict(raw)`. Its codec is "" where the metadata does not tell.
 
-    Raises Unimplemented for protobuf.
+    Raises Unimplemented for a reply in protobuf to what is not.
     """
-    codec = found.get(CODEC, "")
-    if codec == "proto":
-        raise _no_protobuf()
-    accept = found.get(ACCEPT, "")
+    codec, accept = found.get(CODEC, ""), found.get(ACCEPT, "")
+    if accept and (codec == PROTOBUF) != (accept == PROTOBUF):
+        raise Unimplemented(
+            f"{ACCEPT} is {accept[:40]!r}; a call in protobuf is answered in protobuf, and no other is",
+            details={"reason": "codec"},
+        )
     return Head(
         path=unquote(path) if "%" in path else path,
         codec=_MEDIA_TYPES.get(codec, codec),
-        accept=_MEDIA_TYPES.get(accept, accept),
+        accept="" if accept == PROTOBUF else _MEDIA_TYPES.get(accept, accept),
         shape=shape,
         metadata=Received(raw),
     )
 
 
 def codec_of_frame(frame: bytes | None) -> str:
-    """The codec of a request that does not say it, by its first frame. Raises Unimplemented."""
-    if frame is not None and frame[:1] == b"{":
-        return "application/json"
-    raise _no_protobuf()
+    """The codec of a request that does not say it, by its first frame: no message of proto3 begins as an object of JSON."""
+    return JSON if frame is not None and frame[:1] == b"{" else PROTOBUF
 
 
-def _no_protobuf() -> Unimplemented:
+def no_protobuf() -> Unimplemented:
+    """For a call in protobuf where nothing says what the messages are."""
     known = ", ".join(_MEDIA_TYPES)
     return Unimplemented(
         f"protobuf messages are not understood here; send JSON, or metadata {CODEC} with one of: {known}",
@@ -193,7 +213,7 @@ def trailers(outcome: Outcome, head: Head, error_size: int = ERROR_SIZE) -> tupl
         pairs: list[Pair] = [(CODEC, _codec_name("the codec", outcome.codec))] if outcome.codec else []
     else:
         pairs = [(ERROR, _error(outcome, error_size))]
-    return (*pairs, *_own(outcome.metadata))
+    return (*pairs, *own(outcome.metadata))
 
 
 def _error(outcome: Outcome, limit: int) -> bytes:

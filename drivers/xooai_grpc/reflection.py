@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import grpc
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-__all__ = ["handlers"]
+from xooai_grpc.health import SERVICE as HEALTH
+
+__all__ = ["Reflection"]
 
 # The second version of the protocol has the messages of the first (grpc/reflection/v1/reflection.proto).
 _SERVICES = ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME)
 
 
-def handlers(services: Sequence[str]) -> list[grpc.GenericRpcHandler]:
-    """Handlers that describe `services`, whose descriptors protobuf's default pool has, and themselves."""
-    servicer = reflection.aio.ReflectionServicer([*services, reflection.SERVICE_NAME])
-    method = grpc.stream_stream_rpc_method_handler(
-        servicer.ServerReflectionInfo,
-        reflection_pb2.ServerReflectionRequest.FromString,
-        reflection_pb2.ServerReflectionResponse.SerializeToString,
-    )
-    return [grpc.method_handlers_generic_handler(service, {"ServerReflectionInfo": method}) for service in _SERVICES]
+class Reflection:
+    """Describes the services that `services` names, with the pool that has them, once somebody asks; the health service,
+    and itself.
+    """
+
+    def __init__(self, services: Callable[[], tuple[list[str], DescriptorPool]]) -> None:
+        self._services = services
+        self._servicer: Any = None
+
+    def handlers(self) -> list[grpc.GenericRpcHandler]:
+        method = grpc.stream_stream_rpc_method_handler(
+            self.answer,
+            reflection_pb2.ServerReflectionRequest.FromString,
+            reflection_pb2.ServerReflectionResponse.SerializeToString,
+        )
+        return [
+            grpc.method_handlers_generic_handler(service, {"ServerReflectionInfo": method}) for service in _SERVICES
+        ]
+
+    async def answer(self, requests: Any, context: Any) -> AsyncIterator[Any]:
+        if self._servicer is None:
+            names, pool = self._services()
+            for own in (health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR):
+                pool.AddSerializedFile(own.serialized_pb)
+            self._servicer = reflection.aio.ReflectionServicer([*names, HEALTH, reflection.SERVICE_NAME], pool)
+        async for reply in self._servicer.ServerReflectionInfo(requests, context):
+            yield reply

@@ -4,20 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
+from functools import cached_property
 from typing import Any
 
 import grpc
+from google.protobuf.descriptor_pool import DescriptorPool
 
-from xooai.driver import Head, Outcome, Shape, Site
+from xooai.driver import Channel, Head, Outcome, Shape, Site
 from xooai.errors import Internal, ResourceExhausted, XooaiError
+from xooai_grpc.catalogue import Catalogue
 from xooai_grpc.channels import Context, StreamChannel, UnaryChannel
+from xooai_grpc.descriptors import added
 from xooai_grpc.limits import Limits
-from xooai_grpc.metadata import END, Pair, codec_of_frame, error_size_for, head_of, shape_of
+from xooai_grpc.metadata import (
+    END,
+    JSON,
+    PROTOBUF,
+    Pair,
+    codec_of_frame,
+    error_size_for,
+    head_of,
+    no_protobuf,
+    shape_of,
+)
+from xooai_grpc.opaque import FILE as OPAQUE
+from xooai_grpc.opaque import Opaque
+from xooai_grpc.typed import FRAMES
+from xooai_grpc.typed_channel import TypedChannel
 
 __all__ = ["Server"]
 
 _LOG = logging.getLogger("xooai.grpc")
 _PEERS = 1024  # connections whose client's name is remembered: as many as there are at once
+_KNOWN = 256  # paths with metadata that are remembered: some dozens of endpoints, called by several clients
+_KNOWN_SIZE = 2048  # characters of metadata, with which a path is remembered: longer ones are rare
 
 
 class Server(grpc.GenericRpcHandler):
@@ -26,105 +47,192 @@ class Server(grpc.GenericRpcHandler):
     def __init__(self, site: Site, limits: Limits) -> None:
         self.site = site
         self.limits = limits
+        self.catalogue = Catalogue(site)
         self.tasks: set[asyncio.Task[Any]] = set()
-        self._peers: dict[str, str] = {}
+        self.peers: dict[str, str] = {}
+        """The names of clients as they were last told, by what gRPC calls them."""
+        self._known: dict[tuple[str, tuple[Pair, ...]], grpc.RpcMethodHandler[bytes, bytes]] = {}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
         """Called by gRPC with each call: how it is to be answered."""
-        path = handler_call_details.method
-        if path.startswith("/grpc."):
-            return None
-        return _Incoming(self, path, handler_call_details.invocation_metadata).handler()
+        path, metadata = handler_call_details.method, handler_call_details.invocation_metadata
+        handler = self._known.get((path, metadata))
+        if handler is None and not path.startswith("/grpc."):
+            calls = self._calls(path, metadata)
+            handler = calls.handler()
+            if (
+                not calls.is_refused
+                and len(path) + sum(len(one) + len(other) for one, other in metadata) <= _KNOWN_SIZE
+            ):
+                if len(self._known) >= _KNOWN:  # somebody makes them up; what is needed comes back with its next call
+                    self._known.clear()
+                self._known[path, metadata] = handler
+        return handler
+
+    def _calls(self, path: str, metadata: tuple[Pair, ...]) -> _Calls:
+        """What answers the calls with a path and metadata."""
+        if path.startswith("/xooai."):
+            for method in OPAQUE.methods:
+                if path == method.path:
+                    return _Calls(self, path, metadata, Shape(method.shape), self._opened)
+            typed = self.catalogue.method(path)
+            if typed is not None:
+                return _Calls(self, typed.path, metadata, typed.shape, self._as_declared)
+        return _Calls(self, path, metadata)
+
+    def services(self) -> tuple[list[str], DescriptorPool]:
+        """The names of the services with a .proto file, and a pool with all that describes them."""
+        names, pool = self.catalogue.services()
+        added(OPAQUE, pool)
+        return [f"{OPAQUE.package}.{OPAQUE.service}", *names], pool
+
+    @cached_property
+    def opaque(self) -> Opaque:
+        return Opaque()
+
+    async def _opened(self, channel: UnaryChannel) -> Channel:
+        return await self.opaque.opened(channel, self.site)
+
+    async def _as_declared(self, channel: UnaryChannel) -> Channel:
+        """A call to a method of a .proto file: in protobuf, unless it says otherwise."""
+        channel.head.codec = channel.head.codec or PROTOBUF
+        return await self.understood(channel)
+
+    async def understood(self, channel: UnaryChannel) -> Channel:
+        """A call as the site understands it. Raises Unimplemented for protobuf to an endpoint that has no messages."""
+        head = channel.head
+        if not head.codec:
+            head.codec = codec_of_frame(await channel.look())
+        if head.codec != PROTOBUF:
+            return channel
+        method = self.catalogue.method(head.path)
+        if method is None:
+            if self.site.shape(head.path) is not None:
+                raise no_protobuf()
+            head.codec = FRAMES  # the site says that there is no such endpoint
+            return channel
+        head.codec = FRAMES
+        return TypedChannel(channel, method)
 
     def shape(self, path: str, given: Shape | None) -> Shape:
         """The shape of a call. A client that is not ours does not tell: the endpoint has it."""
         return given if given is not None else self.site.shape(path) or Shape.UNARY
 
     def peer(self, given: str) -> str:
-        """The client's address and port, as `ipv4:127.0.0.1:1234` and `ipv6:%5B::1%5D:1234` name it."""
-        known = self._peers.get(given)
-        if known is None:
-            if len(self._peers) >= _PEERS:
-                self._peers.clear()
-            known = self._peers[given] = given.partition(":")[2].replace("%5B", "[").replace("%5D", "]")
-        return known
-
-    async def answer(self, channel: UnaryChannel, context: Context) -> None:
-        """Let the site answer, and write how the call ended. Cancelled by gRPC when the client leaves."""
-        task = asyncio.current_task()
-        assert task is not None
-        if len(self.tasks) >= self.limits.calls:
-            await _refuse(
-                channel, ResourceExhausted(f"{self.limits.calls} calls are running; try again", retry_after=1)
-            )
-        else:
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)  # once the reply has been written
-            try:
-                await self.site.accept(channel)
-            except asyncio.CancelledError:
-                if task.cancelling():
-                    raise
-                _LOG.exception("a call cancelled itself")  # to leave it at that would leave the client waiting
-            except Exception:  # noqa: BLE001 - whatever its text is, the client does not learn it
-                _LOG.exception("a call was left by an error")
-        if channel.is_open:
-            _LOG.error("a call to %s was left without an answer", ascii(channel.head.path))
-            await _refuse(channel, Internal("the server ended the call without an answer"))
-        await channel.finish(context)
+        """The client's address and port, as `ipv4:127.0.0.1:1234` and `ipv6:%5B::1%5D:1234` name it; then it is in `peers`."""
+        if len(self.peers) >= _PEERS:
+            self.peers.clear()
+        found = self.peers[given] = given.partition(":")[2].replace("%5B", "[").replace("%5D", "]")
+        return found
 
 
 async def _refuse(channel: UnaryChannel, error: XooaiError) -> None:
     await channel.end(None, Outcome(error.code, error.message, error.details))
 
 
-class _Incoming:
-    """One call, from its path and metadata to its channel."""
+class _Calls:
+    """Calls with the same path and metadata, which are read once: a client sends the same ones again and again."""
 
-    __slots__ = ("_end", "_error_size", "_head", "_refusal", "_server")
+    __slots__ = ("_end", "_error_size", "_head", "_is_plain", "_refusal", "_server", "_show")
 
-    def __init__(self, server: Server, path: str, metadata: tuple[Pair, ...]) -> None:
+    def __init__(
+        self,
+        server: Server,
+        path: str,
+        metadata: tuple[Pair, ...],
+        shape: Shape | None = None,
+        show: Callable[[UnaryChannel], Awaitable[Channel]] | None = None,
+    ) -> None:
+        """`show` makes of the call what the site understands; the shape is known for a method of a .proto file."""
         self._server = server
+        self._show = show
         self._refusal: XooaiError | None = None
         found = dict(metadata)
         self._error_size = error_size_for(found)
         self._end = found.get(END)
         try:
-            self._head = head_of(path, metadata, found, server.shape(path, shape_of(found)))
+            known = shape if shape is not None else server.shape(path, shape_of(found))
+            self._head = head_of(path, metadata, found, known)
         except XooaiError as error:
             self._head, self._refusal = Head(path), error
+        self._is_plain = show is None and self._refusal is None and self._head.codec != PROTOBUF
+        """Whether the site understands a call as it comes, once its codec is known."""
+
+    @property
+    def is_refused(self) -> bool:
+        return self._refusal is not None
 
     def handler(self) -> grpc.RpcMethodHandler[bytes, bytes]:
         shape = self._head.shape
         if shape is Shape.UNARY:  # a handler of its own: a stream's costs an eighth more
-            return grpc.unary_unary_rpc_method_handler(self._answer_one)
+            return grpc.unary_unary_rpc_method_handler(self._answer)
         if shape is Shape.SERVER:
-            return grpc.unary_stream_rpc_method_handler(self._answer_request)
+            return grpc.unary_stream_rpc_method_handler(self._answer)
         if shape is Shape.CLIENT:
-            return grpc.stream_unary_rpc_method_handler(self._answer_stream)
-        return grpc.stream_stream_rpc_method_handler(self._answer_stream)
+            return grpc.stream_unary_rpc_method_handler(self._answer)
+        return grpc.stream_stream_rpc_method_handler(self._answer)
 
-    async def _answer_one(self, request: bytes, context: Context) -> bytes:
-        return await self._answer(UnaryChannel(self._head, request, self._error_size), context)
+    async def _answer(self, request: bytes, context: Context) -> bytes:
+        """Let the site answer, and write how the call ended, but for its last frame, which is returned.
 
-    async def _answer_request(self, request: bytes, context: Context) -> bytes:
-        return await self._answer(StreamChannel(self._head, request, self._error_size, context), context)
-
-    async def _answer_stream(self, requests: object, context: Context) -> bytes:
-        end = self._end.encode() if isinstance(self._end, str) else None
-        return await self._answer(StreamChannel(self._head, None, self._error_size, context, end), context)
-
-    async def _answer(self, channel: UnaryChannel, context: Context) -> bytes:
-        head = self._head
-        head.timeout = context.time_remaining()
-        head.peer = self._server.peer(context.peer())
+        Cancelled by gRPC when the client leaves. All in one: whatever waits goes through every coroutine on the way.
+        """
+        channel, tasks = self._channel(request, context), self._server.tasks
+        shown: Channel = channel
+        if not (self._is_plain and channel.head.codec) or len(tasks) >= self._server.limits.calls:
+            try:
+                shown = await self._shown(channel)
+            except XooaiError as error:
+                await _refuse(channel, error)
+                return await _finished(channel, context)
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)  # once the reply has been written
         try:
-            if self._refusal is not None:
-                raise self._refusal
-            if not head.codec:
-                head.codec = codec_of_frame(await channel.look())
-        except XooaiError as error:
-            await _refuse(channel, error)
-            await channel.finish(context)
-        await self._server.answer(channel, context)
-        return channel.reply
+            await self._server.site.accept(shown)
+        except asyncio.CancelledError:
+            if task.cancelling():
+                raise
+            _LOG.exception("a call cancelled itself")  # to leave it at that would leave the client waiting
+        except Exception:  # noqa: BLE001 - whatever its text is, the client does not learn it
+            _LOG.exception("a call was left by an error")
+        return channel.reply if channel.is_answered else await _finished(channel, context)
+
+    def _channel(self, request: bytes, context: Context) -> UnaryChannel:
+        """The channel of one of the calls; where the request streams, gRPC gives it in another way."""
+        head: Head = self._head.__copy__()  # type: ignore[attr-defined]  # by way of copy.copy it takes thrice as long
+        head.timeout = context.time_remaining()
+        peer = context.peer()
+        head.peer = self._server.peers.get(peer) or self._server.peer(peer)
+        if head.shape is Shape.UNARY:
+            if self._is_plain and not head.codec and request[:1] == b"{":  # what most clients send that do not tell
+                head.codec = JSON
+            return UnaryChannel(head, request, self._error_size)
+        if head.shape is Shape.SERVER:
+            return StreamChannel(head, request, self._error_size, context)
+        end = self._end.encode() if isinstance(self._end, str) else None
+        return StreamChannel(head, None, self._error_size, context, end)
+
+    async def _shown(self, channel: UnaryChannel) -> Channel:
+        """A call as the site understands it. Raises what it is refused with."""
+        shown: Channel = channel
+        if self._refusal is not None:
+            raise self._refusal
+        if self._show is not None:
+            shown = await self._show(channel)
+        elif not channel.head.codec or channel.head.codec == PROTOBUF:
+            shown = await self._server.understood(channel)
+        limit = self._server.limits.calls
+        if len(self._server.tasks) >= limit:
+            raise ResourceExhausted(f"{limit} calls are running; try again", retry_after=1)
+        return shown
+
+
+async def _finished(channel: UnaryChannel, context: Context) -> bytes:
+    """Write how a call ended that has no plain answer. Raises what grpcio wants to see."""
+    if channel.is_open:
+        _LOG.error("a call to %s was left without an answer", ascii(channel.head.path))
+        await _refuse(channel, Internal("the server ended the call without an answer"))
+    await channel.finish(context)
+    return channel.reply

@@ -67,4 +67,4 @@ def _exhausted(text: str) -> XooaiError:
     if found is not None:
         return too_large(int(found[2]), int(found[3]), "the reply" if found[1] else "the request")
     reason = "size" if "larger than" in text or "exceeds" in text else "load"
-    return error_from(Code.RESOURCE_EXHAUSTED, text, {"reason": reason})
+    return error_from(Code.RESOURCE_EXHAUSTED, text[:_SHOWN], {"reason": reason})

@@ -23,11 +23,11 @@ from xooai.http import (
     standing_headers,
     timeout_value,
 )
+from xooai.stream_head import as_sent
 from xooai_http.connection import WHOLE, Connection
 from xooai_http.pool import Pool, PoolLimits
 from xooai_http.response_reader import Response
 from xooai_http.stream_channel import HttpStream
-from xooai_http.stream_head import as_sent
 from xooai_http.stream_reader import StreamReader
 from xooai_http.target import Target
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
+import struct
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,6 +26,8 @@ SETTLED = 1.0  # seconds for the rest of a response whose meaning is known: it i
 # A peer that vanished (cable, suspended machine) is noticed after 30 + 2 × 5 seconds of silence, and as soon when it
 # does not acknowledge what was sent (promises, P20). Which of these there are depends on the platform.
 KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 40_000}
+
+_AT_ONCE = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # for SO_LINGER: on, and no seconds
 
 
 class Holder(Protocol):
@@ -159,9 +162,20 @@ class Connection(asyncio.BufferedProtocol):
         self._caller = self._holder = self._unsent = None
         self.transport.abort()
 
+    def _reset(self) -> None:
+        """Let the close be a reset (socket(7)): what is sent of a stream and not taken would keep an end back for as long as
+        the server takes nothing, which would not see that its client has left.
+        """
+        used = self.transport.get_extra_info("socket")  # uvloop has none where it is closed
+        if used is not None:
+            with suppress(OSError):  # closed already
+                used.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+
     def fail(self, error: XooaiError) -> None:
         """Close at once and end the call under way with `error`."""
         caller = self._caller or self._holder
+        if self._holder is not None:
+            self._reset()
         self.abort()
         if caller is not None:
             caller.failed(error)

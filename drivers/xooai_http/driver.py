@@ -1,4 +1,4 @@
-"""The HTTP driver: calls as plain HTTP/1.1 requests, on uvicorn and httptools."""
+"""The HTTP driver: calls as plain HTTP/1.1 requests, or over WebSockets, on uvicorn, httptools and websockets."""
 
 from __future__ import annotations
 

@@ -10,11 +10,12 @@ from urllib.parse import unquote
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from xooai.asgi import CutOff
+from xooai.asgi import BODY, CutOff
 from xooai.log import logger
 
-__all__ = ["Cycle"]
+__all__ = ["Cycle", "scope_of"]
 
+_HELD = 16 * 1024  # bytes of a stream that are held until the loop's turn is over: what is worth a chunk of its own
 _LOG = logger("xooai.http")  # where uvicorn says that an application failed
 
 
@@ -33,13 +34,13 @@ class Cycle(RequestResponseCycle):
         on_response: Callable[[], None],
     ) -> None:
         super().__init__(
-            scope=_scope(connection, method),
+            scope=scope_of(connection) | {"method": method, "extensions": {BODY: self}},
             transport=connection.transport,
             flow=connection.flow,
             logger=_LOG,
             access_logger=_LOG,
             access_log=False,
-            default_headers=[],
+            default_headers=connection.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=False,
             keep_alive=keep_alive,
@@ -51,6 +52,10 @@ class Cycle(RequestResponseCycle):
         self.task: asyncio.Task[None] | None = None
         self.is_cut = False
         """Whether the response was left incomplete on purpose."""
+        self._loop = connection.loop
+        self._parts: list[bytes] = []
+        self._held = 0  # bytes in them
+        self._is_turn = False  # whether something was written in this turn of the loop
         self.request = f"{method} {connection.url.decode('latin-1')}"
         self.status = self.size = 0
 
@@ -65,7 +70,37 @@ class Cycle(RequestResponseCycle):
         self.more_body = False
         self.message_event.set()
 
+    def put(self, part: bytes) -> bool:
+        """Take a part of the body of a stream: the first one of a turn is written at once, others together behind it."""
+        if self.flow.write_paused or self.disconnected or not self.chunked_encoding:
+            return False
+        size = len(part)
+        self.size += size
+        if self._is_turn:
+            self._parts.append(part)
+            self._held += size
+            if self._held > _HELD:
+                self.flush()
+        elif part:
+            self._is_turn = True
+            self._loop.call_soon(self._end_turn)
+            self.transport.write(b"%x\r\n%b\r\n" % (size, part))
+        return True
+
+    def flush(self) -> None:
+        """Write the parts that are held, as one chunk."""
+        if self._held and not self.disconnected:
+            body = b"".join(self._parts)
+            self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+        self._parts.clear()
+        self._held = 0
+
+    def _end_turn(self) -> None:
+        self._is_turn = False
+        self.flush()
+
     async def send(self, message: Any) -> None:
+        self.flush()
         self.status = message.get("status", self.status)
         self.size += len(message.get("body", b""))
         is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
@@ -83,12 +118,17 @@ class Cycle(RequestResponseCycle):
                 if not self.transport.is_closing() and not self.disconnected:
                     raise
             except CutOff:
+                self.flush()
                 self.is_cut = self.disconnected = True
 
-        await self.run_asgi(cancelled_quietly)
+        try:
+            await self.run_asgi(cancelled_quietly)
+        finally:
+            self.scope["extensions"] = {}  # they held this very object, for the collector of garbage to find
 
 
-def _scope(connection: HttpToolsProtocol, method: str) -> Any:
+def scope_of(connection: HttpToolsProtocol) -> Any:
+    """The scope of the request whose head was read last, but for its method."""
     path, _, query = connection.url.partition(b"?")
     return {
         "type": "http",
@@ -99,7 +139,6 @@ def _scope(connection: HttpToolsProtocol, method: str) -> Any:
         "scheme": connection.scheme,
         "root_path": "",
         "headers": connection.headers,
-        "method": method,
         "path": unquote(path.decode("ascii")),
         "raw_path": path,
         "query_string": query,

@@ -30,6 +30,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     rate: int = 1024  # and must move by this many bytes a second: slower than any link in use, so it is on purpose
     stall: float = 300.0  # but nothing at all of a stream may be taken for so long: its client may think about an item
     keep_alive: float = 5.0  # between calls; as uvicorn, and shorter than the idle time of common clients and proxies
+    ping: float = (
+        20.0  # silence after which the client of a WebSocket is asked whether it is there: proxies cut after 60
+    )
+    pong: float = 20.0  # and for its answer, which a browser gives by itself; as uvicorn
     linger: float = 5.0  # for a refused client to read why, while what it still sends is discarded (RFC 9112 9.6)
     pipeline: int = 16  # requests waiting behind a running call: more than clients send ahead
     pipeline_size: int = 64 * 1024  # bytes read while a call runs: reading must go on, or nobody sees a client leave

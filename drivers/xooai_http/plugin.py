@@ -10,7 +10,7 @@ from xooai_http.driver import HttpDriver
 
 __all__ = ["xooai_driver"]
 
-for _name in ("httptools", "uvicorn"):  # imported only when a side of the driver is used, and missed now
+for _name in ("httptools", "uvicorn", "websockets"):  # imported only when a side of the driver is used, and missed now
     if find_spec(_name) is None:
         raise ModuleNotFoundError(f"No module named {_name!r}", name=_name)
 

@@ -22,10 +22,11 @@ from xooai_http import here
 from xooai_http.fallback import Cycle
 from xooai_http.leaving import has_left, watch
 from xooai_http.pace import Pace
-from xooai_http.reading import BODY, DEAF, HEAD, IDLE, LINGER, Excess, Pending, Refusal, RequestReader
+from xooai_http.reading import BODY, DEAF, HEAD, IDLE, LINGER, SWITCHED, Excess, Pending, Refusal, RequestReader
 from xooai_http.reply import refuse, response
 from xooai_http.server import Server
 from xooai_http.unary import UnaryChannel
+from xooai_http.websocket import WebSocket
 
 __all__ = ["HttpConnection"]
 
@@ -57,6 +58,8 @@ class HttpConnection(RequestReader):
         self._count_off()
         if call is not None and call.task is not None:
             self._server.cancel(call.task)
+        if self._socket is not None:
+            self._socket.lost()
         self._server.on_left(self._client)
 
     def resume_writing(self) -> None:
@@ -95,6 +98,23 @@ class HttpConnection(RequestReader):
             self.flow.resume_reading()
         self.on_response_complete()
 
+    def _switched(self) -> WebSocket:
+        if self._call is not None:  # requests were sent ahead of it
+            raise Excess
+        socket = WebSocket(self, self._server, self._on_broken)
+        self._call = socket
+        watch(self.transport)
+        self.loop.call_soon(self._proceed, context=self._server.context)  # not before the parser is done with the head
+        return socket
+
+    def _on_broken(self, last_words: bytes) -> None:
+        """What comes through the WebSocket is no more of interest."""
+        call = self._call
+        self._mode = DEAF
+        self._linger(last_words)
+        if call is not None and call.task is not None:
+            self._server.cancel(call.task)
+
     def _refuse(self, error: XooaiError, status: int | None = None) -> None:
         if self._incoming is not None and not self._give_up(self._incoming):
             return
@@ -124,6 +144,8 @@ class HttpConnection(RequestReader):
         if self._incoming is not None:  # the call goes on, and its stream with it
             self._keep_alive = self._incoming.keep_alive = False
             return
+        if self._mode == SWITCHED:
+            return
         self._mode = DEAF
         last = self._queue[-1] if self._queue else self._call
         if last is not None:
@@ -140,6 +162,8 @@ class HttpConnection(RequestReader):
         elif isinstance(call, Cycle):
             self.cycle = call
             task = self.loop.create_task(self._run_cycle(call))
+        elif isinstance(call, WebSocket):
+            task = self.loop.create_task(self._run_socket(call))
         else:
             self._linger(call.data)
             return
@@ -164,6 +188,12 @@ class HttpConnection(RequestReader):
                 self._cut()
             if self._server.has_log:
                 self._server.log(self._peer, cycle.request, cycle.status, cycle.size)
+
+    async def _run_socket(self, socket: WebSocket) -> None:
+        try:
+            await socket.run()
+        finally:
+            self._done(socket.task, False)
 
     def _done(self, task: asyncio.Task[None] | None, is_open: bool) -> None:
         if task is not None:
@@ -261,6 +291,9 @@ class HttpConnection(RequestReader):
     def stop(self) -> None:
         """Close now, telling the client of a running call why."""
         call = self._call
+        if isinstance(call, WebSocket):
+            call.stop()
+            return
         has_begun = isinstance(call, Cycle) and call.response_started
         if isinstance(call, Cycle):
             call.disconnected = True  # what it still says is for nobody
@@ -277,6 +310,8 @@ class HttpConnection(RequestReader):
             transport.abort()
         elif self.flow.write_paused or transport.is_closing():
             self._check_taking(now)
+        elif isinstance(self._call, WebSocket):
+            self._call.check(now)
         elif self._call is None:
             self._check_waiting(pace.age((self.headers, self._stage), now, self._fed), now)
 
@@ -284,7 +319,8 @@ class HttpConnection(RequestReader):
         limits, pace, call = self._server.limits, self._pace, self._call
         moved = -self.transport.get_write_buffer_size()
         window, rate = limits.window, limits.rate
-        if isinstance(call, Cycle) and call.chunked_encoding:  # a stream, whose client may think
+        if (isinstance(call, Cycle) and call.chunked_encoding) or (isinstance(call, WebSocket) and not call.is_over):
+            # a stream, whose client may think
             moved += call.size
             window, rate = limits.stall, 1
         if pace.age(_WRITING, now, moved) > window:

@@ -22,11 +22,14 @@ from xooai_http.repeated import Repeated
 from xooai_http.reply import CONTINUE
 from xooai_http.server import Server
 from xooai_http.unary import UnaryChannel
+from xooai_http.websocket import WebSocket
 
-__all__ = ["BODY", "DEAF", "HEAD", "IDLE", "LINGER", "Excess", "Pending", "Refusal", "RequestReader"]
+__all__ = ["BODY", "DEAF", "HEAD", "IDLE", "LINGER", "SWITCHED", "Excess", "Pending", "Refusal", "RequestReader"]
 
 IDLE, HEAD, BODY, LINGER = range(4)  # what the connection waits for, when no call runs
-OPEN, DEAF, RAW = range(3)  # what becomes of incoming bytes: parsed, discarded, or taken as a body unparsed
+OPEN, DEAF, RAW, SWITCHED = range(
+    4
+)  # what becomes of incoming bytes: parsed, discarded, a body unparsed, or a WebSocket's
 _LOG = logger("xooai.http")
 _FRAMING = 8  # bytes of chunk framing for one of content, at most, in a stream: chunks of one byte have five
 _SMALL = 1024  # pieces of a body below this size are joined as they come: a byte kept by itself costs 40
@@ -43,7 +46,7 @@ class Refusal:
         self.task: asyncio.Task[None] | None = None
 
 
-Pending = UnaryChannel | Cycle | Refusal
+Pending = UnaryChannel | Cycle | WebSocket | Refusal
 
 
 class Excess(Exception):
@@ -59,6 +62,7 @@ class RequestReader(HttpToolsProtocol):
         self._peer = f"{client[0]}:{client[1]}"
         self._call: Pending | None = None  # the request that is not answered yet
         self._incoming: Cycle | None = None  # the same, while its body flows in
+        self._socket: WebSocket | None = None  # what the connection has become
         self._stage = IDLE
         self._mode = OPEN
         self._fed = 0  # bytes since the last call ended: at least those of the message that is coming in
@@ -73,6 +77,7 @@ class RequestReader(HttpToolsProtocol):
         self._received = 0  # bytes of such a body
         self._keep_alive = True
         self._wants_continue = False
+        self._is_handshake = False
         self._is_plain = False  # whether the last head had nothing that takes a closer look
         self._repeated: Repeated[Head] | None = None
 
@@ -83,6 +88,10 @@ class RequestReader(HttpToolsProtocol):
     @abstractmethod
     def _begun(self) -> Cycle:
         """A request that streams begins, its head being whole; it has not run yet. Raises Excess."""
+
+    @abstractmethod
+    def _switched(self) -> WebSocket:
+        """The connection becomes a WebSocket. Raises Excess and Refused."""
 
     @abstractmethod
     def _refuse(self, error: XooaiError, status: int | None = None) -> None:
@@ -137,6 +146,9 @@ class RequestReader(HttpToolsProtocol):
                 self._check_framing(_FRAMING * self._received)
 
     def _admits(self, data: bytes) -> bool:
+        if self._mode == SWITCHED and self._socket is not None:
+            self._socket.feed(data)
+            return False
         if self._mode == DEAF:
             self._discarded += len(data)
             if self._discarded > 2 * self._server.message_limit:  # so that who sends somewhat too much can read why
@@ -192,8 +204,21 @@ class RequestReader(HttpToolsProtocol):
             if self._method == b"POST" and server.shape_of(self.url) & Shape.CLIENT:
                 self._incoming = self._begun()
                 self._is_chunked = True
+            else:
+                self._is_handshake = self._asks_to_switch(table)
         if self._is_chunked:
             self.headers = []  # trailers are counted and left out: they must not pass for headers
+
+    def _asks_to_switch(self, table: dict[bytes, bytes]) -> bool:
+        """Whether a request wants a WebSocket where there is one; another Upgrade is ignored (RFC 9110 7.8)."""
+        return (
+            self._method == b"GET"
+            and self.parser.should_upgrade()
+            and self.parser.get_http_version() == "1.1"
+            and table.get(b"upgrade", b"").lower() == b"websocket"
+            and not int(table.get(b"content-length", b"0"))
+            and self._server.shape_of(self.url) != Shape.UNARY
+        )
 
     def _check_head(self, table: dict[bytes, bytes]) -> None:
         version = self.parser.get_http_version()
@@ -236,6 +261,11 @@ class RequestReader(HttpToolsProtocol):
         if self._raw:
             return
         self._stage = IDLE
+        if self._is_handshake:
+            self._is_handshake = False
+            self._socket = self._switched()
+            self._mode = SWITCHED
+            return
         if self._incoming is not None:
             self._flowed()
             return

@@ -10,7 +10,7 @@ from xooai.driver import Outcome
 from xooai.errors import Code, XooaiError
 from xooai.http import problem, refusal, response_headers, status_of
 
-__all__ = ["CONTINUE", "refuse", "response"]
+__all__ = ["CONTINUE", "refuse", "response", "whole"]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _OK = int(Code.OK)  # an IntEnum's own comparison is slower
@@ -39,7 +39,12 @@ def response(frame: bytes | None, outcome: Outcome, keep_alive: bool) -> tuple[b
 def refuse(error: XooaiError, status: int | None = None) -> tuple[int, bytes]:
     """Status and whole response for a request that is refused, after which the connection is closed."""
     status, headers, body = refusal(error, status)
-    return status, b"%b%d%b%b" % (_lines(status, headers), len(body), _CLOSE, body)
+    return status, whole(status, headers, body)
+
+
+def whole(status: int, headers: Iterable[tuple[str, str]], body: bytes) -> bytes:
+    """A response after which the connection is closed; `headers` are those but for Content-Length."""
+    return b"%b%d%b%b" % (_lines(status, headers), len(body), _CLOSE, body)
 
 
 @lru_cache(maxsize=64)  # by codec: a pure function, and a server has few codecs

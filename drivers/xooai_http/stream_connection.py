@@ -118,6 +118,10 @@ class StreamConnection(asyncio.BufferedProtocol):
 
     def _took(self, items: list[bytes]) -> None:
         reader, outcome = self._reader, self._reader.outcome
+        if reader.failure is not None:
+            self._caller.arrived(items, None)
+            self.fail(reader.failure)
+            return
         if items or outcome is not None:
             self._caller.arrived(items, outcome)
         if outcome is None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 
 from xooai.driver import Outcome
-from xooai.errors import Code, Internal, InvalidArgument
+from xooai.errors import Code, Internal, InvalidArgument, ResourceExhausted, XooaiError
 from xooai.http import end_of, outcome_of
 from xooai.wire import ITEM, FrameReader
 from xooai_http.response_reader import Response, ResponseReader
@@ -21,7 +21,7 @@ class StreamReader(ResponseReader):
     other type is an error; where nothing was asked for, a whole response is the only item.
     """
 
-    __slots__ = ("_codec", "_codecs", "_frames", "_head", "_pieces", "is_whole", "outcome")
+    __slots__ = ("_codec", "_codecs", "_frames", "_head", "_pieces", "failure", "is_whole", "outcome")
 
     is_whole: bool
     """Whether nothing more comes."""
@@ -37,6 +37,8 @@ class StreamReader(ResponseReader):
         self._pieces: list[bytes] = []
         self.is_whole = False
         self.outcome = None
+        self.failure: XooaiError | None = None
+        """What is wrong behind the items that were returned last: the call ends by it."""
 
     def take(self, data: bytes | memoryview) -> list[bytes]:
         """Take what came in and return the items that are whole now. Not to be called once the response is whole.
@@ -63,8 +65,15 @@ class StreamReader(ResponseReader):
                 else:
                     self.outcome = end_of(frame, self._codec, self._head)
         except InvalidArgument as error:
-            raise Internal(f"what the server sent is not a stream of frames: {error}") from None
+            self._stop(Internal(f"what the server sent is not a stream of frames: {error}"), items)
+        except ResourceExhausted as error:
+            self._stop(error, items)
         return items
+
+    def _stop(self, error: XooaiError, items: list[bytes]) -> None:
+        if not items:
+            raise error from None
+        self.failure = error
 
     def _ended(self, response: Response) -> list[bytes]:
         self.is_whole = True

@@ -42,7 +42,7 @@ def serve_together() -> Iterator[Any]:
     with ExitStack() as stack:
 
         def start(*executors: Executor) -> str:
-            background = Background([executor._local() for executor in executors], [HERE], ListenOptions(), 1)
+            background = Background([executor._xooai_local() for executor in executors], [HERE], ListenOptions(), 1)
             stack.callback(background.stop)
             return background.start()[0]
 

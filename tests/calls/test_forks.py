@@ -13,8 +13,9 @@ from places import PATIENCE
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
 PROGRAM = """
-import os, signal, sys, threading, traceback, warnings
-from xooai import Executor, post
+import os, signal, sys, tempfile, threading, traceback, warnings
+from typing import ClassVar, Literal
+from xooai import Executor, Text, post
 
 warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12: a process with threads forks
 
@@ -69,6 +70,35 @@ in_child(again)
 executor.gate.set()
 first.join()
 """
+READERS = """
+class Slow(Text):
+    kind: Literal["slow"] = "slow"
+    gate: ClassVar = threading.Event()
+    begun: ClassVar = threading.Event()
+
+    @classmethod
+    def decode(cls, data: bytes) -> str:
+        cls.begun.set()
+        cls.gate.wait()
+        return super().decode(data)
+
+with tempfile.TemporaryDirectory() as folder:
+    path = os.path.join(folder, "a.txt")
+    with open(path, "w") as file:
+        file.write("read")
+    doc = Slow(ref=path)
+    first = threading.Thread(target=lambda: print(doc.read()), daemon=True)
+    first.start()
+    Slow.begun.wait()
+
+    def again():
+        Slow.gate.set()
+        print(doc.read())
+
+    in_child(again)
+    Slow.gate.set()
+    first.join()
+"""
 LINKS = """
 with Plain() as plain, Plain.at(plain.start("http://127.0.0.1:0")[0]) as client:
     print(client.double(1))
@@ -91,8 +121,13 @@ NEEDS_HTTP = pytest.mark.skipif(
 
 @pytest.mark.parametrize(
     ("program", "said"),
-    [(THREADS, "2\n4\n6\n"), (SETUP, "4\n2\n"), pytest.param(LINKS, "2\n4\n6\n", marks=NEEDS_HTTP)],
-    ids=["threads", "setup", "links"],
+    [
+        (THREADS, "2\n4\n6\n"),
+        (SETUP, "4\n2\n"),
+        (READERS, "read\nread\n"),
+        pytest.param(LINKS, "2\n4\n6\n", marks=NEEDS_HTTP),
+    ],
+    ids=["threads", "setup", "readers", "links"],
 )
 def test_the_child_of_a_fork_calls_and_its_parent_goes_on(program: str, said: str) -> None:
     done = subprocess.run(

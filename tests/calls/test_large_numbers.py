@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import math
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -41,15 +42,23 @@ class Scorer(Executor):
         return x
 
     @post
+    def several(self, x: list[float]) -> list[float]:
+        return x
+
+    @post
+    def exact(self, x: Decimal) -> str:
+        return str(x)
+
+    @post
     def some(self, x: Any) -> str:
         return repr(x)
 
 
-def send(body: str, endpoint: str) -> tuple[int, Any]:
+def send(body: str, endpoint: str, content_type: str = "application/json") -> tuple[int, Any]:
     with Scorer() as scorer:
         connection = http.client.HTTPConnection(scorer.start(HERE)[0].removeprefix("http://"), timeout=20)
         try:
-            connection.request("POST", f"/scorer/{endpoint}", body, {"content-type": "application/json"})
+            connection.request("POST", f"/scorer/{endpoint}", body, {"content-type": content_type})
             response = connection.getresponse()
             return response.status, json.loads(response.read())
         finally:
@@ -95,6 +104,37 @@ def test_a_number_that_no_float_holds_is_refused(endpoint: str, body: str, numbe
 )
 def test_what_a_float_holds_and_what_is_called_infinite_are_taken(endpoint: str, body: str, reply: Any) -> None:
     assert send(body, endpoint) == (200, reply)
+
+
+def send_form(endpoint: str, *texts: str) -> tuple[int, Any]:
+    parts = [f'--edge\r\nContent-Disposition: form-data; name="x"\r\n\r\n{text}\r\n' for text in texts]
+    return send("".join([*parts, "--edge--\r\n"]), endpoint, "multipart/form-data; boundary=edge")
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1E+999", " 1e999", LONG])
+@pytest.mark.parametrize(("endpoint", "before", "where"), [("one", [], ["x"]), ("several", ["1.5"], ["x", 1])])
+def test_a_number_in_a_form_that_no_float_holds_is_refused(
+    endpoint: str, before: list[str], where: list[str | int], number: str
+) -> None:
+    status, said = send_form(endpoint, *before, number)
+
+    assert status in (400, 422)
+    assert said["detail"] == f"{'.'.join(map(str, where))}: Input should be a finite number"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "texts", "reply"),
+    [
+        ("one", ["1e308"], 1e308),
+        ("one", ["-Infinity"], "-Infinity"),
+        ("one", ["inf"], "Infinity"),
+        ("several", ["1.5", "NaN"], [1.5, "NaN"]),
+        ("either", ["1e999"], "1e999"),
+        ("exact", ["1e999"], "1E+999"),
+    ],
+)
+def test_what_a_form_may_say_of_numbers_is_taken(endpoint: str, texts: list[str], reply: Any) -> None:
+    assert send_form(endpoint, *texts) == (200, reply)
 
 
 def test_infinity_still_travels_between_peers(codec: str) -> None:

@@ -121,7 +121,7 @@ def test_flags_that_stand_together_arrive(client: Any, codec: str) -> None:
 
 
 def test_flags_are_described_as_an_integer() -> None:
-    endpoints = {endpoint.name: endpoint for endpoint, _ in Library()._local().endpoints()}
+    endpoints = {endpoint.name: endpoint for endpoint, _ in Library()._xooai_local().endpoints()}
     found = described(endpoints, "#/$defs/{model}")
     assert found.definitions["Permission"]["type"] == "integer"
     assert "enum" not in found.definitions["Permission"]

@@ -15,7 +15,7 @@ from xooai.cli import main
 
 @pytest.fixture(autouse=True, scope="session")
 def extras() -> None:
-    for module in ("click", "rich", "uvicorn"):
+    for module in ("click", "rich", "uvicorn", "websockets"):
         pytest.importorskip(module, reason=f"no module {module!r}; it comes with: pip install -e '.[http]'")
 
 

@@ -101,7 +101,7 @@ class Kit(Executor):
 
     @post
     def fail(self, doc: Text) -> Text:
-        raise RuntimeError(f"{doc.read()} at https://me:pass@host/x?sig=12 with Authorization: Bearer abc")
+        raise RuntimeError(f"{doc.read()} at https://me:pass@host/x?sig=12 with Authorization: Bearer open-sesame")
 
     @post
     async def wait(self, seconds: float) -> float:

@@ -447,12 +447,31 @@ def test_a_client_that_leaves_cancels_its_handler(run: Run, shape: Shape, how: s
                 channel.abort()
             elif how == "cancel":
                 waiting.cancel()
+                await asyncio.wait([waiting])
+                if shape:  # a stream may be waited for again, until it is given up
+                    channel.abort()
             else:
                 await link.aclose()
             await asyncio.wait_for(site.cancelled.wait(), 0.5)
             said = {"abort": "was given up", "close": "has been closed"}.get(how)
             with pytest.raises(asyncio.CancelledError if how == "cancel" else Unavailable, match=said):
                 await waiting
+
+    run(scene())
+
+
+@pytest.mark.parametrize("shape", [Shape.SERVER, Shape.BIDI])
+def test_a_receiver_that_was_cancelled_may_come_again(run: Run, shape: Shape) -> None:
+    async def scene() -> None:
+        async with serving() as (link, site):
+            channel = await link.open(head("wait", shape), None if shape & Shape.CLIENT else b"{}")
+            for _ in range(3):
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(channel.receive(), 0.02)
+            if shape & Shape.CLIENT:
+                await channel.end(b"{}")
+            site.released.set()
+            assert await rest(channel) == [b"{}"]
 
     run(scene())
 

@@ -200,11 +200,10 @@ def test_an_unknown_codec_lists_the_known_ones(url: str) -> None:
     """R58: also to those who are not ours."""
     grpc = pytest.importorskip("grpc")
     with grpc.insecure_channel(url.partition("://")[2]) as channel:
-        for codec, known in (("yaml", "application/json, application/msgpack"), ("proto", "json, msgpack")):
-            with pytest.raises(grpc.RpcError) as raised:
-                channel.unary_unary("/reader/wait")(b"{}", metadata=(("xooai-codec", codec),), timeout=5)
-            assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
-            assert known in raised.value.details()
+        with pytest.raises(grpc.RpcError) as raised:
+            channel.unary_unary("/reader/wait")(b"{}", metadata=(("xooai-codec", "yaml"),), timeout=5)
+        assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert "application/json, application/msgpack" in raised.value.details()
     with Reader.at(url) as client, pytest.raises(Unimplemented, match="known are: application/json"):
         client.post(on="wait", codec="yaml")
 

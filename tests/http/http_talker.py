@@ -10,7 +10,7 @@ from typing import Any
 
 from echo_site import RawClient
 
-from xooai import Executor, NotFound, Text, post, stream
+from xooai import Executor, NotFound, Text, current, post, stream
 from xooai.driver import ListenOptions
 from xooai.http import FRAMES
 from xooai.server import Site
@@ -110,6 +110,13 @@ class Talker(Executor):
         return "done"
 
     @stream
+    async def greet(self, words: AsyncIterator[str], tenant: str = "") -> AsyncIterator[str]:
+        """Speak first, then for each one."""
+        yield f"hello {tenant or current().metadata.get('x-tenant', 'you')}"
+        async for one in words:
+            yield f"{one} to you, too"
+
+    @stream
     async def shout(self, words: AsyncIterator[str]) -> AsyncIterator[str]:
         """Say each one louder."""
         self.started.set()
@@ -125,12 +132,12 @@ class Talker(Executor):
 
 @asynccontextmanager
 async def talking(
-    options: ListenOptions | None = None, limits: Limits | None = None
+    options: ListenOptions | None = None, limits: Limits | None = None, url: str = "http://127.0.0.1:0"
 ) -> AsyncIterator[tuple[HttpListener, Talker]]:
     talker = Talker()
-    site = Site((talker._local(),))
+    site = Site((talker._xooai_local(),))
     site.open()
-    listener = await HttpDriver(limits or Limits()).listen("http://127.0.0.1:0", site, options or ListenOptions())
+    listener = await HttpDriver(limits or Limits()).listen(url, site, options or ListenOptions())
     try:
         yield listener, talker
     finally:

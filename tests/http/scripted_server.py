@@ -8,7 +8,7 @@ import ssl
 import struct
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from xooai.driver import DialOptions, Head
@@ -75,6 +75,15 @@ async def request(reader: StreamReader) -> tuple[bytes, bytes]:
     head = await reader.readuntil(b"\r\n\r\n")
     length = next(line for line in head.split(b"\r\n") if line.startswith(b"content-length: "))
     return head, await reader.readexactly(int(length.partition(b": ")[2]))
+
+
+async def until_gone(reader: StreamReader) -> bytes:
+    """Read until the client has closed its side or, giving up a stream, reset the connection."""
+    found = b""
+    with suppress(ConnectionResetError):
+        while piece := await reader.read(1024 * 1024):
+            found += piece
+    return found
 
 
 def reply(content: bytes) -> bytes:

@@ -51,7 +51,7 @@ class Incoming:
         """The next frame, None once the request has ended with its last frame and its last chunk."""
         while not self._found:
             size = int(await self._reader.readuntil(b"\r\n"), 16)
-            self._found = self._frames.feed(await self._reader.readexactly(size))
+            self._found = list(self._frames.feed(await self._reader.readexactly(size)))
             assert await self._reader.readexactly(2) == b"\r\n"
         kind, content = self._found.pop(0)
         if kind == ITEM:

@@ -30,9 +30,9 @@ ASSETS = ["docs/favicon-32x32.png", "docs/swagger-ui.css", "docs/swagger-ui-bund
 
 
 @asynccontextmanager
-async def hosted(application: Any, **more: Any) -> AsyncIterator[str]:
+async def hosted(application: Any, ws: Any = "none", **more: Any) -> AsyncIterator[str]:
     """`application` behind uvicorn as everybody runs it."""
-    server = uvicorn.Server(uvicorn.Config(application, port=0, log_config=None, ws="none", **more))
+    server = uvicorn.Server(uvicorn.Config(application, port=0, log_config=None, ws=ws, **more))
     serving = asyncio.create_task(server._serve())  # serve() takes over the signals of the process
     try:
         while not server.started:  # noqa: ASYNC110  # it has no event for this
@@ -313,7 +313,9 @@ def test_lifespan_events_are_answered_and_not_needed(run: Run, lifespan: str) ->
     run(scene())
 
 
-def test_a_websocket_is_turned_away(run: Run) -> None:
+def test_a_websocket_is_turned_away_where_nothing_streams(run: Run) -> None:
+    """Also by a server that has no words for it."""
+
     async def scene() -> None:
         sent: list[Any] = []
 
@@ -324,8 +326,10 @@ def test_a_websocket_is_turned_away(run: Run) -> None:
             sent.append(message)
 
         application = Application(EchoSite())
-        await application({"type": "websocket", "path": "/echo/say"}, receive, send)
-        assert [message["type"] for message in sent] == ["websocket.close"]
+        for path in ("/echo/say", "/nowhere"):
+            await application({"type": "websocket", "path": path, "headers": []}, receive, send)
+            assert [message["type"] for message in sent] == ["websocket.close"]
+            sent.clear()
         with pytest.raises(Unimplemented):
             await application({"type": "telepathy"}, receive, send)
 

@@ -308,6 +308,10 @@ def test_beyond_loopback_any_name_is_answered_and_one_client_has_a_share() -> No
     ended = subprocess.run(
         ["unshare", "--net", "sh", "-c", command, sys.executable, BEYOND_LOOPBACK],
         cwd=Path(__file__).parent,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+        },  # where what tests of several folders share is
         capture_output=True,
         text=True,
         timeout=60,

@@ -11,7 +11,7 @@ from math import inf
 from pathlib import Path
 
 import pytest
-from scripted_server import Answer, Run, call, linked, reply, request, serving
+from scripted_server import Answer, Run, call, linked, reply, request, serving, until_gone
 from scripted_streams import (
     BOTH,
     DOWN,
@@ -105,8 +105,7 @@ def test_cancelling_in_the_middle_of_a_large_frame_ends_the_call(run: Run) -> No
         await reader.readuntil(b"\r\n\r\n")
         began.set()
         await cancelled.wait()
-        while await reader.read(MIB):
-            pass
+        await until_gone(reader)
         left.set()
 
     async def scenario() -> None:
@@ -151,8 +150,7 @@ def test_a_receiver_that_was_cancelled_may_come_again(run: Run) -> None:
 
 async def silent(reader: StreamReader, writer: StreamWriter) -> None:
     await reader.readuntil(b"\r\n\r\n")
-    while await reader.read(MIB):
-        pass
+    await until_gone(reader)
 
 
 @pytest.mark.parametrize("head", [DOWN, UP, BOTH], ids=str)
@@ -210,8 +208,7 @@ def test_aborting_closes_the_connection_and_wakes_who_waits(run: Run, head: Head
     async def answer(reader: StreamReader, writer: StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         began.set()
-        while await reader.read(MIB):
-            pass
+        await until_gone(reader)
         left.set()
 
     async def scenario() -> None:
@@ -341,7 +338,7 @@ def test_a_connection_whose_last_chunk_does_not_come_is_closed(run: Run) -> None
     async def answer(reader: StreamReader, writer: StreamWriter) -> None:
         await request(reader)
         writer.write(FRAMED + items(b"1") + ending())
-        assert await reader.read() == b""
+        assert await until_gone(reader) == b""
         left.set()
 
     async def scenario() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted_streams import FRAMED, LAST, chunk, ending, items
 
-from xooai.errors import Code
+from xooai.errors import Code, Internal, ResourceExhausted
 from xooai.wire import END, ITEM, frame
 from xooai_http.stream_reader import StreamReader
 
@@ -45,6 +46,21 @@ def test_chunks_need_not_be_frames(contents: list[bytes], size: int, cuts: list[
 
     assert found == contents
     assert reader.outcome is not None
+
+
+@given(contents=contents, is_broken=st.booleans())
+def test_items_before_what_is_wrong_are_not_lost(contents: list[bytes], is_broken: bool) -> None:
+    bad = chunk(b"\7" + bytes(8)) if is_broken else items(bytes(1001))
+    reader = StreamReader(1000, CODECS)
+    wrong = Internal if is_broken else ResourceExhausted
+
+    if contents:
+        assert reader.take(FRAMED + items(*contents) + bad) == contents
+        assert type(reader.failure) is wrong
+    else:
+        with pytest.raises(wrong):
+            reader.take(FRAMED + bad)
+    assert reader.outcome is None
 
 
 @given(contents=contents, cut=st.integers(0, 10_000))

@@ -8,6 +8,7 @@ import json
 import shutil
 import socket
 import struct
+import time
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -242,6 +243,22 @@ def test_a_get_that_is_no_call_of_an_own_page_is_refused(run: Run, query: str, h
 # Requests that stream
 
 
+def test_a_long_line_is_not_gone_through_again_with_each_piece_of_it(run: Run) -> None:
+    async def scene() -> None:
+        async with talking() as (listener, _), connected(listener.url) as client:
+            client.write(streaming("total", LINES) + lines({}))
+            used = time.process_time()
+            for _ in range(24):
+                client.write(chunk(b" " * 2**20))
+                await client.writer.drain()
+            client.write(chunk(b"7\n") + LAST_CHUNK)
+            response = await asyncio.wait_for(client.response(), 60)
+            assert (response.status, response.body) == (200, b"7")
+            assert time.process_time() - used < 2  # seconds; gone through each time, the line takes 6
+
+    run(scene())
+
+
 @pytest.mark.parametrize("content_type", [LINES, JSON_FRAMES, "application/jsonl; charset=utf-8"])
 def test_a_stream_of_requests_gets_one_reply(run: Run, content_type: str) -> None:
     async def scene() -> None:
@@ -398,6 +415,21 @@ def test_an_item_that_is_too_large_is_refused_when_it_is_announced(run: Run, con
             client.write(streaming("total", content_type) + TOO_LARGE[content_type])
             refused = await asyncio.wait_for(client.response(), SOON)
             assert (refused.status, refused.problem["details"]["reason"]) == (413, "size")
+
+    run(scene())
+
+
+@pytest.mark.parametrize("content_type", [JSON_FRAMES, LINES])
+def test_items_before_what_is_refused_are_not_lost(run: Run, content_type: str) -> None:
+    """Also where all of it comes at once."""
+    written = items({}, 7) if content_type == JSON_FRAMES else lines({}, 7)
+    bad = TOO_LARGE[content_type].removeprefix(items({}) if content_type == JSON_FRAMES else lines({}))
+
+    async def scene() -> None:
+        async with talking(ListenOptions(message_limit=1000)) as (listener, _), connected(listener.url) as client:
+            client.write(streaming("first", content_type) + written + bad)
+            answer = await asyncio.wait_for(client.response(), SOON)
+            assert (answer.status, answer.body) == (200, b"7")
 
     run(scene())
 

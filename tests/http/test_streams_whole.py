@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -211,6 +211,18 @@ def test_a_handler_that_takes_nothing_stops_the_sender(run: Run, codec: str) -> 
             assert sent < 500
             talker.released.set()
             assert await asyncio.wait_for(call.single(), SOON) == "done"
+
+    run(scenario())
+
+
+def test_a_sender_that_leaves_is_seen_though_nothing_is_taken(run: Run, codec: str) -> None:
+    async def scenario() -> None:
+        async with called(codec) as (client, talker):
+            async with client.open(on="ignore") as call:
+                with suppress(TimeoutError):
+                    while True:  # until there is no room in either's socket
+                        await asyncio.wait_for(call.send("x" * 100_000), 0.5)
+            await asyncio.wait_for(talker.cancelled.wait(), 2 * LEFT)
 
     run(scenario())
 

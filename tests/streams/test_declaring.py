@@ -54,7 +54,7 @@ class Shapes(Executor):
 
 
 def test_the_shape_is_read_off_the_annotations() -> None:
-    found = {name: one.shape for name, one in Shapes._declared.endpoints.items()}
+    found = {name: one.shape for name, one in Shapes._xooai_declared.endpoints.items()}
 
     assert found == {
         **dict.fromkeys(["server", "generator", "blocking", "iterable", "untold"], Shape.SERVER),
@@ -65,7 +65,7 @@ def test_the_shape_is_read_off_the_annotations() -> None:
 
 def test_a_site_tells_drivers_the_shape_of_a_path() -> None:
     with Shapes() as e:
-        site = Site((e._local(),))
+        site = Site((e._xooai_local(),))
 
         paths = ["/shapes/server", "/shapes/renamed", "/xooai/describe", "/shapes/none"]
         assert [site.shape(path) for path in paths] == [Shape.SERVER, Shape.BIDI, Shape.UNARY, None]
@@ -82,7 +82,7 @@ def test_endpoints_of_every_spelling_answer() -> None:
 
 def test_a_description_tells_shape_stream_and_item() -> None:
     with Shapes() as e:
-        told = plain([e._local()])["executors"]["shapes"]
+        told = plain([e._xooai_local()])["executors"]["shapes"]
 
     assert told["server"]["shape"] == "SERVER"
     assert told["server"]["reply"]["type"] == "integer"

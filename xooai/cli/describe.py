@@ -18,8 +18,8 @@ from rich.table import Table
 
 from xooai import describe
 from xooai.annotations import endpoint_from
-from xooai.cli.load import load
-from xooai.cli.remote import Reaching, Server, reached, reaching
+from xooai.cli.load import unmade
+from xooai.cli.remote import Reaching, Server, asked, reaching
 from xooai.cli.terminal import console
 from xooai.cli.type_names import records, shown
 from xooai.client import Address
@@ -34,11 +34,6 @@ __all__ = ["command"]
 TIMEOUT = 10.0  # seconds: a description is small, and a server that takes longer for it is better asked again
 _PORTS = {"http": 80, "https": 443}
 _LONGEST = 60  # characters of a default that the table shows
-
-
-async def _asked(server: Server) -> dict[str, Any]:
-    async with reached(server) as there:
-        return await there.description()
 
 
 def _openapi(server: Server) -> bytes:
@@ -163,20 +158,14 @@ def command(target: str, openapi: bool, as_json: bool, **way: Unpack[Reaching]) 
         raise click.UsageError("--openapi and --json are two forms; take one", click.get_current_context())
     server = Server(target, **way) if "://" in target else None
     if openapi:
-        click.echo(_openapi(server) if server else describe.document("openapi", [_unmade(target)]))
+        click.echo(_openapi(server) if server else describe.document("openapi", [unmade(target)]))
         return
-    description = asyncio.run(_asked(server)) if server else describe.plain([_unmade(target)])
+    description = asyncio.run(asked(server)) if server else describe.plain([unmade(target)])
     if as_json:
         click.echo(to_json(description))
         return
     address = Address.of(target) if server else Address("")
     _show(_endpoints(description, [name for name in (address.executor, address.endpoint) if name]))
-
-
-def _unmade(target: str) -> describe.Described:
-    """What describes a class: an instance whose constructor never ran."""
-    cls = load(target)
-    return object.__new__(cls)._local()
 
 
 command.name = "describe"

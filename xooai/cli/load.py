@@ -11,7 +11,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,7 +19,10 @@ from xooai.cli.failure import reason
 from xooai.endpoint import nearest
 from xooai.executor import Executor
 
-__all__ = ["load", "made"]
+if TYPE_CHECKING:
+    from xooai.describe import Described
+
+__all__ = ["load", "made", "unmade"]
 
 
 def load(target: str) -> type[Executor]:
@@ -53,6 +56,11 @@ def made(cls: type[Executor], options: Mapping[str, Any]) -> Executor:
         return cls(**options)
     except Exception as error:
         raise click.ClickException(f"{cls.__name__}() failed: {reason(error)}") from error
+
+
+def unmade(target: str) -> Described:
+    """What describes the class that `target` names: an instance whose constructor never ran."""
+    return object.__new__(load(target))._xooai_local()
 
 
 def _executors(module: ModuleType) -> list[str]:

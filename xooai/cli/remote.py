@@ -20,7 +20,7 @@ from xooai.errors import DeadlineExceeded, NotFound
 from xooai.remote_stream import open_stream
 from xooai.streams import Stream
 
-__all__ = ["Reaching", "Server", "reached", "reaching"]
+__all__ = ["Reaching", "Server", "asked", "reached", "reaching"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -75,9 +75,9 @@ def reaching(timeout: float) -> Callable[[F], F]:
         ),
         click.option(
             "--trust",
-            type=click.Path(exists=True, dir_okay=False),
             metavar="FILE",
-            help="PEM file of authorities to trust instead of the system's.",
+            callback=_trust,
+            help="PEM file of authorities to trust instead of the system's; for quic:// also sha256:FINGERPRINT.",
         ),
         click.option(
             "--certificate",
@@ -99,6 +99,13 @@ def reaching(timeout: float) -> Callable[[F], F]:
         return command
 
     return add
+
+
+def _trust(ctx: click.Context, param: click.Parameter, given: str | None) -> str | None:
+    """A file that is there, or a fingerprint."""
+    if given is None or given.lower().startswith("sha256:"):
+        return given
+    return str(click.Path(exists=True, dir_okay=False).convert(given, param, ctx))
 
 
 def _metadata(ctx: click.Context, param: click.Parameter, pairs: Sequence[str]) -> dict[str, str]:
@@ -189,3 +196,9 @@ async def reached(server: Server) -> AsyncIterator[Reached]:
         yield found
     finally:
         await found.aclose()
+
+
+async def asked(server: Server) -> dict[str, Any]:
+    """The description that a server gives of itself."""
+    async with reached(server) as there:
+        return await there.description()

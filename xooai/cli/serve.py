@@ -118,7 +118,7 @@ def _serve(urls: Sequence[str], grace: float, log: str, **values: Any) -> None:
         check(urls, listening)
         classes = context.meta[_CLASSES]
         executors = [stack.enter_context(made(cls, options.given(context, cls, values))) for cls in classes]
-        hosted = [executor._local() for executor in executors]
+        hosted = [executor._xooai_local() for executor in executors]
         serve_until_signal(hosted, urls, listening, grace, lambda bound: _announce(bound, hosted))
 
 

@@ -1,4 +1,4 @@
-"""How the head of a call that streams goes over HTTP/1.1: which media types its bodies have."""
+"""How the head of a call that streams goes as an HTTP request: which media types its bodies have."""
 
 from __future__ import annotations
 

@@ -1,0 +1,148 @@
+"""A listener: from binding its port to ending its calls in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from xooai.driver import ListenOptions, Site
+from xooai.guard import Hosts
+from xooai.log import logger
+from xooai.place import Place, is_loopback, listened_at, resolve
+from xooai_quic.binding import PORTS, bind
+from xooai_quic.certificate import Certificate, certificate_for
+from xooai_quic.connection import NO_ERROR
+from xooai_quic.library import Library, load, standing
+from xooai_quic.limits import Limits
+from xooai_quic.server import Server, ServerConnection
+
+__all__ = ["QuicListener", "listen"]
+
+_LOG = logger("xooai.quic")
+_SETTLE = 0.05  # seconds in which calls that were sent before the end of a listener come in
+_LINGER = 1.0  # seconds for the end of a call to arrive: some round trips, as one that is lost is sent again
+_GLANCE = 0.01  # seconds between looks whether they have
+_STOP = 5.0  # seconds for cancelled calls to end; what then still runs has ignored its cancellation
+
+
+async def listen(url: str, site: Site, options: ListenOptions, limits: Limits, library: str | None) -> QuicListener:
+    """Listen at `url`. Raises Unavailable, InvalidArgument or PermissionDenied."""
+    chosen = load(library)
+    place = listened_at(url, PORTS)
+    addresses = await resolve(place, options.insecure)
+    certificate = certificate_for(place, addresses, options)
+    is_here = all(is_loopback(host) for _, host in addresses)
+    names = (place.authority, *options.hosts, *certificate.names) if options.hosts or is_here else None
+    datagram = limits.loopback_datagram if is_here else limits.datagram
+    server = Server(site, Hosts(names), options.message_limit, limits, datagram)
+    sockets = bind(place, addresses, limits.socket)
+    bound = Place(place.scheme, place.host, sockets[0].getsockname()[1])
+    listener = QuicListener(bound.url, server)
+    await listener.open(chosen, certificate, sockets)
+    return listener
+
+
+class _Port(asyncio.DatagramProtocol):
+    """One UDP socket: hands its datagrams to the library's server, and outlives what that stumbles over."""
+
+    def __init__(self, routing: Any) -> None:
+        self.routing = routing
+        self.closed = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.routing.connection_made(transport)
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        try:
+            self.routing.datagram_received(data, addr)
+        except Exception as error:  # noqa: BLE001 - somebody else's code, fed by strangers
+            _LOG.warning("a datagram from %s:%d is passed over: %r", addr[0], addr[1], error)
+
+    def datagrams_received(self, data: list[bytes], addr: Any) -> None:
+        for one in data:
+            self.datagram_received(one, addr)
+
+    def error_received(self, exc: Exception) -> None:
+        """What the kernel tells of datagrams that did not arrive: QUIC finds out by itself."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+
+class QuicListener:
+    """One URL: one or two sockets, and the connections that came through them."""
+
+    def __init__(self, url: str, server: Server) -> None:
+        self.url = url
+        self._server = server
+        self._ports: list[tuple[asyncio.DatagramTransport, _Port]] = []
+        self._changed = asyncio.Event()
+        server.on_left = self._changed.set
+
+    async def open(self, library: Library, certificate: Certificate, sockets: list[socket.socket]) -> None:
+        server = self._server
+        limits = server.limits
+        configuration = library.configuration(is_client=False, **standing(limits))
+        library.certify(configuration, certificate.chain, certificate.key)
+
+        def connection(quic: Any, stream_handler: object = None) -> ServerConnection:
+            return ServerConnection(server, library, library.windowed(quic, limits.streams))
+
+        for bound in sockets:
+            routing = library.server(configuration=configuration, create_protocol=connection, retry=True)
+            transport, port = await library.endpoint(server.loop, partial(_Port, routing), bound)
+            self._ports.append((transport, port))
+
+    async def aclose(self, grace: float = 0) -> None:
+        """Stop accepting, let calls under way finish for `grace` seconds, then cancel what is left.
+
+        May be called again, to give less grace.
+        """
+        server = self._server
+        deadline = server.loop.time() + grace
+        if not server.is_draining:
+            if grace > 0 and server.connections:
+                await asyncio.sleep(min(grace, _SETTLE))
+            server.is_draining = True
+            for connection in server.connections:
+                connection.go_away()
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await self._finished(deadline)
+        await self._force()
+        server.close()
+        for transport, _ in self._ports:
+            transport.close()
+        await asyncio.gather(*(port.closed for _, port in self._ports))
+
+    async def _finished(self, deadline: float) -> None:
+        """Wait until calls have ended and their clients have their ends; close each connection that has none."""
+        server = self._server
+        while server.connections:
+            now = server.loop.time()
+            for connection in list(server.connections):
+                # A client may be too idle to confirm what it has got, or have left in the handshake.
+                is_idle = now > connection.idle_since + _LINGER or not connection.is_shaken
+                if not connection.streams and (is_idle or connection.quic.is_settled):
+                    connection.close(NO_ERROR, "the server ends")
+            await asyncio.sleep(_GLANCE)
+        if server.tasks:
+            await asyncio.wait(server.tasks)
+
+    async def _force(self) -> None:
+        server = self._server
+        tasks = set(server.tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _, ignored = await asyncio.wait(tasks, timeout=_STOP)
+            if ignored:
+                _LOG.error("%d calls have ignored their cancellation for %g seconds", len(ignored), _STOP)
+        for connection in list(server.connections):
+            connection.close(NO_ERROR, "the server ends")
+            connection.flush()
+            connection.abandon()

@@ -1,0 +1,105 @@
+"""aioquic under the driver: how it does what both libraries do in their own way."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pylsqpack
+from aioquic import tls
+from aioquic.asyncio.server import QuicServer
+from aioquic.buffer import encode_uint_var
+from aioquic.h3 import events as http_events
+from aioquic.h3.connection import FrameType, H3Connection, ProtocolError, Setting, encode_frame
+from aioquic.h3.exceptions import H3Error
+from aioquic.quic import events as quic_events
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection, QuicConnectionError
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from xooai_quic.library import DATAGRAM_SETTING, Library
+from xooai_quic.limits import Limits
+from xooai_quic.trust import Trust, check_pinned
+from xooai_quic.windows import WindowedConnection
+
+__all__ = ["LIBRARY"]
+
+
+class _Http(H3Connection):
+    """HTTP/3 without a dynamic table for what comes: a few bytes of one could stand for many (RFC 9204 7.1)."""
+
+    def __init__(self, quic: QuicConnection, datagram: int) -> None:
+        self.is_going_away = False
+        self._datagram = datagram
+        super().__init__(quic)
+        self._decoder = pylsqpack.Decoder(0, 0)
+
+    def _get_local_settings(self) -> dict[int, int]:
+        return {
+            Setting.QPACK_MAX_TABLE_CAPACITY: 0,
+            Setting.QPACK_BLOCKED_STREAMS: 0,
+            Setting.MAX_FIELD_SECTION_SIZE: Limits().head_size,
+            DATAGRAM_SETTING: self._datagram,
+        }
+
+    def _check_control_frame_type(self, frame_type: int) -> None:
+        super()._check_control_frame_type(frame_type)
+        if frame_type == FrameType.GOAWAY:  # which it passes over
+            self.is_going_away = True
+
+    def go_away(self, stream_id: int) -> None:
+        assert self._local_control_stream_id is not None
+        frame = encode_frame(FrameType.GOAWAY, encode_uint_var(stream_id))
+        self._quic.send_stream_data(self._local_control_stream_id, frame)
+
+    def buffered(self, stream_id: int) -> int:
+        stream = self._stream.get(stream_id)
+        return 0 if stream is None else len(stream.buffer)
+
+    def forget(self, stream_id: int) -> None:
+        self._stream.pop(stream_id, None)
+
+
+def _endpoint(
+    loop: asyncio.AbstractEventLoop, factory: Callable[[], asyncio.DatagramProtocol], sock: socket.socket
+) -> Awaitable[tuple[asyncio.DatagramTransport, asyncio.DatagramProtocol]]:
+    return loop.create_datagram_endpoint(factory, sock=sock)
+
+
+def _certify(configuration: QuicConfiguration, chain: bytes, key: bytes) -> None:
+    certificates = tls.load_pem_x509_certificates(chain)
+    configuration.certificate, configuration.certificate_chain = certificates[0], certificates[1:]
+    configuration.private_key = tls.load_pem_private_key(key)
+
+
+def _trusting(configuration: QuicConfiguration, trust: Trust) -> None:
+    if trust.is_pinned:
+        configuration.verify_mode = ssl.CERT_NONE  # left to `_check`, before anything is sent
+    elif trust.file is not None or trust.directory is not None:
+        configuration.load_verify_locations(cafile=trust.file, capath=trust.directory)
+
+
+def _check(quic: Any, trust: Trust, host: str) -> None:
+    if trust.is_pinned:
+        check_pinned(quic.tls._peer_certificate.public_bytes(Encoding.DER), trust, host)
+
+
+LIBRARY = Library(
+    name="aioquic",
+    configuration=QuicConfiguration,
+    connection=QuicConnection,
+    windowed=WindowedConnection.of,
+    http=_Http,
+    server=QuicServer,
+    endpoint=_endpoint,
+    quic_events=quic_events,
+    http_events=http_events,
+    errors=(QuicConnectionError, H3Error, ProtocolError, ValueError, RuntimeError, AssertionError),
+    grants=False,
+    certify=_certify,
+    trusting=_trusting,
+    check=_check,
+)

@@ -1,0 +1,179 @@
+"""qh3 under the driver: how it does what both libraries do in their own way.
+
+Its windows are within compiled code, and grow with what is received. What bounds them are credits between peers of ours
+(`xooai_quic.credits`), and for others a bound of each stream (`Transport.flood`).
+"""
+
+from __future__ import annotations
+
+import ssl
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from qh3 import tls
+from qh3._hazmat import encode_uint_var
+from qh3.asyncio._transport import create_optimized_datagram_transport
+from qh3.asyncio.server import QuicServer
+from qh3.h3 import events as http_events
+from qh3.h3.connection import FrameType, H3Connection, ProtocolError, encode_frame
+from qh3.h3.exceptions import H3Error
+from qh3.quic import events as quic_events
+from qh3.quic.configuration import QuicConfiguration
+from qh3.quic.connection import QuicConnection, QuicConnectionError
+from qh3.quic.retry import QuicRetryTokenHandler
+
+from xooai_quic.credits import CREDIT_SETTING
+from xooai_quic.library import DATAGRAM_SETTING, Library
+from xooai_quic.limits import Limits
+from xooai_quic.trust import Trust, check_pinned
+
+__all__ = ["LIBRARY"]
+
+_LONGEST = 4000  # bytes of a header: beyond 4 KiB its encoder fails, or panics, which is no Exception
+
+
+class _Connection(QuicConnection):
+    @classmethod
+    def of(cls, connection: QuicConnection, streams: int) -> _Connection:
+        """Make a connection that has not begun one of these: the library's server makes them of its own class.
+
+        `streams` are always 100, whatever is asked for.
+        """
+        connection.__class__ = cls
+        assert isinstance(connection, cls)
+        return connection
+
+    held = 0  # it does not tell
+
+    def consumed(self, stream_id: int, size: int) -> None:
+        """Its windows have moved already."""
+
+    def forget(self, stream_id: int) -> None:
+        """Nothing is remembered."""
+
+    def unsent(self, stream_id: int) -> int:
+        """Bytes of a stream that were written and never sent."""
+        return self.get_send_buffer_size(stream_id)
+
+    def enlarge(self, datagram: int) -> None:
+        """It finds out by itself what a path carries."""
+
+    @property
+    def can_open(self) -> bool:
+        """Whether the peer takes another stream now."""
+        return self.get_next_available_stream_id() // 4 < self.max_concurrent_bidi_streams
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all that was sent has arrived."""
+        core = self._core
+        return core is None or not (core.bytes_in_flight or self.get_send_buffer_size())
+
+    @property
+    def closing(self) -> str | None:
+        """Why the connection ends, as soon as one side wants it to: its event comes when all is over, much later."""
+        event = self._close_event
+        return None if event is None else event.reason_phrase or f"it was closed with code {event.error_code:#x}"
+
+
+class _Http(H3Connection):
+    def __init__(self, quic: QuicConnection, datagram: int) -> None:
+        self.is_going_away = False
+        self._datagram = datagram
+        super().__init__(quic)
+
+    def _get_local_settings(self) -> dict[int, int]:
+        window = self._quic.configuration.max_stream_data
+        return {**super()._get_local_settings(), DATAGRAM_SETTING: self._datagram, CREDIT_SETTING: window}
+
+    def send_headers(self, stream_id: int, headers: list[tuple[bytes, bytes]], end_stream: bool = False) -> None:
+        longest = max(len(name) + len(value) for name, value in headers)
+        if longest > _LONGEST:
+            raise ValueError(f"a header has {longest:,} bytes; {_LONGEST:,} can be sent")
+        super().send_headers(stream_id, headers, end_stream)
+
+    def handle_event(self, event: Any) -> list[http_events.H3Event]:
+        found = super().handle_event(event)
+        if any(isinstance(one, http_events.GoawayReceived) for one in found):
+            self.is_going_away = True
+        return found
+
+    def go_away(self, stream_id: int) -> None:
+        assert self._local_control_stream_id is not None
+        frame = encode_frame(FrameType.GOAWAY, encode_uint_var(stream_id))
+        self._quic.send_stream_data(self._local_control_stream_id, frame)
+
+    def buffered(self, stream_id: int) -> int:
+        stream = self._stream.get(stream_id)
+        return 0 if stream is None else len(stream.buffer)
+
+    def forget(self, stream_id: int) -> None:
+        self._stream.pop(stream_id, None)
+        self._blocked_stream_map.pop(stream_id, None)
+
+
+def _configuration(**arguments: Any) -> QuicConfiguration:
+    limits = Limits()
+    return QuicConfiguration(max_datagram_frame_size=limits.loopback_datagram, **arguments)  # it wants one to be set
+
+
+def _server(*, retry: bool, **arguments: Any) -> QuicServer:
+    server = QuicServer(retry=False, **arguments)
+    if retry:
+        server._retry = _retry()
+    return server
+
+
+@lru_cache(maxsize=1)
+def _retry() -> QuicRetryTokenHandler:
+    """One for all listeners: each has an RSA key, which takes half a second to make."""
+    return QuicRetryTokenHandler()
+
+
+def _certify(configuration: QuicConfiguration, chain: bytes, key: bytes) -> None:
+    configuration.load_cert_chain(chain, key)
+
+
+def _trusting(configuration: QuicConfiguration, trust: Trust) -> None:
+    configuration.verify_mode = ssl.CERT_NONE  # left to `_check`, before anything is sent
+
+
+def _check(quic: Any, trust: Trust, host: str) -> None:
+    certificate = quic.get_peercert()
+    encoded = certificate.public_bytes()
+    # One that signs itself may say that it is an authority, as those of openssl do; qh3 takes none of these for a server's.
+    if trust.is_pinned or sha256(encoded).digest() in trust.fingerprints:
+        check_pinned(encoded, trust, host)
+        return
+    data = b"" if trust.directory is None else _authorities(trust.directory)
+    try:
+        tls.verify_certificate(
+            certificate, list(quic.get_issuercerts()), cadata=data or None, cafile=trust.file, server_name=host
+        )
+    except tls.Alert as error:
+        raise ValueError(str(error)) from error
+
+
+def _authorities(directory: str) -> bytes:
+    """Those that OpenSSL would find, by their hashes; a directory may hold others, and directories."""
+    return b"\n".join(path.read_bytes() for path in sorted(Path(directory).glob("*.0")) if path.is_file())
+
+
+LIBRARY = Library(
+    name="qh3",
+    configuration=_configuration,
+    connection=QuicConnection,
+    windowed=_Connection.of,
+    http=_Http,
+    server=_server,
+    endpoint=create_optimized_datagram_transport,  # many datagrams in one call of the kernel
+    quic_events=quic_events,
+    http_events=http_events,
+    errors=(QuicConnectionError, H3Error, ProtocolError, ValueError, RuntimeError, AssertionError),
+    grants=True,
+    certify=_certify,
+    trusting=_trusting,
+    check=_check,
+)

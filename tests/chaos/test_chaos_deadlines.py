@@ -1,0 +1,77 @@
+"""Chains of executors over mixed drivers: each has what is left of the caller's time, and nothing starts behind it: P5."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from chaos_calls import Clock, keeping_time
+from waiting_program import ONWARD, Relay, Waiting
+
+from xooai.errors import DeadlineExceeded
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+WORK = 0.6  # seconds of each but the last
+TIME = 1.0  # seconds for all: the first does its work, the second not to its end
+LATE = 0.3  # of the time, in which all have to see that it is over
+ROUNDED = 0.02  # seconds: gRPC writes a time with two or three digits, HTTP in milliseconds, both rounded up
+
+CHAINS = [
+    ("http", "grpc", "http"),
+    ("memory", "http", "grpc"),
+    pytest.param(("grpc", "http", "grpc"), marks=pytest.mark.slow),
+    pytest.param(("http", "memory", "grpc"), marks=pytest.mark.slow),
+]
+
+
+def address(scheme: str, name: str) -> str:
+    return f"memory://{name}" if scheme == "memory" else f"{scheme}://127.0.0.1:0"
+
+
+async def asked(client: Relay, on: str) -> None:
+    if "streaming" not in on:
+        await client.apost(on=on, timeout=TIME)
+        return
+    async for _ in client.astream(on, timeout=TIME):
+        pass
+
+
+@pytest.mark.parametrize("chain", CHAINS, ids="-".join)
+def test_a_deadline_goes_down_a_chain_and_ends_it(run: Run, waiting: Waiting, chain: tuple[str, ...]) -> None:
+    """A works and calls B, which works for longer than there is time, and would then call C."""
+
+    async def late(client: Relay, on: str, clock: Clock) -> None:
+        began = time.monotonic()
+        with pytest.raises(DeadlineExceeded):
+            await asked(client, on)
+        assert TIME <= time.monotonic() - began < TIME * (1 + LATE) + 2 * clock.late
+
+    async def scene() -> None:
+        with ExitStack() as stack:
+            to_c = stack.enter_context(Waiting.at(waiting.start(address(chain[2], "c"))[0]))
+            b = stack.enter_context(Relay(to_c, ONWARD, WORK))
+            to_b = stack.enter_context(Relay.at(b.start(address(chain[1], "b"))[0]))
+            a = stack.enter_context(Relay(to_b, {on: on for on in ONWARD}, WORK))
+            async with Relay.at(a.start(address(chain[0], "a"))[0]) as client, keeping_time() as clock:
+                began = time.monotonic()
+                async with asyncio.TaskGroup() as group:
+                    for on in ONWARD:
+                        group.create_task(late(client, on, clock))
+                await asyncio.sleep(began + 2 * WORK + 0.1 - time.monotonic())  # when C would have begun
+            for on in ONWARD:
+                left_a, left_b = a.left[on], b.left[on]
+                assert left_a is not None
+                assert left_b is not None
+                assert TIME - LATE - clock.late < left_a <= TIME + ROUNDED
+                assert TIME - WORK - LATE - 2 * clock.late < left_b <= TIME - WORK + 2 * ROUNDED
+                if on != "pass_on_in_thread":  # a thread sleeps to its end
+                    assert b.ended[on] - began < TIME * (1 + LATE) + 2 * clock.late
+            assert set(b.ended) == set(ONWARD)
+            assert waiting.begun == {}
+
+    run(scene())

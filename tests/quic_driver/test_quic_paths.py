@@ -1,0 +1,65 @@
+"""Paths that carry only small datagrams, or fail: calls get through, and a server is told of a client that gives up."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from urllib.parse import urlsplit
+
+import pytest
+
+pytest.importorskip("aioquic", reason="needs the extra quic")
+
+from quic_files import Files
+from quic_site import SOON, Run, call, linked, listening
+from relay import Relay
+
+from xooai.driver import DialOptions
+from xooai.errors import Unavailable
+from xooai_quic.limits import Limits
+
+pytestmark = pytest.mark.usefixtures("library")
+
+SMALL = 1200  # bytes: what every path carries (RFC 9000 14)
+CONTENT = 512 * 1024
+
+
+def trusted(files: Files) -> DialOptions:
+    return DialOptions(trust=f"sha256:{files.fingerprint}")
+
+
+def test_calls_get_through_where_only_small_datagrams_do(run: Run, files: Files) -> None:
+    """Though larger ones would be in use."""
+
+    async def scenario() -> None:
+        async with listening(files.options()) as (listener, site):
+            relay = Relay(urlsplit(listener.url).port or 0)
+            port = await relay.start()
+            async with linked(f"quic://127.0.0.1:{port}", trusted(files)) as link:
+                relay.largest = SMALL
+                body = os.urandom(CONTENT)
+                async with asyncio.timeout(2 * SOON):
+                    assert (await call(link, body=body))[0] == body
+                assert len({head.peer for head in site.heads}) == 1  # on one connection
+            await relay.aclose()
+
+    run(scenario())
+
+
+def test_a_client_that_gives_up_its_handshake_tells_the_server(run: Run, files: Files) -> None:
+    """Which holds no place for it until its time is over."""
+
+    async def scenario() -> None:
+        async with listening(files.options(), Limits(connections=1, handshake_time=10 * SOON)) as (listener, _):
+            async with linked(listener.url, DialOptions(trust="sha256:" + "0" * 64)) as stranger:
+                with pytest.raises(Unavailable):
+                    await call(stranger)
+            async with linked(listener.url, trusted(files)) as link, asyncio.timeout(SOON):
+                while True:
+                    try:
+                        await call(link)
+                        return
+                    except Unavailable:
+                        await asyncio.sleep(0.05)
+
+    run(scenario())

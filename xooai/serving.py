@@ -1,0 +1,32 @@
+"""Several executors in one server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xooai.driver import ListenOptions
+from xooai.errors import InvalidArgument
+from xooai.executor import Executor
+from xooai.hosting import DEFAULT_URL, GRACE, announce, serve_until_signal
+
+__all__ = ["serve"]
+
+
+def serve(
+    *executors: Executor,
+    at: Sequence[str] = (DEFAULT_URL,),
+    certificate: str | None = None,
+    key: str | None = None,
+    grace: float = GRACE,
+    insecure: bool = False,
+) -> None:
+    """Serve several executors in one server, at one or several URLs, until SIGINT or SIGTERM.
+
+    `certificate` and `key` are PEM files, for TLS. Beyond loopback it refuses unless `insecure`. Calls under way get `grace`
+    seconds; a second signal ends them.
+    """
+    if not executors:
+        raise InvalidArgument("serve() takes at least one executor")
+    urls = (at,) if isinstance(at, str) else tuple(at)
+    options = ListenOptions(certificate, key, insecure=insecure)
+    serve_until_signal([executor._xooai_local() for executor in executors], urls, options, grace, announce)
