@@ -8,7 +8,8 @@ import ipaddress
 import re
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
@@ -19,6 +20,7 @@ from xooai.errors import InvalidArgument, PermissionDenied, Unavailable, XooaiEr
 __all__ = [
     "Address",
     "Place",
+    "bound_at",
     "called_at",
     "cannot_listen",
     "client_tls",
@@ -143,6 +145,36 @@ async def _looked_up(place: Place) -> list[Address]:
 
 def is_loopback(address: str) -> bool:
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+
+
+def bound_at(
+    place: Place, addresses: Sequence[Address], kind: socket.SocketKind, bind: Callable[[socket.socket, str, int], None]
+) -> list[socket.socket]:
+    """Sockets at all addresses on one port, each bound by `bind`. Raises Unavailable, PermissionDenied or InvalidArgument.
+
+    Where a name has several addresses (localhost has two), the first must do, the others may.
+    """
+    with ExitStack() as undo:
+        sockets: list[socket.socket] = []
+        port = place.port
+        for family, host in addresses:
+            made = undo.enter_context(socket.socket(family, kind))
+            try:
+                made.setblocking(False)
+                if family == socket.AF_INET6:
+                    made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                bind(made, host, port)
+            except OSError as error:
+                if not sockets or (error.errno == errno.EADDRINUSE and place.port):
+                    raise cannot_listen(place, error) from error
+                if error.errno == errno.EADDRINUSE:  # the free port of one address is taken at the other: take another
+                    return bound_at(place, addresses, kind, bind)
+                made.close()  # localhost is in IPv6, too, but this machine has none
+                continue
+            sockets.append(made)
+            port = made.getsockname()[1]
+        undo.pop_all()
+    return sockets
 
 
 def cannot_listen(place: Place, error: OSError) -> XooaiError:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import ssl
-from contextlib import ExitStack
 
 from xooai.driver import ListenOptions
-from xooai.place import Address, Place, cannot_listen, listened_at, server_tls
+from xooai.place import Address, Place, bound_at, listened_at, server_tls
 
 __all__ = ["bind", "parse", "tls"]
 
@@ -23,38 +21,15 @@ def parse(url: str) -> Place:
 
 
 def bind(place: Place, addresses: list[Address]) -> list[socket.socket]:
-    """Sockets listening at all addresses on one port. Raises Unavailable, PermissionDenied or InvalidArgument.
-
-    Where a name has several addresses (localhost has two), the first must do, the others may.
-    """
-    with ExitStack() as undo:
-        sockets: list[socket.socket] = []
-        port = place.port
-        for family, host in addresses:
-            bound = undo.enter_context(socket.socket(family, socket.SOCK_STREAM))
-            try:
-                _bind(bound, host, port)
-            except OSError as error:
-                if not sockets or (error.errno == errno.EADDRINUSE and place.port):
-                    raise cannot_listen(place, error) from error
-                if error.errno == errno.EADDRINUSE:
-                    return bind(place, addresses)  # the free port of one address is taken at the other: take another
-                bound.close()  # localhost is in IPv6, too, but this machine has none
-                continue
-            sockets.append(bound)
-            port = bound.getsockname()[1]
-        undo.pop_all()
-    return sockets
+    """Sockets listening at all addresses on one port. Raises Unavailable, PermissionDenied or InvalidArgument."""
+    return bound_at(place, addresses, socket.SOCK_STREAM, _bind)
 
 
-def _bind(bound: socket.socket, host: str, port: int) -> None:
-    bound.setblocking(False)
+def _bind(made: socket.socket, host: str, port: int) -> None:
     if os.name == "posix":  # elsewhere it would allow a second server on the same port
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if bound.family == socket.AF_INET6:
-        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    bound.bind((host, port))
-    bound.listen(_BACKLOG)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind((host, port))
+    made.listen(_BACKLOG)
 
 
 def tls(place: Place, options: ListenOptions) -> ssl.SSLContext | None:
