@@ -52,7 +52,7 @@ def failure(error: grpc.aio.AioRpcError, head: Head, peer: str) -> tuple[Outcome
 def _without_answer(code: int, text: str, head: Head, peer: str) -> XooaiError:
     """The error for a status of the transport's, of a proxy's, or of a server that is not ours."""
     if code == Code.DEADLINE_EXCEEDED and head.timeout is not None:
-        return DeadlineExceeded(f"no answer from {peer} within {head.timeout:g} s")
+        return DeadlineExceeded(f"no answer from {peer} within {head.timeout:.3g} s")
     if code == Code.UNAVAILABLE and any(mark in text for mark in _NO_CONNECTION):
         return Unavailable(f"cannot connect to {peer}: {_LAST.sub('', text, count=1)[:_SHOWN]}")
     if code in (Code.UNAVAILABLE, Code.CANCELLED):

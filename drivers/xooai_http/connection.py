@@ -184,7 +184,7 @@ class Connection(asyncio.BufferedProtocol):
         """The time of the call under way is over: close, so that the server sees the client leave."""
         caller = self._caller or self._holder
         if caller is not None:  # without a timeout it is over, and only its connection did not settle
-            self.fail(DeadlineExceeded(f"no answer from {self.peer} within {caller.head.timeout or 0:g} s"))
+            self.fail(DeadlineExceeded(f"no answer from {self.peer} within {caller.head.timeout or 0:.3g} s"))
 
     # What the event loop calls.
 
