@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import os
+import resource
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -12,14 +15,16 @@ from typing import Any
 
 import pytest
 
-from xooai import ResourceExhausted
+from xooai import ResourceExhausted, bell
 from xooai.threads import Threads
 
 PATIENCE = 10  # seconds: what waits longer fails its test instead of stopping the run
 
 
-@pytest.fixture
-def pool() -> Iterator[Callable[..., Threads]]:
+@pytest.fixture(params=[None, bell.LockBell], ids=["quickest-bell", "lock-bell"])
+def pool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Threads]]:
+    if request.param:
+        monkeypatch.setattr("xooai.threads.make", request.param)
     made: list[Threads] = []
 
     def make(**options: Any) -> Threads:
@@ -179,6 +184,54 @@ def test_what_is_cancelled_while_it_runs_ends_unheard(pool: Callable[..., Thread
         return str(await threads.run(lambda: "next", {}))
 
     assert asyncio.run(main()) == "next"
+
+
+def test_calls_in_a_row_leave_the_loop_time_for_others(pool: Callable[..., Threads]) -> None:
+    threads = pool(size=1)
+
+    async def main() -> int:
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        other = asyncio.ensure_future(others())
+        for _ in range(500):
+            await threads.run(lambda: None, {})
+        other.cancel()
+        return turns
+
+    assert asyncio.run(main()) >= 500 // 20
+
+
+def test_calls_in_a_row_and_then_at_once_all_end(pool: Callable[..., Threads]) -> None:
+    threads = pool(size=4)
+
+    async def main() -> list[int]:
+        async with asyncio.timeout(PATIENCE):
+            for count in range(40):
+                assert await threads.run(lambda count=count: count, {}) == count
+            meeting = threading.Barrier(4)
+            return await asyncio.gather(*(threads.run(lambda: meeting.wait(PATIENCE), {}) for _ in range(4)))
+
+    assert sorted(asyncio.run(main())) == [0, 1, 2, 3]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has bells that need files")
+def test_threads_work_where_no_more_files_may_be_opened(pool: Callable[..., Threads]) -> None:
+    threads = pool(size=2)
+    asyncio.new_event_loop().close()  # what loops need once is there
+    loop = asyncio.new_event_loop()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")), limits[1]))
+    try:
+        assert loop.run_until_complete(threads.run(lambda: "done", {})) == "done"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        loop.close()
 
 
 def test_several_loops_share_a_pool(pool: Callable[..., Threads]) -> None:

@@ -1,4 +1,4 @@
-"""Worker threads for `def` handlers: one queue, and one wake-up of the loop for many results.
+"""Worker threads for `def` handlers: woken without holding the interpreter's lock, and one wake-up of the loop for many results.
 
 A ThreadPoolExecutor costs a lock, a condition and a wake-up of the loop for each call: less than half as many calls a second.
 """
@@ -11,11 +11,11 @@ import os
 import weakref
 from collections import deque
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 from threading import Lock, Thread, current_thread
 from typing import Any
 
 from xooai import forks
+from xooai.bell import Bell, make
 from xooai.errors import ResourceExhausted
 
 __all__ = ["Threads"]
@@ -23,23 +23,69 @@ __all__ = ["Threads"]
 SIZE = min(32, (os.cpu_count() or 1) + 4)  # as the standard library's own pool: models that release the lock overlap
 QUEUE_LIMIT = 1024  # calls waiting for a thread; one more is refused, so that memory and waiting stay bounded
 IDLE = 5.0  # seconds after which a thread without work ends
+AT_ONCE = 16  # calls in a row that may end before the loop's next turn; the next one sees who else is there
+ALONE = 4  # turns in a row with one call, from which on a call is taken for the only one
 
-Work = tuple["_Return", "asyncio.Future[Any]", contextvars.Context, Callable[..., Any], dict[str, Any]]
+
+class _Work:
+    """One call: what to do, and what came of it."""
+
+    __slots__ = ("arguments", "back", "context", "error", "function", "future", "is_done", "result")
+
+    def __init__(self, back: _Return, function: Callable[..., Any], arguments: dict[str, Any]) -> None:
+        self.back, self.function, self.arguments = back, function, arguments
+        self.context = contextvars.copy_context()
+        self.future: asyncio.Future[Any] | None = None
+        self.is_done = False
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def do(self) -> None:
+        """Called in a worker thread."""
+        if self.future is not None and self.future.cancelled():
+            return
+        try:
+            self.result = self.context.run(self.function, **self.arguments)
+        except Exception as error:  # noqa: BLE001 - handed to the caller, who waits for it
+            self.error = _raisable(error)
+        except BaseException as error:  # noqa: BLE001 - as above: sys.exit() in a handler ends its call, not the server
+            self.error = _failed(error)
+        self.is_done = True  # before it is put: the loop looks in the other order
+        self.back.put(self)
+
+    def take(self) -> Any:
+        """What came of it, for a caller that never waited."""
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+    def tell(self) -> None:
+        """Give what came of it to the caller who waits, if one does."""
+        future = self.future
+        if future is None or future.done():
+            return
+        if self.error is None:
+            future.set_result(self.result)
+        else:
+            future.set_exception(self.error)
 
 
 class _Return:
-    """The way back to one loop: results gather while it has not woken up yet."""
+    """The way to the threads and back for one loop: calls gather for one turn, results while it has not woken up yet."""
 
-    __slots__ = ("_done", "_loop", "_woken")
+    __slots__ = ("__weakref__", "_at_once", "_done", "_is_ringing", "_loop", "_singles", "_woken")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)  # the loops are the keys of a weak dictionary, whose values must not hold them
-        self._done: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
+        self._done: deque[_Work] = deque()
         self._woken = False
+        self._is_ringing = False
+        self._singles = 0  # turns in a row that had one call only
+        self._at_once = 0
 
-    def put(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    def put(self, work: _Work) -> None:
         """Called in a worker thread."""
-        self._done.append((future, result, error))
+        self._done.append(work)
         if not self._woken:
             self._woken = True
             loop = self._loop()
@@ -50,16 +96,36 @@ class _Return:
                 self._woken = False
                 self._done.clear()
 
+    def send(self, state: _State, loop: asyncio.AbstractEventLoop) -> None:
+        """Called in the loop, with work in the queue: wake a thread at once for a lone call, else for all calls of this turn."""
+        if self._is_ringing:
+            return
+        if self._singles >= ALONE and self._at_once < AT_ONCE:
+            self._at_once += 1
+            self._wake(state)
+        else:
+            self._at_once = 0
+            self._is_ringing = True
+            loop.call_soon(self._ring, state)
+
+    def _ring(self, state: _State) -> None:
+        self._is_ringing = False
+        self._singles = self._singles + 1 if len(state.work) <= 1 else 0
+        self._wake(state)
+
+    def _wake(self, state: _State) -> None:
+        """Wake threads, and take what is done by the time that this one goes on: it need not be woken for that."""
+        if self._woken:
+            state.wake()
+        else:
+            self._woken = True
+            state.wake()
+            self._deliver()
+
     def _deliver(self) -> None:
         self._woken = False  # before looking: what is put from here on wakes the loop again
         while self._done:
-            future, result, error = self._done.popleft()
-            if future.cancelled():
-                continue
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(error)
+            self._done.popleft().tell()
 
 
 class Threads:
@@ -72,14 +138,13 @@ class Threads:
 
     def renew(self) -> None:
         """Begin without threads and without work: also in the child of a fork, where the threads are gone."""
-        self._queue: SimpleQueue[Work | None] = SimpleQueue()
         self._state = _State(self._size)
         self._returns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Return] = weakref.WeakKeyDictionary()
 
     async def run(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         """Call `function(**arguments)` in a thread. What is cancelled before it began is never run. Raises ResourceExhausted."""
-        queue = self._queue
-        if queue.qsize() >= self._queue_limit:
+        state = self._state
+        if len(state.work) >= self._queue_limit:
             raise ResourceExhausted(
                 f"{self._queue_limit:,} calls are waiting for a thread already; come back later", retry_after=1
             )
@@ -87,21 +152,22 @@ class Threads:
         back = self._returns.get(loop)
         if back is None:
             back = self._returns[loop] = _Return(loop)
-        future: asyncio.Future[Any] = loop.create_future()
-        queue.put((back, future, contextvars.copy_context(), function, arguments))
-        self._state.start_where_needed(queue)
-        return await future
+        work = _Work(back, function, arguments)
+        state.work.append(work)
+        back.send(state, loop)
+        if work.is_done:
+            return work.take()
+        work.future = loop.create_future()  # what is done from here on is told in the loop's own thread, thus later
+        return await work.future
 
     def leave(self, function: Callable[[], None]) -> None:
         """Call a function that raises nothing in a thread; nobody waits for it. Never refused: it ends what was taken in."""
-        loop = asyncio.get_running_loop()
-        self._queue.put((_Return(loop), loop.create_future(), contextvars.copy_context(), function, {}))
-        self._state.start_where_needed(self._queue)
+        self._state.work.append(_Work(_Return(asyncio.get_running_loop()), function, {}))
+        self._state.wake()
 
     def close(self) -> None:
         """End the threads once they are done with what they are at; new work starts new ones."""
-        if self._state.count:
-            self._queue.put(None)  # one for all: each passes it on
+        self._state.close()
 
     def join(self, timeout: float) -> None:
         """Wait for the threads to end, each at most `timeout` seconds: a handler that does not return cannot be ended."""
@@ -110,94 +176,82 @@ class Threads:
 
 
 class _State:
-    """What the threads of one pool share.
-
-    `idle` threads wait for work, or have just got some and not said so yet: hence each looks once more when it has.
-    """
+    """What the threads of one pool share."""
 
     def __init__(self, size: int) -> None:
-        self.size = size
-        self.count = 0
-        self.idle = 0
-        self.threads: set[Thread] = set()
+        self._size = size
+        self._count = 0
+        self._threads: set[Thread] = set()
         self._lock = Lock()
+        self._closings = 0  # a thread that began before the last one ends when there is no work
+        self.work: deque[_Work] = deque()
+        self._idle: list[Bell] = []  # the one that was busy last is woken first: the others may end
 
-    def start_where_needed(self, queue: SimpleQueue[Work | None]) -> None:
-        """Start a thread when nobody is there for what is in the queue."""
-        if queue.qsize() > self.idle and self.count < self.size:
-            self._start(queue)
+    def wake(self) -> None:
+        """Have a thread for each piece of work, as far as there may be: those idle, then new ones."""
+        while self.work:
+            try:
+                bell = self._idle.pop()
+            except IndexError:
+                break
+            bell.ring()  # lets that thread run, on a busy machine at once: it may have done all there is to do
+        for _ in range(len(self.work)):
+            if self._count >= self._size or not self.work:
+                break
+            self._start()
 
-    def _start(self, queue: SimpleQueue[Work | None]) -> None:
+    def _start(self) -> None:
         with self._lock:
-            if self.count >= self.size:
+            if self._count >= self._size:
                 return
-            self.count += 1
-            thread = Thread(target=_work, args=(self, queue), name="xooai-worker", daemon=True)
-            self.threads.add(thread)
+            self._count += 1
+            thread = Thread(target=self._live, args=(self._closings,), name="xooai-worker", daemon=True)
+            self._threads.add(thread)
             thread.start()  # under the lock: who finds it in the set may join it
 
     def running(self) -> list[Thread]:
         with self._lock:
-            return list(self.threads)
+            return list(self._threads)
 
-    def waits(self, by: int) -> None:
-        with self._lock:
-            self.idle += by
+    def close(self) -> None:
+        self._closings += 1
+        while self._idle:
+            try:
+                self._idle.pop().ring()
+            except IndexError:  # woken by somebody else
+                return
 
-    def ended(self, thread: Thread) -> int:
-        """Count a thread out; how many are left."""
-        with self._lock:
-            self.count -= 1
-            self.threads.discard(thread)
-            return self.count
+    def _live(self, born: int) -> None:
+        """Do what is to be done, until there has been nothing for long; `born` is how often the pool had been closed before."""
+        bell = make()
+        try:
+            while True:
+                try:
+                    work = self.work.popleft()
+                except IndexError:
+                    if self._closings == born and self._rest(bell, born):
+                        continue
+                    break
+                work.do()
+                del work  # nothing of a call outlives it here
+        finally:
+            bell.close()
+            with self._lock:
+                self._count -= 1
+                self._threads.discard(current_thread())
+        self.wake()  # for what was put just while this thread gave up waiting
 
-
-def _next(state: _State, queue: SimpleQueue[Work | None]) -> Work | None:
-    """The next piece of work; None to end. Raises Empty when none came for long."""
-    try:
-        return queue.get_nowait()
-    except Empty:
-        pass
-    state.waits(1)
-    try:
-        return queue.get(timeout=IDLE)
-    finally:
-        state.waits(-1)
-        state.start_where_needed(queue)
-
-
-def _work(state: _State, queue: SimpleQueue[Work | None]) -> None:
-    is_closing = False
-    try:
-        while (work := _next(state, queue)) is not None:
-            _do(*work)
-            del work  # nothing of a call outlives it here
-        is_closing = True
-    except Empty:
-        pass
-    if state.ended(current_thread()) and is_closing:
-        queue.put(None)
-    else:
-        state.start_where_needed(queue)  # put just while this thread gave up waiting
-
-
-def _do(
-    back: _Return,
-    future: asyncio.Future[Any],
-    context: contextvars.Context,
-    function: Callable[..., Any],
-    arguments: dict[str, Any],
-) -> None:
-    if future.cancelled():
-        return
-    try:
-        result = context.run(function, **arguments)
-    except Exception as error:  # noqa: BLE001 - handed to the caller, who waits for it
-        back.put(future, None, _raisable(error))
-    except BaseException as error:  # noqa: BLE001 - as above: sys.exit() in a handler ends its call, not the server
-        back.put(future, None, _failed(error))
-    else:
-        back.put(future, result, None)
+    def _rest(self, bell: Bell, born: int) -> bool:
+        """Wait for work; whether there may be some."""
+        self._idle.append(bell)
+        if not self.work and self._closings == born and bell.wait(IDLE):
+            return True
+        try:
+            self._idle.remove(bell)  # there was work before the bell was there, or none for long
+        except ValueError:  # taken out by somebody who rings it now
+            bell.wait(IDLE)
+            return True
+        return bool(self.work)
 
 
 def _raisable(error: Exception) -> Exception:
