@@ -1,10 +1,12 @@
 """How large the datagrams of aioquic are: larger ones once the path has carried one, and small ones when it does no more.
 
-In the way of RFC 8899: a probe of the larger size, without content, is sent a few times. Knows aioquic's private fields (1.7).
+In the way of RFC 8899: a probe of the larger size, without content, is sent a few times, and the path is taken to be a narrow
+one where large datagrams get lost while small ones behind them arrive. Knows aioquic's private fields (1.7).
 """
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 from aioquic import tls
@@ -15,7 +17,9 @@ from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 __all__ = ["SizedConnection"]
 
 _PROBES = 10  # that get lost, and the path carries no larger ones: more than a path loses in a row that loses a third
-_TIMEOUTS = 3  # in a row without anything being acknowledged, and the path may have become a narrow one (RFC 8899 4.3)
+_MISSING = (
+    3  # large ones in a row that get lost while one behind them arrives, and the path is narrow (RFC 8899 4.3, 5.1.2)
+)
 
 
 class SizedConnection(QuicConnection):
@@ -24,16 +28,49 @@ class SizedConnection(QuicConnection):
     _larger = 0  # bytes of a datagram that the peer takes
     _probes = 0  # that may still be sent
     _is_probing = False  # whether one is under way
+    _passed = -1  # the number of the last large packet that has arrived
+    _missing = 0  # large packets behind it that got lost, though a small one behind them arrived
 
     def enlarge(self, datagram: int) -> None:
         """Send larger datagrams as soon as the path has carried one: the peer takes them."""
         self._larger, self._probes = datagram, _PROBES
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Any]]:
-        datagrams = super().datagrams_to_send(now)
+        if self._max_datagram_size > self.configuration.max_datagram_size:
+            datagrams = self._large_to_send(now)
+        else:
+            datagrams = super().datagrams_to_send(now)
         if self._probes and not self._is_probing and self._may_probe:
             datagrams += self._probe(now)
         return datagrams
+
+    def _large_to_send(self, now: float) -> list[tuple[bytes, Any]]:
+        usual, larger = self.configuration.max_datagram_size, self._max_datagram_size
+        if self._probe_pending:  # nothing has arrived for a while: that may be their size
+            self._max_datagram_size = usual
+        try:
+            datagrams = super().datagrams_to_send(now)
+        finally:
+            self._max_datagram_size = larger
+        if len(datagrams) > 1 or (datagrams and len(datagrams[0][0]) > usual):
+            self._watch(len(datagrams))
+        return datagrams
+
+    def _watch(self, count: int) -> None:
+        """Ask to be told what becomes of the large ones of the last packets."""
+        usual = self.configuration.max_datagram_size
+        for packet in islice(reversed(self._spaces[tls.Epoch.ONE_RTT].sent_packets.values()), count):
+            if packet.sent_bytes > usual:
+                packet.delivery_handlers.append((self._on_large, (packet.packet_number,)))
+
+    def _on_large(self, delivery: QuicDeliveryState, number: int) -> None:
+        if delivery == QuicDeliveryState.ACKED:
+            self._passed, self._missing = max(self._passed, number), 0
+        elif self._passed < number < self._spaces[tls.Epoch.ONE_RTT].largest_acked_packet:
+            self._missing += 1
+            if self._missing >= _MISSING and self._max_datagram_size > self.configuration.max_datagram_size:
+                self._resize(self.configuration.max_datagram_size)
+                self._probes, self._missing = _PROBES, 0  # it may have been something else
 
     @property
     def _may_probe(self) -> bool:
@@ -69,13 +106,6 @@ class SizedConnection(QuicConnection):
             self._resize(self._larger)
         else:
             self._probes -= 1
-
-    def handle_timer(self, now: float) -> None:
-        super().handle_timer(now)
-        usual = self.configuration.max_datagram_size
-        if self._loss._pto_count >= _TIMEOUTS and self._max_datagram_size > usual:
-            self._resize(usual)
-            self._probes = _PROBES  # for when the peer is heard again: it may have been away
 
     def _resize(self, datagram: int) -> None:
         self._max_datagram_size = datagram

@@ -85,7 +85,7 @@ class Weather:
 
     `loss`, `twice`, `late` and `spoilt` are probabilities: of being lost, of coming twice, of being overtaken by those that
     follow, of a byte being changed. `delay` in seconds holds for all, `lateness` for who is late. `largest` bytes pass, larger
-    ones do not. From datagram `dark_from` on all are lost for `dark` seconds.
+    ones do not, from datagram `largest_from` on. From datagram `dark_from` on all are lost for `dark` seconds.
     """
 
     loss: float = 0.0
@@ -95,6 +95,7 @@ class Weather:
     delay: float = 0.0
     lateness: float = 0.02
     largest: int = 65_535
+    largest_from: int = 0
     dark_from: int | None = None
     dark: float = inf
 
@@ -118,7 +119,8 @@ class Fates:
         is_lost, is_twice, is_late, is_spoilt = (draw.random() for _ in range(4))  # drawn for each, whatever its fate
         place = draw.randrange(1 << 16)
         self.count += 1
-        if self._is_dark(now) or is_lost < weather.loss or len(datagram) > weather.largest:
+        is_too_large = len(datagram) > weather.largest and self.count > weather.largest_from
+        if self._is_dark(now) or is_lost < weather.loss or is_too_large:
             return []
         if is_spoilt < weather.spoilt and datagram:
             at = place % len(datagram)

@@ -181,6 +181,12 @@ def test_it_is_dark_for_its_time_and_large_datagrams_never_pass() -> None:
     assert not fates.of(bytes(1201), 7)
 
 
+def test_large_datagrams_pass_until_the_way_becomes_narrow() -> None:
+    fates = Fates(Weather(largest=1200, largest_from=2), "")
+
+    assert [bool(fates.of(bytes(size), 0)) for size in (1201, 1201, 1201, 1200)] == [True, True, False, True]
+
+
 class Mirror(asyncio.DatagramProtocol):
     """Sends back what comes, and knows who sent it."""
 

@@ -152,6 +152,39 @@ def test_calls_in_many_storms_end_well_or_with_an_error(
     run(tried(ledger, url, pem["certificate"], seed))
 
 
+async def narrowed(ledger: Ledger, url: str, trust: str, seed: int) -> None:
+    """Send much, and little beside it, along a way that begins to carry small datagrams only."""
+    draw = random.Random(seed)
+    narrow = Weather(largest=1200, largest_from=draw.randint(5, 70), delay=draw.choice((0, 0.01)))
+    shape = draw.choice(list(SHAPES))
+    async with UdpProxy(url, narrow, narrow, seed=seed) as proxy, Ledger.at(proxy.url, trust=trust) as client:
+        sending = asyncio.create_task(SHAPES[shape](client, f"{seed}", 2 * MIB, PATIENCE))
+        for number in range(1000):
+            await SHAPES["unary"](client, f"{seed}, beside it {number}", 100, PATIENCE)
+            if sending.done():
+                break
+            await asyncio.sleep(0.02)
+        await sending
+        assert max(proxy.up, proxy.down) > 1000
+    assert set(ledger.runs.values()) == {1}
+
+
+@pytest.mark.parametrize("seed", range(FEW))
+def test_calls_go_on_where_the_way_becomes_narrow(
+    run: Run, ledger: Ledger, url: str, pem: dict[str, str], seed: int
+) -> None:
+    """Well before their time is over, though what is small still arrives."""
+    run(narrowed(ledger, url, pem["certificate"], seed))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(FEW, MANY, 3))
+def test_calls_go_on_where_the_way_becomes_narrow_in_many_places(
+    run: Run, ledger: Ledger, url: str, pem: dict[str, str], seed: int
+) -> None:
+    run(narrowed(ledger, url, pem["certificate"], seed))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("weather", WEATHERS)
 @pytest.mark.parametrize("shape", SHAPES)
