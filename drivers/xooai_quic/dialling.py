@@ -19,6 +19,9 @@ from xooai_quic.trust import Trust
 
 __all__ = ["ClientConnection", "dial"]
 
+_HANDSHAKES = (
+    3  # begun for one connection: where a third of all datagrams is lost, each gets stuck in one case of twenty
+)
 _REFUSALS = 3  # of datagrams in a row, after which nobody is taken to be there; one could be forged
 
 
@@ -45,6 +48,8 @@ class ClientConnection(Connection):
         self._refusals = 0
         self._idle_since = self.loop.time()
         self._tick: asyncio.TimerHandle | None = None
+        self._pause = self._silence = min(limits.silence, limits.keep_alive)
+        self._seen = (0, 0, 0)  # of all calls, when this side looked last
 
     # What the transport and the connection tell.
 
@@ -80,7 +85,7 @@ class ClientConnection(Connection):
         self._is_ready = True
         if not self._ready.done():
             self._ready.set_result(None)
-        self._tick = self.loop.call_later(self.limits.keep_alive, self._look)
+        self._tick = self.loop.call_later(self._pause, self._look)
 
     def on_lost(self, reason: str) -> None:
         if not self._ready.done():
@@ -98,29 +103,42 @@ class ClientConnection(Connection):
         self.transport.close()
 
     def _look(self) -> None:
-        """Tell the server that this side is still there, or close what nobody uses."""
-        now = self.loop.time()
-        if self.streams:
+        """Tell the server that this side is still there, and where; or close what nobody uses."""
+        now, streams = self.loop.time(), self.streams.values()
+        if streams:
             self._idle_since = now
-            self.quic.send_ping(0)
-            self.flush_soon()
+            moved = sum(stream.received + stream.written for stream in streams)
+            seen = (self.quic.get_next_available_stream_id(), len(streams), moved)
+            if seen != self._seen:
+                self._seen, self._pause = seen, self._silence
+            else:
+                self._pause = min(2 * self._pause, self.limits.keep_alive)
+                self.quic.send_ping(0)
+                self.flush_soon()
         elif now - self._idle_since > self.limits.unused:
             self.close(NO_ERROR, "nobody has used it for long")
             return
-        self._tick = self.loop.call_later(self.limits.keep_alive, self._look)
+        self._tick = self.loop.call_later(self._pause, self._look)
 
     # Use
 
-    async def handshake(self) -> None:
-        """Make the connection. Raises Unavailable."""
+    async def handshake(self, deadline: float) -> None:
+        """Make the connection before `deadline`, in the loop's time. Raises Unavailable."""
         self.quic.connect(self._address, self.loop.time())
         self.flush()
         try:
-            async with asyncio.timeout(self.limits.handshake_time):
+            async with asyncio.timeout_at(deadline):
                 await self._ready
         except TimeoutError:
             self._lose_once("no answer came in time")
             raise Unavailable(f"{self.peer} has not answered within {self.limits.handshake_time:g} s") from None
+
+    async def give_up(self) -> None:
+        """Tell the server now, while there is a socket, so that it does not wait for this side."""
+        self.close(CANCELLED, "given up")
+        self.flush()
+        self._shut()
+        await self.closed
 
     @property
     def is_usable(self) -> bool:
@@ -200,6 +218,44 @@ async def _dial(
     limits: ClientLimits,
     library: Library,
 ) -> ClientConnection:
+    """The connection whose handshake is done first: a few are begun, each when those before it take long.
+
+    What one waits before it sends again doubles with each loss, so that a lossy path soon stops it; one that begins later gets
+    through, as a rule. Those that go on have their time when another has failed; none begins after that. Raises Unavailable.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + limits.handshake_time
+    begun: list[asyncio.Task[ClientConnection]] = []
+    failed: set[asyncio.Task[ClientConnection]] = set()
+    made: asyncio.Task[ClientConnection] | None = None
+    try:
+        while made is None:
+            if len(begun) < _HANDSHAKES and not failed:
+                begun.append(loop.create_task(_shaken(place, target, trust, limits, library, deadline)))
+            pause = limits.handshake_pause if len(begun) < _HANDSHAKES and not failed else None
+            left = [task for task in begun if task not in failed]
+            done, _ = await asyncio.wait(left, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+            failed |= {task for task in done if task.exception() is not None}
+            made = begun[0] if len(failed) == len(begun) else next((task for task in done if task not in failed), None)
+        return made.result()
+    finally:
+        others = [task for task in begun if task is not made]
+        for task in others:
+            task.cancel()
+        for found in await asyncio.gather(*others, return_exceptions=True):
+            if isinstance(found, ClientConnection):  # done in the same moment
+                await found.give_up()
+
+
+async def _shaken(
+    place: Place,
+    target: tuple[socket.AddressFamily, tuple[str, int]],
+    trust: Trust,
+    limits: ClientLimits,
+    library: Library,
+    deadline: float,
+) -> ClientConnection:
+    """A connection whose handshake is done before `deadline`. Raises Unavailable."""
     loop = asyncio.get_running_loop()
     family, address = target
     datagram = limits.loopback_datagram if is_loopback(address[0]) else limits.datagram
@@ -214,11 +270,8 @@ async def _dial(
         raise Unavailable(f"{place.peer} cannot be reached: {error.strerror or error}") from error
     await library.endpoint(loop, lambda: connection, made)
     try:
-        await connection.handshake()
+        await connection.handshake(deadline)
     except BaseException:
-        connection.close(CANCELLED, "given up")
-        connection.flush()  # now, while there is a socket: the server is told, and does not wait for this side
-        connection._shut()
-        await connection.closed
+        await connection.give_up()
         raise
     return connection

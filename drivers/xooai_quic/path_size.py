@@ -10,9 +10,10 @@ from itertools import islice
 from typing import Any
 
 from aioquic import tls
-from aioquic.quic.connection import QuicConnection
 from aioquic.quic.packet import QuicFrameType, QuicPacketType
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
+
+from xooai_quic.path_change import MovingConnection
 
 __all__ = ["SizedConnection"]
 
@@ -22,7 +23,7 @@ _MISSING = (
 )
 
 
-class SizedConnection(QuicConnection):
+class SizedConnection(MovingConnection):
     """A connection that sends datagrams of its configuration's size, and of another one where the path carries it."""
 
     _larger = 0  # bytes of a datagram that the peer takes
@@ -46,7 +47,9 @@ class SizedConnection(QuicConnection):
 
     def _large_to_send(self, now: float) -> list[tuple[bytes, Any]]:
         usual, larger = self.configuration.max_datagram_size, self._max_datagram_size
-        if self._probe_pending:  # nothing has arrived for a while: that may be their size
+        path = self._network_paths[0]
+        # Nothing has arrived for a while, which may be due to their size; or the path is to show that it works, or is a new one.
+        if self._probe_pending or path.remote_challenges or not path.is_validated:
             self._max_datagram_size = usual
         try:
             datagrams = super().datagrams_to_send(now)

@@ -232,17 +232,34 @@ def test_an_upload_goes_on_from_another_address(
 
     async def scene() -> None:
         async with (
-            UdpProxy(url, moves=MOVES[library]) as proxy,
+            UdpProxy(url, rebind=150, moves=MOVES[library]) as proxy,
             Ledger.at(proxy.url, trust=pem["certificate"]) as client,
         ):
-            sending = asyncio.create_task(SHAPES["client"](client, "upload", 10 * MIB, LONG))
-            while not sending.done():
-                await asyncio.sleep(0.01 if proxy.ports == 1 else 0.3)
-                if proxy.up > 100:  # of more than 600 datagrams
-                    proxy.rebind()
-            await sending
-            assert proxy.ports > 1
+            await SHAPES["client"](client, "upload", 10 * MIB, LONG)
+            assert proxy.ports > 3
         assert ledger.runs == {"upload": 1}
+
+    run(scene())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(0, MANY, 3))
+def test_calls_go_on_though_their_client_never_stays_where_it_is(
+    run: Run, ledger: Ledger, library: str, url: str, pem: dict[str, str], seed: int
+) -> None:
+    """Also where the server has sent what it can to where the client was."""
+    skip_what_qh3_cannot(library, "other ports")
+
+    async def scene() -> None:
+        async with (
+            UdpProxy(url, seed=seed, rebind=20) as proxy,
+            Ledger.at(proxy.url, trust=pem["certificate"]) as client,
+            asyncio.TaskGroup() as group,
+        ):
+            for shape, call in SHAPES.items():
+                group.create_task(call(client, shape, 2 * MIB, 2 * PATIENCE))
+        assert proxy.ports > 10
+        assert ledger.runs == dict.fromkeys(SHAPES, 1)
 
     run(scene())
 

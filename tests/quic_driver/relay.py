@@ -16,6 +16,9 @@ class Relay(asyncio.DatagramProtocol):
         self.largest = 65_535
         """Bytes of a datagram that passes."""
         self.largest_passed = 0
+        self.ignored = 0
+        """How many of the clients, those that come first, are not heard."""
+        self._clients: list[Any] = []
         self._server = port
         self._client: Any = None
         self._upstream: asyncio.DatagramTransport | None = None
@@ -41,6 +44,10 @@ class Relay(asyncio.DatagramProtocol):
             old.close()
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
+        if addr not in self._clients:
+            self._clients.append(addr)
+        if self._clients.index(addr) < self.ignored:
+            return
         self._client = addr
         if self._passes(data) and self._upstream is not None:
             self._upstream.sendto(data)

@@ -295,7 +295,7 @@ def test_a_client_that_never_says_that_it_is_there_is_asked(run: Run, files: Fil
 
     async def scenario() -> None:
         limits = Limits(idle=1.0, keep_alive=0.2, sweep=0.05)
-        silent = ClientLimits(idle=1.0, keep_alive=30.0)
+        silent = ClientLimits(idle=1.0, keep_alive=30.0, silence=30.0)
         async with serving(files, limits, silent) as (link, site):
             waiting = asyncio.ensure_future(call(link, "wait", b"1"))
             await site.started.wait()

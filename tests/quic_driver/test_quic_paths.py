@@ -16,7 +16,7 @@ from relay import Relay
 
 from xooai.driver import DialOptions
 from xooai.errors import Unavailable
-from xooai_quic.limits import Limits
+from xooai_quic.limits import ClientLimits, Limits
 
 pytestmark = pytest.mark.usefixtures("library")
 
@@ -41,6 +41,44 @@ def test_calls_get_through_where_only_small_datagrams_do(run: Run, files: Files)
                 async with asyncio.timeout(2 * SOON):
                     assert (await call(link, body=body))[0] == body
                 assert len({head.peer for head in site.heads}) == 1  # on one connection
+            await relay.aclose()
+
+    run(scenario())
+
+
+def test_a_reply_finds_a_client_whose_address_has_changed_while_it_waited(run: Run, files: Files) -> None:
+    """Though the server does not know of it, and nobody is where it sends the reply to."""
+
+    async def scenario() -> None:
+        async with listening(files.options()) as (listener, site):
+            relay = Relay(urlsplit(listener.url).port or 0)
+            port = await relay.start()
+            limits = ClientLimits(silence=0.1)
+            async with linked(f"quic://127.0.0.1:{port}", trusted(files), limits) as link, asyncio.timeout(SOON):
+                await call(link)
+                body = os.urandom(CONTENT)
+                waiting = asyncio.ensure_future(call(link, "wait", body))
+                await site.started.wait()
+                await asyncio.sleep(0.2)  # until both have confirmed all: what the client sends would show its address
+                await relay.rebind()
+                site.released.set()
+                assert (await waiting)[0] == body
+                assert len(site.heads) == 2
+            await relay.aclose()
+
+    run(scenario())
+
+
+def test_a_handshake_that_is_stuck_is_overtaken_by_another(run: Run, files: Files) -> None:
+    async def scenario() -> None:
+        async with listening(files.options()) as (listener, site):
+            relay = Relay(urlsplit(listener.url).port or 0)
+            relay.ignored = 1
+            port = await relay.start()
+            limits = ClientLimits(handshake_pause=0.2)
+            async with linked(f"quic://127.0.0.1:{port}", trusted(files), limits) as link, asyncio.timeout(SOON):
+                assert (await call(link, body=b"1"))[0] == b"1"
+                assert len(site.heads) == 1
             await relay.aclose()
 
     run(scenario())
