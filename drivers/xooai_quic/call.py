@@ -19,7 +19,7 @@ from xooai.errors import (
 from xooai.stream_head import Codecs
 from xooai.wire import END, ITEM
 from xooai.wire import frame as framed
-from xooai_quic.connection import CANCELLED, NO_ERROR, REJECTED
+from xooai_quic.connection import CANCELLED, MALFORMED, NO_ERROR, REJECTED
 from xooai_quic.reply import Reply
 from xooai_quic.stream import Headers, Stream, wake
 
@@ -85,6 +85,9 @@ class QuicCall(Stream):
             self.connection.is_leaving = True
             return Unavailable(f"{self.connection.peer} takes no further calls; this one was not begun")
         return Unavailable(f"{self.connection.peer} left before the call to {self.head.path} had ended")
+
+    def on_malformed(self, reason: str) -> None:
+        self._fail(Unavailable(f"{self.connection.peer} sent an answer that is none of HTTP: {reason}"), MALFORMED)
 
     def on_lost(self, reason: str) -> None:
         if self.is_whole:
@@ -193,10 +196,10 @@ class QuicCall(Stream):
         if self._error is not None:
             raise self._error
 
-    def _fail(self, error: XooaiError) -> None:
+    def _fail(self, error: XooaiError, code: int = CANCELLED) -> None:
         if self._end is None and self._error is None:
             self._error = error
-        self._leave(CANCELLED)
+        self._leave(code)
 
     def _leave(self, code: int | None) -> None:
         if self.is_over:
@@ -204,5 +207,5 @@ class QuicCall(Stream):
         if self._timer is not None:
             self._timer.cancel()
         self.finish()
-        self.connection.drop(self, reset=code, stop=None if self.is_whole else CANCELLED)
+        self.connection.drop(self, reset=code, stop=None if self.is_whole else code or CANCELLED)
         self.connection.freed()

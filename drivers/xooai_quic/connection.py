@@ -15,10 +15,10 @@ from xooai_quic.library import DATAGRAM_SETTING, Http, Library, Quic
 from xooai_quic.limits import Transport
 from xooai_quic.stream import Stream
 
-__all__ = ["CANCELLED", "FAILED", "LOAD", "NO_ERROR", "REFUSED", "REJECTED", "Connection"]
+__all__ = ["CANCELLED", "FAILED", "LOAD", "MALFORMED", "NO_ERROR", "REFUSED", "REJECTED", "Connection"]
 
 # RFC 9114 8.1, and RFC 9000 20.1 for the one that refuses a connection
-NO_ERROR, FAILED, LOAD, REJECTED, CANCELLED = 0x100, 0x102, 0x107, 0x10B, 0x10C
+NO_ERROR, FAILED, LOAD, REJECTED, CANCELLED, MALFORMED = 0x100, 0x102, 0x107, 0x10B, 0x10C, 0x10E
 REFUSED = 0x2
 
 
@@ -76,6 +76,11 @@ class Connection(Datagrams):
 
     # Events
 
+    def speak(self) -> None:
+        """Begin with HTTP/3."""
+        self.http = self.library.http(self.quic, self._datagram)
+        self.http.on_malformed = self._on_malformed
+
     def process(self) -> None:
         quic, handlers = self.quic, self._handlers
         while (event := quic.next_event()) is not None:
@@ -115,6 +120,10 @@ class Connection(Datagrams):
             stream.on_left(event.error_code, isinstance(event, self.library.quic_events.StreamReset))
         elif http.buffered(stream_id) > self.limits.buffer:
             self.close(LOAD)
+
+    def _on_malformed(self, stream_id: int, reason: str) -> None:
+        if (stream := self.streams.get(stream_id)) is not None:
+            stream.on_malformed(reason)
 
     def _on_control(self, event: Any, size: int) -> None:
         if self.http is None:

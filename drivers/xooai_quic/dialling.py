@@ -81,7 +81,7 @@ class ClientConnection(Connection):
             self.flush()  # the end of the handshake, without which the server could not read that it is in vain
             self.close(CANCELLED, f"the server is not trusted: {error}")
             return
-        self.http = self.library.http(self.quic, self._datagram)
+        self.speak()
         self._is_ready = True
         if not self._ready.done():
             self._ready.set_result(None)

@@ -80,6 +80,8 @@ class Http(Protocol):
 
     is_going_away: bool
     """Whether the peer takes no further requests."""
+    on_malformed: Callable[[int, str], None]
+    """Called with a stream whose request or answer is none, and why: it is over, and no other (RFC 9114 4.1.2)."""
 
     def handle_event(self, event: Any) -> list[Any]: ...
     def send_headers(self, stream_id: int, headers: Headers, end_stream: bool = ...) -> None: ...

@@ -11,15 +11,15 @@ from typing import Any
 import pylsqpack
 from aioquic import tls
 from aioquic.asyncio.server import QuicServer
-from aioquic.buffer import encode_uint_var
 from aioquic.h3 import events as http_events
-from aioquic.h3.connection import FrameType, H3Connection, ProtocolError, Setting, encode_frame
+from aioquic.h3.connection import FrameType, H3Connection, MessageError, ProtocolError, Setting
 from aioquic.h3.exceptions import H3Error
 from aioquic.quic import events as quic_events
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection, QuicConnectionError
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from xooai_quic.http3 import Http3
 from xooai_quic.library import DATAGRAM_SETTING, Library
 from xooai_quic.limits import Limits
 from xooai_quic.trust import Trust, check_pinned
@@ -28,11 +28,12 @@ from xooai_quic.windows import WindowedConnection
 __all__ = ["LIBRARY"]
 
 
-class _Http(H3Connection):
+class _Http(Http3, H3Connection):
     """HTTP/3 without a dynamic table for what comes: a few bytes of one could stand for many (RFC 9204 7.1)."""
 
+    _malformed = MessageError
+
     def __init__(self, quic: QuicConnection, datagram: int) -> None:
-        self.is_going_away = False
         self._datagram = datagram
         super().__init__(quic)
         self._decoder = pylsqpack.Decoder(0, 0)
@@ -49,18 +50,6 @@ class _Http(H3Connection):
         super()._check_control_frame_type(frame_type)
         if frame_type == FrameType.GOAWAY:  # which it passes over
             self.is_going_away = True
-
-    def go_away(self, stream_id: int) -> None:
-        assert self._local_control_stream_id is not None
-        frame = encode_frame(FrameType.GOAWAY, encode_uint_var(stream_id))
-        self._quic.send_stream_data(self._local_control_stream_id, frame)
-
-    def buffered(self, stream_id: int) -> int:
-        stream = self._stream.get(stream_id)
-        return 0 if stream is None else len(stream.buffer)
-
-    def forget(self, stream_id: int) -> None:
-        self._stream.pop(stream_id, None)
 
 
 def _endpoint(

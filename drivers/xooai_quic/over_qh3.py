@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from qh3 import tls
-from qh3._hazmat import encode_uint_var
 from qh3.asyncio._transport import create_optimized_datagram_transport
 from qh3.asyncio.server import QuicServer
 from qh3.h3 import events as http_events
-from qh3.h3.connection import FrameType, H3Connection, ProtocolError, encode_frame
+from qh3.h3.connection import H3Connection, MessageError, ProtocolError
 from qh3.h3.exceptions import H3Error
 from qh3.quic import events as quic_events
 from qh3.quic.configuration import QuicConfiguration
@@ -25,6 +24,7 @@ from qh3.quic.connection import QuicConnection, QuicConnectionError
 from qh3.quic.retry import QuicRetryTokenHandler
 
 from xooai_quic.credits import CREDIT_SETTING
+from xooai_quic.http3 import Http3
 from xooai_quic.library import DATAGRAM_SETTING, Library
 from xooai_quic.limits import Limits
 from xooai_quic.trust import Trust, check_pinned
@@ -78,9 +78,10 @@ class _Connection(QuicConnection):
         return None if event is None else event.reason_phrase or f"it was closed with code {event.error_code:#x}"
 
 
-class _Http(H3Connection):
+class _Http(Http3, H3Connection):
+    _malformed = MessageError
+
     def __init__(self, quic: QuicConnection, datagram: int) -> None:
-        self.is_going_away = False
         self._datagram = datagram
         super().__init__(quic)
 
@@ -100,17 +101,8 @@ class _Http(H3Connection):
             self.is_going_away = True
         return found
 
-    def go_away(self, stream_id: int) -> None:
-        assert self._local_control_stream_id is not None
-        frame = encode_frame(FrameType.GOAWAY, encode_uint_var(stream_id))
-        self._quic.send_stream_data(self._local_control_stream_id, frame)
-
-    def buffered(self, stream_id: int) -> int:
-        stream = self._stream.get(stream_id)
-        return 0 if stream is None else len(stream.buffer)
-
     def forget(self, stream_id: int) -> None:
-        self._stream.pop(stream_id, None)
+        super().forget(stream_id)
         self._blocked_stream_map.pop(stream_id, None)
 
 

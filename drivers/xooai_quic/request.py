@@ -13,7 +13,7 @@ from xooai.errors import DeadlineExceeded, Internal, InvalidArgument, ResourceEx
 from xooai.guard import check_request
 from xooai.http import refusal, request_head
 from xooai.log import logger
-from xooai_quic.connection import CANCELLED, FAILED, NO_ERROR, REJECTED
+from xooai_quic.connection import CANCELLED, FAILED, MALFORMED, NO_ERROR, REJECTED
 from xooai_quic.head import Refused, RequestHead, read_head, time_allowed
 from xooai_quic.plain import PlainCall
 from xooai_quic.stream import Headers, Stream, keep, wake
@@ -154,6 +154,9 @@ class Request(Stream):
         if is_reset and self._has_ended:
             return  # what came early was asked to stop
         self._leave(CANCELLED)
+
+    def on_malformed(self, reason: str) -> None:
+        self._leave(MALFORMED)
 
     def on_lost(self, reason: str) -> None:
         self._leave(None)

@@ -182,7 +182,7 @@ class ServerConnection(Connection):
             self.close(REFUSED, "this server takes no further connections now")
 
     def on_negotiated(self) -> None:
-        self.http = self.library.http(self.quic, self._datagram)
+        self.speak()
 
     def on_ready(self) -> None:
         self._shake()

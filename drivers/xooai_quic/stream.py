@@ -73,6 +73,10 @@ class Stream:
         """The peer gives up: what it sends (`is_reset`), or what it is sent."""
         raise NotImplementedError
 
+    def on_malformed(self, reason: str) -> None:
+        """What the peer sends is no message of HTTP."""
+        raise NotImplementedError
+
     def on_lost(self, reason: str) -> None:
         """The connection has ended."""
         raise NotImplementedError

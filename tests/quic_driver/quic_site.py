@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import Any
 
+from msgspec.structs import replace
 from quic_files import Files
 
 from echoing import StreamSite
@@ -139,9 +140,18 @@ class Talker:
 
 
 @asynccontextmanager
-async def talking(url: str, files: Files, limits: ClientLimits | None = None) -> AsyncIterator[Talker]:
-    place = called_at(url, {"quic": 443})
-    connection = await dial(place, Trust.of(f"sha256:{files.fingerprint}"), limits or ClientLimits(), load())
+async def talking(
+    url: str, files: Files, limits: ClientLimits | None = None, settings: Mapping[int, int] = MappingProxyType({})
+) -> AsyncIterator[Talker]:
+    """A talker that says these settings of HTTP/3 beside those that a client of ours has."""
+    place, library = called_at(url, {"quic": 443}), load()
+
+    class Asking(library.http):  # type: ignore[misc, name-defined]  # one of two classes
+        def _get_local_settings(self) -> dict[int, int]:
+            return {**super()._get_local_settings(), **settings}
+
+    asking = replace(library, http=Asking) if settings else library
+    connection = await dial(place, Trust.of(f"sha256:{files.fingerprint}"), limits or ClientLimits(), asking)
     try:
         yield Talker(connection, place)
     finally:

@@ -17,6 +17,7 @@ from quic_site import SOON, Exchange, Run, Talker, call, linked, listening, talk
 from echoing import StreamSite
 from xooai.driver import Channel, DialOptions, Outcome, Shape
 from xooai.errors import Internal, ResourceExhausted, Unavailable
+from xooai_quic.connection import MALFORMED
 from xooai_quic.limits import ClientLimits, Limits
 from xooai_quic.listener import QuicListener
 from xooai_quic.server import ServerConnection
@@ -332,5 +333,61 @@ def test_metadata_that_a_library_cannot_send_ends_its_call_alone(
                 with pytest.raises(ResourceExhausted):
                     await call(link, metadata={"x-long": "a" * size})
                 assert (await call(link, body=b"1"))[0] == b"1"
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [[(b"x-a", b"b\r\nc")], [(b":path", b"/echo/say")], [(b"X-Upper", b"a")], [(b":unknown", b"a")]],
+    ids=["a break in a value", "a path twice", "an upper case name", "an unknown pseudo-header"],
+)
+def test_a_malformed_request_ends_its_stream_and_no_other(
+    run: Run, files: Files, headers: list[tuple[bytes, bytes]]
+) -> None:
+    async def scenario() -> None:
+        async with listening(files.options()) as (listener, site), talking(listener.url, files) as talker:
+            waiting = talker.say(body=b"1", pseudo={"path": "/echo/wait"})
+            await asyncio.wait_for(site.has_heads(1), SOON)
+            malformed = talker.say(headers, b"1")
+            status, _ = await malformed.answer()
+            assert status == 400 or (status, malformed.left) == (None, MALFORMED)
+            site.released.set()
+            assert await waiting.answer() == (200, b"1")
+            assert len(site.heads) == 1
+            assert len(listener._server.connections) == 1
+
+    run(scenario())
+
+
+def test_trailers_that_are_malformed_end_their_call_alone(run: Run, files: Files) -> None:
+    """Behind a body that has begun to be taken in."""
+
+    async def scenario() -> None:
+        async with listening(files.options()) as (listener, site), talking(listener.url, files) as talker:
+            exchange = talker.say(body=b"1", ended=False)
+            exchange.write_head([(b":path", b"/echo/say")], True)
+            status, _ = await exchange.answer()
+            assert status == 400 or (status, exchange.left) == (None, MALFORMED)
+            assert await talker.say(body=b"1").answer() == (200, b"1")
+            assert only_connection(listener).held == 0
+            assert listener._server._buffered == 0
+            assert len(site.heads) == 1
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(("asked", "kept"), [(4096, 4096), (2**30, 0)])
+def test_a_client_cannot_ask_for_a_large_table_of_headers(run: Run, files: Files, asked: int, kept: int) -> None:
+    async def scenario() -> None:
+        async with (
+            listening(files.options()) as (listener, _),
+            talking(listener.url, files, settings={1: asked, 7: 1000}),
+        ):
+            http = only_connection(listener).http
+            assert http is not None
+            await until(lambda: http.received_settings is not None)
+            settings = http.received_settings or {}
+            assert (settings[1], settings[7]) == (kept, 16)
 
     run(scenario())
