@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from xooai.driver import MESSAGE_LIMIT
+from xooai.place import is_loopback
 
 __all__ = ["ClientLimits", "Limits", "Transport"]
 
@@ -32,6 +35,7 @@ class Limits(Transport, frozen=True, kw_only=True):
     """
 
     connections: int = 1024  # as the HTTP driver's
+    is_here: Callable[[str], bool] = is_loopback  # addresses for which nothing is counted: proxies are there, and tests
     connections_per_client: int = 256  # by address beyond loopback: a quarter, so that one cannot fill the listener
     handshakes: int = 256  # connections that are not made yet, each of which costs a signature
     handshakes_per_client: int = 32  # by address beyond loopback

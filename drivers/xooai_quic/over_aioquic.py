@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from xooai_quic.http3 import Http3
 from xooai_quic.library import DATAGRAM_SETTING, Library
 from xooai_quic.limits import Limits
-from xooai_quic.trust import Trust, check_pinned
+from xooai_quic.trust import Trust, check_pinned, check_usage
 from xooai_quic.windows import WindowedConnection
 
 __all__ = ["LIBRARY"]
@@ -72,8 +72,11 @@ def _trusting(configuration: QuicConfiguration, trust: Trust) -> None:
 
 
 def _check(quic: Any, trust: Trust, host: str) -> None:
+    certificate = quic.tls._peer_certificate
     if trust.is_pinned:
-        check_pinned(quic.tls._peer_certificate.public_bytes(Encoding.DER), trust, host)
+        check_pinned(certificate.public_bytes(Encoding.DER), trust, host)
+    else:
+        check_usage(certificate)
 
 
 LIBRARY = Library(

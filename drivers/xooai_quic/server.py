@@ -15,11 +15,11 @@ from xooai.driver import Shape, Site
 from xooai.errors import ResourceExhausted
 from xooai.guard import Hosts
 from xooai.log import logger
-from xooai.place import is_loopback
 from xooai_quic.connection import CANCELLED, LOAD, REFUSED, Connection
 from xooai_quic.head import RequestHead
 from xooai_quic.library import Library, Quic
 from xooai_quic.limits import Limits
+from xooai_quic.refusal import refusal
 from xooai_quic.request import Last, Request
 from xooai_quic.stream import Stream
 from xooai_quic.taking import Taking
@@ -82,7 +82,7 @@ class Server:
     def admits(self, connection: ServerConnection) -> bool:
         """Count a new connection, whose client has shown by a token that it has its address; False refuses it."""
         host, limits = connection.client[0], self.limits
-        is_here = is_loopback(host)
+        is_here = limits.is_here(host)
         if self.is_draining or len(self.connections) >= limits.connections:
             return False
         if not is_here and self._clients[host] >= limits.connections_per_client:
@@ -173,13 +173,19 @@ class ServerConnection(Connection):
         return self._taking.waiting + sum(unsent(stream_id) + stream.waiting for stream_id, stream in streams.items())
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
-        is_new = not self.client[0]
-        if is_new:
+        if not self.client[0]:
             self.client = (str(addr[0]), int(addr[1]))
             self._is_admitted = self._server.admits(self)
+            if not self._is_admitted:
+                self._refuse(data, addr)
+                return
         super().datagram_received(data, addr)
-        if is_new and not self._is_admitted:
-            self.close(REFUSED, "this server takes no further connections now")
+
+    def _refuse(self, data: bytes, addr: Any) -> None:
+        """Say so, and keep nothing: where that gets lost, its client begins once more."""
+        self.is_lost = True
+        self.transport.sendto(refusal(data, REFUSED, "this server takes no further connections now"), addr)
+        self._connection_terminated_handler()
 
     def on_negotiated(self) -> None:
         self.speak()

@@ -12,12 +12,13 @@ from pathlib import Path
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from service_identity import CertificateError, VerificationError
 from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
 
 from xooai.errors import InvalidArgument
 
-__all__ = ["Trust", "check_pinned"]
+__all__ = ["Trust", "check_pinned", "check_usage"]
 
 _FINGERPRINT = re.compile(
     r"sha256:((?:[0-9a-f]{2}:?){32})", re.IGNORECASE
@@ -74,6 +75,16 @@ def _is_authority(certificate: x509.Certificate) -> bool:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         return certificate.version is x509.Version.v1  # which had no extensions: roots of old
+
+
+def check_usage(certificate: x509.Certificate) -> None:
+    """Raise ValueError where a certificate says what it is for, and that is no server (RFC 5280 4.2.1.12)."""
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return
+    if not {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & set(usage):
+        raise ValueError("its certificate is not for servers")
 
 
 def check_pinned(certificate: bytes, trust: Trust, host: str) -> None:

@@ -1,4 +1,4 @@
-"""Receive windows of aioquic that grow with what was read. It knows its private fields, as path_size.py does.
+"""Receive windows of aioquic that grow with what was read. It knows private fields, as `path_size` and `path_change` do.
 
 aioquic doubles a window when half of it has been received, whether or not anybody reads (`_write_stream_limits`,
 `_write_connection_limits` in aioquic/quic/connection.py, 1.7). Here a window is what has been read, and so much more.

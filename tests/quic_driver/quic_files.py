@@ -56,16 +56,23 @@ class Authority:
     def dial(self) -> DialOptions:
         return DialOptions(trust=self.trust)
 
-    def signs(self, name: str, *hosts: str, valid: timedelta = timedelta(days=1)) -> Files:
+    def signs(
+        self,
+        name: str,
+        *hosts: str,
+        valid: timedelta = timedelta(days=1),
+        usage: x509.ObjectIdentifier | None = ExtendedKeyUsageOID.SERVER_AUTH,
+    ) -> Files:
         """A certificate for `hosts` (those of this machine if none are given) that ends after `valid`, or has ended."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = _builder(subject, self._name, key, valid)
+        if usage is not None:
+            builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         certificate = (
-            _builder(subject, self._name, key, valid)
-            .add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts or HERE]), critical=False)
+            builder.add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts or HERE]), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .add_extension(authority, critical=False)
             .sign(self._key, SHA256())
         )

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("aioquic", reason="needs the extra quic")
 
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from quic_files import Authority, Files
 from quic_site import Run, call, linked, listening
 
@@ -48,6 +49,25 @@ def test_a_certificate_for_another_host_is_refused(run: Run, authority: Authorit
 
 def test_a_certificate_that_has_ended_is_refused(run: Run, authority: Authority) -> None:
     assert "certificate" in run(refused(authority.signs("ended", valid=ENDED), authority.trust)).lower()
+
+
+def test_a_certificate_that_is_for_clients_only_is_refused(run: Run, authority: Authority) -> None:
+    clients_only = authority.signs("client", usage=ExtendedKeyUsageOID.CLIENT_AUTH)
+
+    run(refused(clients_only, authority.trust))
+
+
+def test_a_certificate_that_says_not_what_it_is_for_is_taken(run: Run, authority: Authority) -> None:
+    for_anything = authority.signs("anything", usage=None)
+
+    async def scenario() -> None:
+        async with (
+            listening(for_anything.options()) as (listener, _),
+            linked(listener.url, authority.dial) as link,
+        ):
+            assert (await call(link, body=b"1"))[0] == b"1"
+
+    run(scenario())
 
 
 def test_a_certificate_of_another_authority_is_refused(run: Run, authority: Authority, tmp_path: Path) -> None:

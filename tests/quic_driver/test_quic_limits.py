@@ -20,6 +20,7 @@ from echoing import StreamSite
 from xooai.driver import Channel, DialOptions, Shape
 from xooai.errors import DeadlineExceeded, ResourceExhausted, Unavailable
 from xooai_quic.limits import ClientLimits, Limits
+from xooai_quic.listener import QuicListener
 
 pytestmark = pytest.mark.usefixtures("library")
 
@@ -76,6 +77,60 @@ def test_connections_beyond_the_limit_are_refused_until_one_ends(run: Run, files
                 assert (await call(first, body=b"1"))[0] == b"1"
             async with linked(listener.url, trusted(files)) as third:
                 assert (await _until_taken(third)) == b"1"
+
+    run(scenario())
+
+
+def test_a_connection_is_refused_before_its_handshake(run: Run, files: Files) -> None:
+    """By one datagram, for which nothing is signed and of which nothing is kept."""
+
+    async def scenario() -> None:
+        async with (
+            listening(files.options(), Limits(connections=1)) as (listener, _),
+            linked(listener.url, trusted(files)) as first,
+        ):
+            await call(first)
+            with begun_handshake(listener.url) as answers:
+                assert 0 < await answers() < 200
+            assert len(listener._ports[0][1].routing._protocols) <= known_of(listener)
+
+    run(scenario())
+
+
+def known_of(listener: QuicListener) -> int:
+    """Numbers by which the connections of a listener may be addressed: at most eight each, and those of the handshake."""
+    return 10 * len(listener._server.connections)
+
+
+def elsewhere(host: str) -> bool:
+    """Take this machine for another one."""
+    return False
+
+
+def test_connections_of_one_address_are_limited(run: Run, files: Files) -> None:
+    async def scenario() -> None:
+        limits = Limits(connections_per_client=2, is_here=elsewhere)
+        async with listening(files.options(), limits) as (listener, _):
+            async with linked(listener.url, trusted(files)) as first, linked(listener.url, trusted(files)) as second:
+                await asyncio.gather(call(first), call(second))
+                async with linked(listener.url, trusted(files)) as third:
+                    with pytest.raises(Unavailable, match="no further connections"):
+                        await call(third)
+            async with linked(listener.url, trusted(files)) as fourth:
+                assert await _until_taken(fourth) == b"1"
+
+    run(scenario())
+
+
+def test_handshakes_of_one_address_are_limited(run: Run, files: Files) -> None:
+    async def scenario() -> None:
+        limits = Limits(handshakes_per_client=1, handshake_time=0.5, sweep=0.05, is_here=elsewhere)
+        async with listening(files.options(), limits) as (listener, _), linked(listener.url, trusted(files)) as link:
+            with begun_handshake(listener.url) as answers:
+                assert await answers() > 0
+                with pytest.raises(Unavailable, match="no further connections"):
+                    await call(link)
+                assert await _until_taken(link) == b"1"
 
     run(scenario())
 
