@@ -16,6 +16,7 @@ COMMANDS = {
     "chromedriver": "chromium-driver",
     "chromium": "chromium",
     "curl": "curl",
+    "gtlsclient": "ngtcp2-client",
     "ip": "iproute2",
     "node": "nodejs",
     "npm": "npm",
