@@ -24,9 +24,15 @@ class Http3:
     """Called with a stream whose request or answer is none, and why: it is over, and no other (RFC 9114 4.1.2)."""
     _malformed: ClassVar[type[Exception]]
     """What the library raises for such a message, to end the whole connection."""
+    _datagram: int
+    """Bytes of a datagram that this side takes."""
     _quic: Any
     _stream: dict[int, Any]
     _local_control_stream_id: int | None
+
+    def __init__(self, quic: Any, datagram: int) -> None:
+        self._datagram = datagram
+        super().__init__(quic)  # type: ignore[call-arg]  # the library's
 
     def go_away(self, stream_id: int) -> None:
         """Tell the peer that requests from this stream on are not answered."""

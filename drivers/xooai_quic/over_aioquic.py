@@ -34,8 +34,7 @@ class _Http(Http3, H3Connection):
     _malformed = MessageError
 
     def __init__(self, quic: QuicConnection, datagram: int) -> None:
-        self._datagram = datagram
-        super().__init__(quic)
+        super().__init__(quic, datagram)
         self._decoder = pylsqpack.Decoder(0, 0)
 
     def _get_local_settings(self) -> dict[int, int]:

@@ -23,6 +23,7 @@ from qh3.quic.configuration import QuicConfiguration
 from qh3.quic.connection import QuicConnection, QuicConnectionError
 from qh3.quic.retry import QuicRetryTokenHandler
 
+from xooai_quic.adopted import Adopted
 from xooai_quic.credits import CREDIT_SETTING
 from xooai_quic.http3 import Http3
 from xooai_quic.library import DATAGRAM_SETTING, Library
@@ -34,16 +35,8 @@ __all__ = ["LIBRARY"]
 _LONGEST = 4000  # bytes of a header: beyond 4 KiB its encoder fails, or panics, which is no Exception
 
 
-class _Connection(QuicConnection):
-    @classmethod
-    def of(cls, connection: QuicConnection, streams: int) -> _Connection:
-        """Make a connection that has not begun one of these: the library's server makes them of its own class.
-
-        `streams` are always 100, whatever is asked for.
-        """
-        connection.__class__ = cls
-        assert isinstance(connection, cls)
-        return connection
+class _Connection(Adopted, QuicConnection):
+    """It takes 100 streams of the peer at once, whatever is asked for."""
 
     held = 0  # it does not tell
 
@@ -71,19 +64,9 @@ class _Connection(QuicConnection):
         core = self._core
         return core is None or not (core.bytes_in_flight or self.get_send_buffer_size())
 
-    @property
-    def closing(self) -> str | None:
-        """Why the connection ends, as soon as one side wants it to: its event comes when all is over, much later."""
-        event = self._close_event
-        return None if event is None else event.reason_phrase or f"it was closed with code {event.error_code:#x}"
-
 
 class _Http(Http3, H3Connection):
     _malformed = MessageError
-
-    def __init__(self, quic: QuicConnection, datagram: int) -> None:
-        self._datagram = datagram
-        super().__init__(quic)
 
     def _get_local_settings(self) -> dict[int, int]:
         window = self._quic.configuration.max_stream_data

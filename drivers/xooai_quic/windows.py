@@ -6,13 +6,13 @@ aioquic doubles a window when half of it has been received, whether or not anybo
 
 from __future__ import annotations
 
-from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import QuicEvent, StreamReset
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch
 
+from xooai_quic.adopted import Adopted
 from xooai_quic.path_size import SizedConnection
 
 __all__ = ["WindowedConnection"]
@@ -20,23 +20,15 @@ __all__ = ["WindowedConnection"]
 _STEP = 4  # windows are raised when the peer has used this part of them: often enough that it never waits for it
 
 
-class WindowedConnection(SizedConnection):
+class WindowedConnection(Adopted, SizedConnection):
     """A connection whose windows move by `consumed`."""
 
     _read: int  # bytes of all streams that have been read, or never will be
     _read_by_stream: dict[int, int]
 
-    @classmethod
-    def of(cls, connection: QuicConnection, streams: int) -> WindowedConnection:
-        """Make a connection that has not begun one of these: the library's server makes them of its own class.
-
-        It takes `streams` of the peer at once.
-        """
-        connection.__class__ = cls
-        assert isinstance(connection, cls)
-        connection._local_max_streams_bidi.value = connection._local_max_streams_bidi.sent = streams
-        connection._read, connection._read_by_stream = 0, {}
-        return connection
+    def adopt(self, streams: int) -> None:
+        self._local_max_streams_bidi.value = self._local_max_streams_bidi.sent = streams
+        self._read, self._read_by_stream = 0, {}
 
     can_open = True  # a stream that the peer does not take yet waits for its turn
 
@@ -114,9 +106,3 @@ class WindowedConnection(SizedConnection):
     def is_settled(self) -> bool:
         """Whether all that was sent has arrived."""
         return not self._loss.bytes_in_flight and not any(self.unsent(stream_id) for stream_id in self._streams)
-
-    @property
-    def closing(self) -> str | None:
-        """Why the connection ends, as soon as one side wants it to: its event comes when all is over, much later."""
-        event = self._close_event
-        return None if event is None else event.reason_phrase or f"it was closed with code {event.error_code:#x}"
