@@ -16,7 +16,7 @@ from qh3 import tls
 from qh3.asyncio._transport import create_optimized_datagram_transport
 from qh3.asyncio.server import QuicServer
 from qh3.h3 import events as http_events
-from qh3.h3.connection import H3Connection, MessageError, ProtocolError
+from qh3.h3.connection import FrameType, H3Connection, MessageError, ProtocolError
 from qh3.h3.exceptions import H3Error
 from qh3.quic import events as quic_events
 from qh3.quic.configuration import QuicConfiguration
@@ -78,9 +78,9 @@ class _Http(Http3, H3Connection):
             raise ValueError(f"a header has {longest:,} bytes; {_LONGEST:,} can be sent")
         super().send_headers(stream_id, headers, end_stream)
 
-    def handle_event(self, event: Any) -> list[http_events.H3Event]:
-        found = super().handle_event(event)
-        if any(isinstance(one, http_events.GoawayReceived) for one in found):
+    def _handle_control_frame(self, frame_type: int, frame_data: bytes) -> list[http_events.H3Event]:
+        found = super()._handle_control_frame(frame_type, frame_data)
+        if frame_type == FrameType.GOAWAY:
             self.is_going_away = True
         return found
 
