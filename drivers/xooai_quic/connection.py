@@ -220,6 +220,9 @@ class Connection(Datagrams):
     # Ending
 
     def broken(self) -> None:
+        if self.is_lost:  # it cannot even send its end: nothing more is heard of it
+            self.abandon()
+            self._connection_terminated_handler()
         self.close(FAILED)
 
     def close(self, code: int, reason: str = "") -> None:

@@ -58,7 +58,9 @@ class Datagrams(asyncio.DatagramProtocol):
             self.datagram_received(one, addr)
 
     def _stumble(self, error: Exception) -> None:
-        _LOG.error("a QUIC connection is closed, since its datagrams cannot be handled: %r", error, exc_info=error)
+        _LOG.error(
+            "a QUIC connection is closed, since its datagrams cannot be handled or made: %r", error, exc_info=error
+        )
         self.broken()
 
     def flush_soon(self) -> None:
@@ -71,7 +73,12 @@ class Datagrams(asyncio.DatagramProtocol):
         self._is_flushing = False
         if self.transport.is_closing():
             return
-        if datagrams := self.quic.datagrams_to_send(self.loop.time()):
+        try:
+            datagrams = self.quic.datagrams_to_send(self.loop.time())
+        except Exception as error:  # noqa: BLE001 - somebody else's code: qh3 2.1 may find that a packet is full
+            self._stumble(error)
+            return
+        if datagrams:
             self._send(datagrams)
         self._arm()
         self.sent()

@@ -391,3 +391,27 @@ def test_a_client_cannot_ask_for_a_large_table_of_headers(run: Run, files: Files
             assert (settings[1], settings[7]) == (kept, 16)
 
     run(scenario())
+
+
+def test_a_library_that_fails_to_send_ends_its_connection_and_no_other(
+    run: Run, files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(now: float) -> list[tuple[bytes, object]]:
+        raise RuntimeError("the packet is full")
+
+    async def scenario() -> None:
+        async with listening(files.options()) as (listener, site), talking(listener.url, files) as talker:
+            talker.say(body=b"1", pseudo={"path": "/echo/wait"})
+            await asyncio.wait_for(site.has_heads(1), SOON)
+            broken = only_connection(listener)
+            broken.quic.datagrams_to_send = fail  # type: ignore[method-assign]
+            async with talking(listener.url, files) as other:
+                broken.flush_soon()
+                await until(lambda: broken.is_lost)
+                await asyncio.wait_for(site.cancelled.wait(), SOON)
+                assert await other.say(body=b"1").answer() == (200, b"1")
+                assert broken not in listener._server.connections
+                assert broken not in listener._ports[0][1].routing._protocols.values()
+
+    run(scenario())
+    assert "the packet is full" in caplog.text
