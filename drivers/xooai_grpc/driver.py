@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from xooai.driver import DialOptions, ListenOptions, Site
+from xooai_grpc import core
 from xooai_grpc.limits import ClientLimits, Limits
 
 if TYPE_CHECKING:
@@ -27,10 +28,12 @@ class GrpcDriver:
 
     async def dial(self, url: str, options: DialOptions) -> GrpcLink:
         """Prepare calls to `grpc(s)://host:port`; opens no connection yet."""
+        core.load()
         link: GrpcLink = import_module("xooai_grpc.client").GrpcLink(url, options, self._client_limits)
         return link
 
     async def listen(self, url: str, site: Site, options: ListenOptions) -> GrpcListener:
         """Listen at `grpc(s)://host:port`. Raises Unavailable, InvalidArgument or PermissionDenied."""
+        core.load()
         listener: GrpcListener = await import_module("xooai_grpc.listener").listen(url, site, options, self._limits)
         return listener

@@ -1,0 +1,58 @@
+"""Which of its listeners gRPC's core takes: the quicker one, unless the user has said or loaded something else."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import os
+{before}
+from xooai import Executor, Text, post
+
+class Echo(Executor):
+    @post
+    def echo(self, doc: Text) -> Text:
+        return doc
+
+with Echo() as e:
+    (url,) = e.start("grpc://127.0.0.1:0")
+    with Echo.at(url) as client:
+        assert client.echo(doc=Text(value="hello")).read() == "hello"
+print(os.environ.get("GRPC_EXPERIMENTS"))
+"""
+TRACED = {"GRPC_TRACE": "tcp,event_engine_endpoint", "GRPC_VERBOSITY": "debug"}
+OF_AN_ENGINE, OF_A_POLLER = "posix_engine_listener.cc", "tcp_server_posix.cc"  # where the core says that it accepts
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the choice is made on Linux")
+
+
+def listeners(before: str = "", **environment: str) -> tuple[set[str], str]:
+    """The core's sources that tell of accepting, and what the variable is at the end."""
+    found = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(before=before)],
+        env={name: value for name, value in os.environ.items() if name != "GRPC_EXPERIMENTS"} | TRACED | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    return set(re.findall(r"posix_engine_listener\.cc|tcp_server_posix\.cc", found.stderr)), found.stdout.strip()
+
+
+def test_the_quicker_listener_is_taken_and_the_environment_left_as_it_was() -> None:
+    assert listeners() == ({OF_A_POLLER}, "None")
+
+
+def test_what_the_user_has_said_stands() -> None:
+    said = "event_engine_listener"
+    assert listeners(GRPC_EXPERIMENTS=said) == ({OF_AN_ENGINE}, said)
+
+
+def test_what_the_user_has_loaded_stays() -> None:
+    assert listeners(before="import grpc") == ({OF_AN_ENGINE}, "None")
