@@ -86,6 +86,9 @@ class Http(Protocol):
     def handle_event(self, event: Any) -> list[Any]: ...
     def send_headers(self, stream_id: int, headers: Headers, end_stream: bool = ...) -> None: ...
     def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None: ...
+    def respond(self, stream_id: int, headers: Headers, body: bytes) -> None:
+        """Send a whole response."""
+
     def go_away(self, stream_id: int) -> None:
         """Tell the peer that requests from this stream on are not answered."""
 

@@ -12,7 +12,7 @@ import pylsqpack
 from aioquic import tls
 from aioquic.asyncio.server import QuicServer
 from aioquic.h3 import events as http_events
-from aioquic.h3.connection import FrameType, H3Connection, MessageError, ProtocolError, Setting
+from aioquic.h3.connection import FrameType, MessageError, ProtocolError, Setting
 from aioquic.h3.exceptions import H3Error
 from aioquic.quic import events as quic_events
 from aioquic.quic.configuration import QuicConfiguration
@@ -23,12 +23,13 @@ from xooai_quic.http3 import Http3
 from xooai_quic.library import DATAGRAM_SETTING, Library
 from xooai_quic.limits import Limits
 from xooai_quic.trust import Trust, check_pinned, check_usage
+from xooai_quic.whole import WholeConnection
 from xooai_quic.windows import WindowedConnection
 
 __all__ = ["LIBRARY"]
 
 
-class _Http(Http3, H3Connection):
+class _Http(Http3, WholeConnection):
     """HTTP/3 without a dynamic table for what comes: a few bytes of one could stand for many (RFC 9204 7.1)."""
 
     _malformed = MessageError
@@ -49,6 +50,9 @@ class _Http(Http3, H3Connection):
         super()._check_control_frame_type(frame_type)
         if frame_type == FrameType.GOAWAY:  # which it passes over
             self.is_going_away = True
+
+    def forget(self, stream_id: int) -> None:
+        WholeConnection.forget(self, stream_id)
 
 
 def _endpoint(

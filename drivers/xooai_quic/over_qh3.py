@@ -84,6 +84,11 @@ class _Http(Http3, H3Connection):
             self.is_going_away = True
         return found
 
+    def respond(self, stream_id: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        self.send_headers(stream_id, headers, not body)
+        if body:
+            self.send_data(stream_id, body, True)
+
     def forget(self, stream_id: int) -> None:
         super().forget(stream_id)
         self._blocked_stream_map.pop(stream_id, None)

@@ -16,7 +16,7 @@ from xooai.log import logger
 from xooai_quic.connection import CANCELLED, FAILED, MALFORMED, NO_ERROR, REJECTED
 from xooai_quic.head import Refused, RequestHead, read_head, time_allowed
 from xooai_quic.plain import PlainCall
-from xooai_quic.stream import Headers, Stream, keep, wake
+from xooai_quic.stream import PIECE, Headers, Stream, keep, wake
 
 if TYPE_CHECKING:
     from xooai_quic.server import Server, ServerConnection
@@ -192,6 +192,10 @@ class Request(Stream):
         if self.is_over:
             return
         self._status, self._sent = int(headers[0][1]), len(body)
+        if len(body) <= PIECE and not self.is_unwanted and self.connection.has_room(self):
+            self.write_whole(headers, body)
+            self._end()
+            return
         self._begin(headers, not body)
         if body:
             await self.write(body, True)

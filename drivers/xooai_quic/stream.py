@@ -123,6 +123,15 @@ class Stream:
         self.connection.http.send_headers(self.id, headers, ended)
         self.connection.flush_soon()
 
+    def write_whole(self, headers: Headers, body: bytes) -> None:
+        """Send head and body at once, where there is room for them."""
+        connection = self.connection
+        assert connection.http is not None
+        connection.http.respond(self.id, headers, body)
+        self.written += len(body)
+        connection.written += len(body)
+        connection.flush_soon()
+
     async def write(self, data: bytes, ended: bool) -> None:
         """Send a part of the body; wait while there is no room. Nothing happens once the stream is over."""
         connection, at = self.connection, 0
