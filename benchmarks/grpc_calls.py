@@ -19,9 +19,17 @@ def ours(key: str, name: str, exchange: GrpcExchange, limit: str) -> Entry:
 ENTRIES = (
     bare("limit", "limit: grpc.aio on uvloop, bytes, pydantic", calls("/limit/combo"), "limit"),
     bare("asyncio", "the same on asyncio's own loop", calls("/limit/combo"), "limit", "asyncio"),
+    bare("poller", "the same with the listener that xooai takes", calls("/limit/combo"), "limit", "uvloop-poller"),
     ours("unary", "xooai, async def", calls("/streams/combo"), "limit"),
     bare("chat-limit", "limit for a conversation: read and write", conversation("/limit/chat_read"), "chat-limit"),
     bare("generator", "the same by a generator", conversation("/limit/chat"), "chat-limit"),
+    bare(
+        "chat-poller",
+        "with the listener that xooai takes",
+        conversation("/limit/chat_read"),
+        "chat-limit",
+        "uvloop-poller",
+    ),
     ours("chat", "xooai, a conversation", conversation("/streams/chat"), "chat-limit"),
 )
 

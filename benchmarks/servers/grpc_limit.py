@@ -1,9 +1,16 @@
-"""The limit of gRPC: grpc.aio's generic handlers of bytes that validate and dump with pydantic, and nothing else."""
+"""The limit of gRPC: grpc.aio's generic handlers of bytes that validate and dump with pydantic, and nothing else.
+
+python grpc_limit.py LOOP PORT, with GRPC_EXPERIMENTS=-event_engine_listener where LOOP is uvloop-poller
+"""
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
+
+if sys.argv[1] == "uvloop-poller":
+    os.environ["GRPC_EXPERIMENTS"] = "-event_engine_listener"
 
 import grpc
 import uvloop
@@ -76,6 +83,6 @@ async def serve(port: int) -> None:
 
 if __name__ == "__main__":
     loop, port = sys.argv[1:]
-    factory = uvloop.new_event_loop if loop == "uvloop" else asyncio.new_event_loop
+    factory = asyncio.new_event_loop if loop == "asyncio" else uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(serve(int(port)))
