@@ -58,15 +58,15 @@ class End:
     async def receive(self) -> bytes | None:
         while not (self._inbox or self._ended or self._error):
             await self._change()
-        if self._error is not None:
-            raise self._error
         if self._inbox:
             frame = self._inbox.popleft()
             self.held -= len(frame) + COST
-            if self._ended is None:
+            if self._ended is None and self._error is None:
                 self.peer.on_room(len(frame) + COST)
             self._finish()
             return frame
+        if self._error is not None:
+            raise self._error
         self._finish()
         self._raise_outcome()
         return None
@@ -82,6 +82,7 @@ class End:
         self.peer.on_end(frame, outcome)  # without waiting for room: this frame is the last
 
     def abort(self) -> None:
+        self._inbox.clear()
         self._leave(Unavailable(f"the call to {self.head.path} was given up"))
 
     # What the peer tells.
@@ -130,8 +131,8 @@ class End:
             raise error_from(ended.code, ended.message, ended.details, ended.id)
 
     def _fail(self, error: XooaiError) -> None:
+        """Cut this end off; what came before is received first."""
         self._error = self._error or error
-        self._inbox.clear()
         self._wake()
 
     def _leave(self, error: XooaiError) -> None:
@@ -171,6 +172,10 @@ class ClientEnd(End):
     def on_too_large(self, size: int) -> None:
         self._leave(too_large(size, self.message_limit, "the frame"))
 
+    def on_end(self, frame: bytes | None, outcome: Outcome) -> None:
+        super().on_end(frame, outcome)
+        self._stop_timer()  # a reader may take its time
+
     def on_left(self) -> None:
         if self._ended is None:
             super().on_left()
@@ -181,12 +186,13 @@ class ClientEnd(End):
 
     def _finish(self) -> None:
         super()._finish()
-        self._is_over = self.outcome is not None
-        if self._is_over and self._timer is not None:
-            self._timer.cancel()
+        self._is_over = self._is_over or self.outcome is not None
 
     def _fail(self, error: XooaiError) -> None:
         super()._fail(error)
+        self._stop_timer()
+
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
 
@@ -212,6 +218,7 @@ class ServerEnd(End):
 
     def on_left(self) -> None:
         if not self._is_over:
+            self._inbox.clear()
             super().on_left()
             if self.task is not None:
                 self.task.cancel()

@@ -10,6 +10,7 @@ import grpc
 
 from xooai.driver import Head, Outcome, Shape
 from xooai.errors import FailedPrecondition, Internal, Unavailable, XooaiError
+from xooai_grpc.ahead import EARLY, Ahead
 from xooai_grpc.going import Going
 from xooai_grpc.metadata import outcome_of
 from xooai_grpc.status import failure, was_refused
@@ -17,7 +18,6 @@ from xooai_grpc.status import failure, was_refused
 __all__ = ["Owner", "StreamCall", "UnaryCall"]
 
 _OK = Outcome()
-_EOF = grpc.aio.EOF
 _PAUSE = 0.01  # seconds before a call that was refused begins once more
 
 UnaryUnary: TypeAlias = "grpc.aio.UnaryUnaryCall[bytes, bytes]"
@@ -46,8 +46,6 @@ class _Call:
     outcome: Outcome | None = None
     _error: XooaiError | None = None
     _is_given_up = False
-    _reading: Going | None = None
-    """Goes on where who waited for it was cancelled, and may wait again: grpc.aio would end the call."""
 
     def __init__(self, link: Owner, head: Head, call: Any, begin: Callable[..., Any] | None = None) -> None:
         """`begin(timeout=)` makes the call once more, where all of its request is known."""
@@ -90,9 +88,7 @@ class _Call:
         self._stop_reading()
 
     def _stop_reading(self) -> None:
-        reading, self._reading = self._reading, None
-        if reading is not None:
-            reading.cancel()
+        """Wait for no further message."""
 
     def _end_here(self, error: asyncio.CancelledError | None = None) -> NoReturn:
         """Raise why the call was cancelled, which was not by cancelling its task."""
@@ -111,6 +107,7 @@ class _Call:
     async def _answered(self) -> None:
         self.outcome = outcome_of(self.head, tuple(await self._call.trailing_metadata()))
         self._call = None  # see _let_go
+        self._stop_reading()
 
 
 def _is_cancelled() -> bool:
@@ -161,12 +158,22 @@ class StreamCall(_Call):
     _is_connected = False
     _is_unheard = False  # the server takes no more frames
     _has_ended = False
+    _reading: Going | None = None
+    """Goes on where who waited for it was cancelled, and may wait again: grpc.aio would end the call."""
+    _is_waiting = False  # somebody is in `receive`: there is nothing that gRPC could forget
+    _is_late = False  # the call's time is nearly over
+    _ahead: Ahead | None = None
+    """What came since then, which nobody waited for."""
+
+    def __init__(self, link: Owner, head: Head, call: Any, begin: Callable[..., Any] | None = None) -> None:
+        super().__init__(link, head, call, begin)
+        self._timer: asyncio.TimerHandle | None = None
+        if head.timeout is not None:
+            self._timer = asyncio.get_running_loop().call_later(head.timeout - EARLY, self._on_late)
 
     async def receive(self) -> bytes | None:
         """Wait for the next frame; None when the server ended well. Raises the error that it ended with."""
-        if self._error is not None:
-            raise self._error
-        if self.outcome is not None:
+        if self.outcome is not None and self._error is None:
             return None
         frame = await self._read()
         if frame is None:
@@ -180,22 +187,60 @@ class StreamCall(_Call):
 
     async def _read(self) -> bytes | None:
         while True:
-            if self._error is not None:
+            ahead = self._ahead
+            if self._error is not None and not (ahead is not None and ahead.has_messages):
                 raise self._error
-            if self._reading is None:
-                self._reading = Going(self._call.read())
+            self._is_waiting = True
             try:
-                frame = await self._reading.end()
+                frame: bytes | object = await (self._going() if ahead is None else ahead).end()
             except grpc.aio.AioRpcError as error:
-                self._reading = None
+                self._reading = self._ahead = None
                 await self._retry(error)
             except asyncio.CancelledError as error:
-                if _is_cancelled():
-                    raise
-                self._end_here(error)
+                if not _is_cancelled():
+                    self._end_here(error)
+                if self._is_late:
+                    self._read_ahead()
+                raise
             else:
                 self._reading = self._begin = None
-                return None if frame is _EOF else frame
+                if not isinstance(frame, bytes):  # grpc.aio's EOF
+                    return None
+                if self._is_late:
+                    self._read_ahead()
+                return frame
+            finally:
+                self._is_waiting = False
+
+    def _going(self) -> Going:
+        if self._reading is None:
+            self._reading = Going(self._call.read())
+        return self._reading
+
+    def _on_late(self) -> None:
+        self._is_late = True
+        if not self._is_waiting:
+            self._read_ahead()
+
+    def _read_ahead(self) -> None:
+        """Take what comes from now on, unless the call is over."""
+        if self._ahead is None and self._call is not None:
+            self._ahead = Ahead(self._call.read, self._reading)
+            self._reading = None
+
+    def abort(self) -> None:
+        if self._ahead is not None and self.outcome is None:
+            self._ahead.clear()
+        super().abort()
+
+    def _stop_reading(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._ahead is not None:
+            self._ahead.stop()
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.cancel()
 
     async def send(self, frame: bytes) -> None:
         """Send a frame; wait while the server's window is full.

@@ -56,7 +56,7 @@ class QuicCall(Stream):
         self.write_head(headers)
         if deadline is not None:
             late = DeadlineExceeded(f"the time allowed for the call ({self.head.timeout:.3g} s) has passed")
-            self._timer = self.connection.loop.call_at(deadline, self._fail, late)
+            self._timer = self.connection.loop.call_at(deadline, self._end_by, late)
 
     # What the connection tells.
 
@@ -72,8 +72,7 @@ class QuicCall(Stream):
 
     def on_left(self, code: int, is_reset: bool) -> None:
         if is_reset:
-            if not self.is_whole:
-                self._fail(self._given_up(code))
+            self._end_by(self._given_up(code))
             return
         self.is_unwanted = True  # answered early: the rest is not wanted
         if code not in (NO_ERROR, CANCELLED) and not self.is_whole:
@@ -90,11 +89,8 @@ class QuicCall(Stream):
         self._fail(Unavailable(f"{self.connection.peer} sent an answer that is none of HTTP: {reason}"), MALFORMED)
 
     def on_lost(self, reason: str) -> None:
-        if self.is_whole:
-            self._leave(None)
-        else:
-            peer = self.connection.peer
-            self._fail(Unavailable(f"the connection to {peer} ended during the call to {self.head.path}: {reason}"))
+        peer = self.connection.peer
+        self._end_by(Unavailable(f"the connection to {peer} ended during the call to {self.head.path}: {reason}"))
 
     def on_flood(self) -> None:
         kept = self.connection.limits.flood
@@ -200,6 +196,12 @@ class QuicCall(Stream):
         if self._end is None and self._error is None:
             self._error = error
         self._leave(code)
+
+    def _end_by(self, error: XooaiError) -> None:
+        """End by an error, behind what has come, which is kept for who reads later; nothing happens where that is all."""
+        while not self.is_over and self._advance():
+            pass
+        self._fail(error)
 
     def _leave(self, code: int | None) -> None:
         if self.is_over:

@@ -13,7 +13,7 @@ from xooai.errors import DeadlineExceeded, Unavailable, XooaiError, error_from
 from xooai.plugins import hookimpl
 from xooai.wire import END, ITEM, FrameReader, frame
 
-WINDOW = 4  # frames read ahead
+WINDOW = 16  # frames read ahead: as many as every driver holds
 
 
 _pumps: set[asyncio.Task[None]] = set()  # loops hold their tasks weakly

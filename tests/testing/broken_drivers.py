@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from xooai.driver import Channel, DialOptions, Driver, Head, Link, Listener, ListenOptions, Outcome, Shape, Site
-from xooai.errors import Code, Unimplemented
+from xooai.errors import Code, DeadlineExceeded, Unimplemented
 from xooai.testing import DriverTests, MemoryDriver
 
 OK = Outcome()
@@ -176,6 +176,20 @@ class ForgetsTheTimeLimit(Broken):
 class TestForgetsTheTimeLimit(BrokenTests):
     made = ForgetsTheTimeLimit
     shapes = frozenset({Shape.UNARY})
+
+
+class DropsWhatCameInTime(Broken):
+    class Near(Through):
+        async def receive(self) -> bytes | None:
+            if isinstance(self.inner._error, DeadlineExceeded):
+                raise self.inner._error
+            found: bytes | None = await self.inner.receive()
+            return found
+
+
+class TestDropsWhatCameInTime(BrokenTests):
+    made = DropsWhatCameInTime
+    shapes = frozenset({Shape.SERVER})
 
 
 class TakesOneByteMore(Broken):

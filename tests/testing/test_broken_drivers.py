@@ -47,6 +47,7 @@ FOUND = {
         "test_the_head_arrives",
         "test_what_has_no_time_left_is_not_started",
     },
+    "TestDropsWhatCameInTime": {"test_what_came_in_time_is_given_out_to_a_reader_that_is_late"},
     "TestTakesOneByteMore": {
         "test_a_later_frame_one_byte_larger_is_refused",
         "test_a_request_one_byte_larger_is_refused",

@@ -11,13 +11,15 @@ from xooai.driver import Driver, Head, Shape
 from xooai.errors import Code, DeadlineExceeded, Unavailable, Unimplemented, XooaiError, error_from
 from xooai.testing.suite.calls import SOON, answered, error_of, opened
 from xooai.testing.suite.fixtures import Fixtures, Serve, on_a_loop
-from xooai.testing.suite.site import packed, path_of
+from xooai.testing.suite.site import packed, path_of, unpacked
 
 __all__ = ["FailureTests"]
 
 CODES = [code for code in Code if code != Code.OK]
 DETAILS = {"errors": [{"type": "x", "loc": ["doc", 0], "msg": "é \n"}], "reason": "size", "number": 3, "none": None}
 LIMIT = 0.3  # seconds: the time limit of calls that are never answered
+LATE = 0.1  # seconds: the server is told first, or hears of it first
+HELD = 16  # items that every driver holds for a reader that is slow
 AMPLE = 0.6  # seconds: the time limit of calls that are answered at once, also on a machine that is busy
 
 
@@ -83,6 +85,23 @@ class FailureTests(Fixtures):
 
             assert (frames, error.code) == ([b"item"], Code.DEADLINE_EXCEEDED)
             await asyncio.wait_for(served.site.cancelled.wait(), SOON)
+
+    @on_a_loop
+    async def test_what_came_in_time_is_given_out_to_a_reader_that_is_late(
+        self, serve: Serve, server_streams: Shape
+    ) -> None:
+        """Then the time is over, unless the end had come as well."""
+        async with serve() as served:
+            open_ended = await served.open("pause", server_streams, packed(HELD), timeout=LIMIT)
+            whole = await served.open("count", server_streams, packed(HELD), timeout=LIMIT)
+            await asyncio.wait_for(served.site.cancelled.wait(), LIMIT + SOON)
+            await asyncio.sleep(LATE)
+            frames, error = await error_of(open_ended)
+
+            assert ([unpacked(frame) for frame in frames], error.code) == (list(range(HELD)), Code.DEADLINE_EXCEEDED)
+            assert [unpacked(frame) for frame in await answered(whole)] == list(range(HELD))
+            assert whole.outcome is not None
+            assert whole.outcome.code == Code.OK
 
     @on_a_loop
     async def test_a_time_limit_that_is_not_reached_does_nothing(self, serve: Serve, shape: Shape) -> None:

@@ -195,6 +195,14 @@ class ScriptedSite:
         await self.released.wait()
         await channel.end()
 
+    async def pause(self, channel: Channel) -> None:
+        """Send as many numbers as the request says, and the end once the test says so."""
+        for index in range(unpacked(await self._frame(channel))):
+            await channel.send(packed(index))
+        self.started.set()
+        await self.released.wait()
+        await channel.end()
+
     async def deaf(self, channel: Channel) -> None:
         """Receive nothing, and answer once the test says so."""
         self.started.set()
