@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from xooai.driver import Channel, DialOptions, Driver, Head, Link, Listener, ListenOptions, Outcome, Shape, Site
-from xooai.errors import Code, DeadlineExceeded, Unimplemented
+from xooai.errors import Code, Unimplemented
 from xooai.testing import DriverTests, MemoryDriver
 
 OK = Outcome()
@@ -178,17 +178,30 @@ class TestForgetsTheTimeLimit(BrokenTests):
     shapes = frozenset({Shape.UNARY})
 
 
-class DropsWhatCameInTime(Broken):
+class DropsWhatCameBeforeAFailure(Broken):
     class Near(Through):
         async def receive(self) -> bytes | None:
-            if isinstance(self.inner._error, DeadlineExceeded):
+            if self.inner._error is not None:
                 raise self.inner._error
             found: bytes | None = await self.inner.receive()
             return found
 
 
-class TestDropsWhatCameInTime(BrokenTests):
-    made = DropsWhatCameInTime
+class TestDropsWhatCameBeforeAFailure(BrokenTests):
+    made = DropsWhatCameBeforeAFailure
+    shapes = frozenset({Shape.SERVER})
+
+
+class LosesWhatNobodyWaitsForAnyMore(Broken):
+    class Near(Through):
+        async def receive(self) -> bytes | None:
+            found: bytes | None = await self.inner.receive()
+            await asyncio.sleep(0)
+            return found
+
+
+class TestLosesWhatNobodyWaitsForAnyMore(BrokenTests):
+    made = LosesWhatNobodyWaitsForAnyMore
     shapes = frozenset({Shape.SERVER})
 
 

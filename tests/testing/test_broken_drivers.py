@@ -38,7 +38,9 @@ FOUND = {
     "TestUnboundedQueue": {
         "test_a_client_that_does_not_read_stops_the_server",
         "test_a_client_that_leaves_a_stream_unread_cancels_its_handler",
+        "test_a_client_that_waits_to_send_ends_when_its_time_is_over",
         "test_a_server_that_does_not_read_stops_the_client",
+        "test_a_server_that_rests_gets_all_and_is_never_far_behind",
         "test_a_slow_reader_gets_all_and_is_never_far_behind",
     },
     "TestForgetsMetadata": {"test_metadata_passes_both_ways"},
@@ -47,7 +49,11 @@ FOUND = {
         "test_the_head_arrives",
         "test_what_has_no_time_left_is_not_started",
     },
-    "TestDropsWhatCameInTime": {"test_what_came_in_time_is_given_out_to_a_reader_that_is_late"},
+    "TestDropsWhatCameBeforeAFailure": {
+        "test_a_stream_that_is_cut_off_is_no_short_stream",
+        "test_what_came_in_time_is_given_out_to_a_reader_that_is_late",
+    },
+    "TestLosesWhatNobodyWaitsForAnyMore": {"test_who_stops_waiting_for_an_item_loses_none"},
     "TestTakesOneByteMore": {
         "test_a_later_frame_one_byte_larger_is_refused",
         "test_a_request_one_byte_larger_is_refused",

@@ -48,7 +48,7 @@ class DrainingTests(Fixtures):
             first = await channel.receive()
             closing = asyncio.ensure_future(served.listener.aclose(GRACE))
 
-            assert len([first, *await answered(channel)]) == self.many
+            assert [first, *await answered(channel)] == [packed(number) for number in range(self.many)]
             await asyncio.wait_for(closing, GRACE / 2)
 
     @on_a_loop

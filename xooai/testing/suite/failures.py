@@ -9,7 +9,7 @@ import pytest
 
 from xooai.driver import Driver, Head, Shape
 from xooai.errors import Code, DeadlineExceeded, Unavailable, Unimplemented, XooaiError, error_from
-from xooai.testing.suite.calls import SOON, answered, error_of, opened
+from xooai.testing.suite.calls import SOON, Upload, answered, error_of, opened
 from xooai.testing.suite.fixtures import Fixtures, Serve, on_a_loop
 from xooai.testing.suite.site import packed, path_of, unpacked
 
@@ -63,7 +63,7 @@ class FailureTests(Fixtures):
 
     @on_a_loop
     async def test_a_call_ends_when_its_time_is_over(self, serve: Serve, shape: Shape) -> None:
-        """And its handler is cancelled."""
+        """And its handler is cancelled, and nothing more is sent."""
         async with serve() as served:
             began = monotonic()
             channel = await served.open("wait", shape, b"", timeout=LIMIT)
@@ -71,6 +71,9 @@ class FailureTests(Fixtures):
                 with pytest.raises(DeadlineExceeded):
                     await answered(channel)
             took = monotonic() - began
+            if shape & Shape.CLIENT:
+                with pytest.raises(DeadlineExceeded):
+                    await channel.send(b"")
 
             assert took > LIMIT * 0.9
             await asyncio.wait_for(served.site.cancelled.wait(), SOON)
@@ -85,6 +88,16 @@ class FailureTests(Fixtures):
 
             assert (frames, error.code) == ([b"item"], Code.DEADLINE_EXCEEDED)
             await asyncio.wait_for(served.site.cancelled.wait(), SOON)
+
+    @on_a_loop
+    async def test_a_client_that_waits_to_send_ends_when_its_time_is_over(
+        self, serve: Serve, client_streams: Shape
+    ) -> None:
+        async with serve() as served:
+            channel = await served.open("deaf", client_streams, timeout=LIMIT)
+            async with asyncio.timeout(LIMIT + SOON):
+                with pytest.raises(DeadlineExceeded):
+                    await Upload().run(channel)
 
     @on_a_loop
     async def test_what_came_in_time_is_given_out_to_a_reader_that_is_late(

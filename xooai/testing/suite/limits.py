@@ -49,7 +49,8 @@ class LimitTests(Fixtures):
                 await served.call("echo", client_streams, b"first", bytes(LIMIT + 1), b"last")
 
             assert refused.value.reason == "size"
-            assert served.site.received in ([], [b"first"])
+            assert served.site.received == [b"first"]
+            assert (await served.call("last", client_streams, b"next"))[0] == [b"next"]
 
     @on_a_loop
     async def test_a_reply_may_be_as_large_as_the_client_takes(self, serve: Serve, shape: Shape) -> None:
@@ -66,14 +67,18 @@ class LimitTests(Fixtures):
             assert (await served.call("last", shape, b"next"))[0] == [b"next"]
 
     @on_a_loop
-    async def test_a_later_item_one_byte_larger_is_refused(self, serve: Serve, both_stream: Shape) -> None:
-        """The items before it may be lost with it."""
+    async def test_a_later_item_may_be_as_large_as_the_client_takes(self, serve: Serve, server_streams: Shape) -> None:
         async with serve(reply_limit=LIMIT) as served:
-            channel = await served.open("echo", both_stream, b"first")
-            assert await channel.receive() == b"first"
-            await channel.send(bytes(LIMIT + 1))
+            assert (await served.call("swell", server_streams, packed(LIMIT)))[0] == [b"small", bytes(LIMIT)]
+
+    @on_a_loop
+    async def test_a_later_item_one_byte_larger_is_refused(self, serve: Serve, server_streams: Shape) -> None:
+        """The items before it are not."""
+        async with serve(reply_limit=LIMIT) as served:
+            channel = await served.open("swell", server_streams, packed(LIMIT + 1))
             frames, error = await error_of(channel)
 
-            assert (frames, type(error)) == ([], ResourceExhausted)
+            assert (frames, type(error)) == ([b"small"], ResourceExhausted)
             with pytest.raises(ResourceExhausted):
                 await answered(channel)
+            assert (await served.call("last", server_streams, b"next"))[0] == [b"next"]

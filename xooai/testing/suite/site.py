@@ -12,10 +12,11 @@ import msgspec
 from xooai.driver import Channel, Head, Outcome, Shape
 from xooai.errors import Unavailable, XooaiError
 
-__all__ = ["CHUNK", "FLOOD", "ScriptedSite", "packed", "path_of", "stalled", "unpacked"]
+__all__ = ["CHUNK", "FLOOD", "ScriptedSite", "chunk", "packed", "path_of", "stalled", "unpacked"]
 
 CHUNK = 16 * 1024  # bytes in a frame of the flood: smaller than any window
 FLOOD = 64 * 1024 * 1024  # bytes that the flood would be, if nobody stopped it: more than any window
+REST = 0.05  # seconds in which a producer would run away
 STILL = 0.2  # seconds without another byte after which a producer counts as stopped
 
 _left_behind: ContextVar[str] = ContextVar("left_behind", default="nothing")
@@ -40,6 +41,11 @@ async def stalled(pushed: Callable[[], int], bound: int) -> int:
     return pushed()
 
 
+def chunk(index: int) -> bytes:
+    """A part of a flood, unlike others."""
+    return index.to_bytes(4, "big") * (CHUNK // 4)
+
+
 def path_of(behaviour: str, shape: Shape) -> str:
     """Where a behaviour is, for calls of this shape."""
     return f"/{str(shape.name).lower()}/{behaviour}"
@@ -53,6 +59,8 @@ class ScriptedSite:
         self.received: list[bytes] = []
         self.pushed = 0
         """Bytes that the driver has taken from `flood`."""
+        self.taken = 0
+        """Bytes that `sip` has taken from the driver."""
         self.started = asyncio.Event()
         self.released = asyncio.Event()
         self.cancelled = asyncio.Event()
@@ -127,6 +135,13 @@ class ScriptedSite:
         for index in range(number - 1):
             await channel.send(packed(index))
         await channel.end(packed(number - 1) if number else None)
+
+    async def swell(self, channel: Channel) -> None:
+        """Send a small item, and one of as many bytes as the request says."""
+        size = unpacked(await self._frame(channel))
+        await channel.send(b"small")
+        await channel.send(bytes(size))
+        await channel.end()
 
     async def greet(self, channel: Channel) -> None:
         """Speak first."""
@@ -213,6 +228,15 @@ class ScriptedSite:
         """Send all that the driver takes."""
         await self._frame(channel)
         for index in range(FLOOD // CHUNK):
-            await channel.send(index.to_bytes(4, "big") * (CHUNK // 4))
+            await channel.send(chunk(index))
             self.pushed += CHUNK
         await channel.end()
+
+    async def sip(self, channel: Channel) -> None:
+        """Take chunks as long as they come in order, after a rest; answer by how many they were."""
+        await asyncio.sleep(REST)
+        index = 0
+        while await channel.receive() == chunk(index):
+            index += 1
+            self.taken += CHUNK
+        await channel.end(packed(index))

@@ -8,9 +8,9 @@ import pytest
 
 from xooai.driver import Channel, Shape
 from xooai.errors import Code, NotFound, XooaiError
-from xooai.testing.suite.calls import Upload, answered, asked, error_of, finished
+from xooai.testing.suite.calls import Upload, answered, asked, cancelled, error_of, finished
 from xooai.testing.suite.fixtures import Fixtures, Serve, on_a_loop
-from xooai.testing.suite.site import CHUNK, FLOOD, packed, stalled, unpacked
+from xooai.testing.suite.site import CHUNK, FLOOD, chunk, packed, stalled, unpacked
 
 __all__ = ["StreamTests"]
 
@@ -148,15 +148,46 @@ class StreamTests(Fixtures):
     async def test_a_slow_reader_gets_all_and_is_never_far_behind(self, serve: Serve, server_streams: Shape) -> None:
         async with serve() as served:
             channel = await served.open("flood", server_streams, b"")
-            numbers, ahead = [], 0
+            index = ahead = 0
             while (frame := await channel.receive()) is not None:
-                numbers.append(int.from_bytes(frame[:4], "big"))
-                ahead = max(ahead, served.site.pushed - len(numbers) * CHUNK)
-                if len(numbers) % 64 == 0:  # a pause in which the server would run away
+                assert frame == chunk(index)
+                index += 1
+                ahead = max(ahead, served.site.pushed - index * CHUNK)
+                if index % 64 == 0:  # a pause in which the server would run away
                     await asyncio.sleep(0.001)
 
-            assert numbers == list(range(FLOOD // CHUNK))
+            assert index == FLOOD // CHUNK
             assert ahead <= self.window
+
+    @on_a_loop
+    async def test_a_server_that_rests_gets_all_and_is_never_far_behind(
+        self, serve: Serve, client_streams: Shape
+    ) -> None:
+        count = 2 * self.window // CHUNK
+        async with serve() as served:
+            channel, ahead = await served.open("sip", client_streams), 0
+            for index in range(count):
+                await channel.send(chunk(index))
+                ahead = max(ahead, (index + 1) * CHUNK - served.site.taken)
+            await channel.end()
+
+            assert await answered(channel) == [packed(count)]
+            assert ahead <= self.window
+
+    @on_a_loop
+    async def test_who_stops_waiting_for_an_item_loses_none(self, serve: Serve, server_streams: Shape) -> None:
+        """It may have come at that very moment."""
+        async with serve() as served:
+            channel = await served.open("count", server_streams, packed(self.many // 10))
+            found: list[bytes | None] = []
+            while not found or found[-1] is not None:
+                waiting = asyncio.ensure_future(channel.receive())
+                for _ in range(len(found) % 5):
+                    await asyncio.sleep(0)
+                await cancelled(waiting)
+                found.append(await channel.receive() if waiting.cancelled() else waiting.result())
+
+            assert found == [*map(packed, range(self.many // 10)), None]
 
     @on_a_loop
     async def test_a_stalled_stream_holds_up_no_other_call(self, serve: Serve, server_streams: Shape) -> None:
@@ -170,9 +201,12 @@ class StreamTests(Fixtures):
 
     @on_a_loop
     async def test_items_before_an_error_are_not_lost(self, serve: Serve, server_streams: Shape) -> None:
+        """Although the error is there before somebody reads them."""
         wanted = {"code": Code.DATA_LOSS, "message": "torn", "after": ROUNDS}
         async with serve() as served:
-            frames, error = await error_of(await served.open("fail", server_streams, packed(wanted)))
+            channel = await served.open("fail", server_streams, packed(wanted))
+            await served.call("last", server_streams, b"")
+            frames, error = await error_of(channel)
 
             assert [unpacked(frame) for frame in frames] == list(range(ROUNDS))
             assert (error.code, error.message) == (Code.DATA_LOSS, "torn")
