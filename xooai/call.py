@@ -121,7 +121,12 @@ class StreamCall(Call):
         """Take a frame of the reply if that needs no waiting, see `xooai.driver.Offering`; else it is to be sent."""
 
     def send(self, frame: bytes, codec: str) -> Awaitable[None]:
-        """Send a frame of the reply; wait while the caller's window is full. The last one of a single reply waits for the end."""
+        """Send a frame of the reply; wait while the caller's window is full. The last one of a single reply waits for the end.
+
+        Raises ResourceExhausted as a unary call does.
+        """
+        if len(frame) > MESSAGE_LIMIT:
+            raise too_large(len(frame), MESSAGE_LIMIT, "the reply")
         self.reply_codec = codec
         if not self._gives_stream:
             self.reply = frame

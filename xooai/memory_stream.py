@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Collection, Coroutine
 from typing import Any
 
-from xooai.driver import Head, Outcome
-from xooai.errors import Code, Unavailable, XooaiError, error_from
+from xooai.driver import MESSAGE_LIMIT, Head, Outcome
+from xooai.errors import Code, Unavailable, XooaiError, error_from, too_large
 from xooai.memory import MemoryChannel
 
 __all__ = ["MemoryStream"]
@@ -33,12 +33,18 @@ class _Way:
         self._waiting: list[asyncio.Future[None]] = []
 
     async def put(self, frame: bytes, marks: Marks) -> None:
-        """What comes once nobody takes it any more is dropped. Raises the error that this way ended with."""
-        while not self._is_over and self._frames and (len(self._frames) >= FRAMES or self._size + len(frame) > BYTES):
+        """What comes once nobody takes it any more is dropped. Raises the error that this way ended with; a frame that is too
+        large ends it, as over a driver: whoever takes frames is told, behind those before it.
+        """
+        size = len(frame)
+        if size > MESSAGE_LIMIT:
+            self.over(too_large(size, MESSAGE_LIMIT, "the request"))  # of a reply it was looked at as it was given
+            return
+        while not self._is_over and self._frames and (len(self._frames) >= FRAMES or self._size + size > BYTES):
             await self._change()
         if not self._is_over:
             self._frames.append((frame, marks))
-            self._size += len(frame)
+            self._size += size
             self._wake()
         elif self._error is not None:
             raise self._error
