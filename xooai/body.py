@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from pydantic import ValidationError
 
-from xooai.codec import CODECS, JSON, invalid
+from xooai.codec import CODECS, JSON, invalid, located
 from xooai.doc import Doc
 from xooai.docs import Audio, File, Image, Text, Video
 from xooai.endpoint import Endpoint, Parameter
@@ -124,16 +124,6 @@ def _fields(kind: type[Doc], media_type: str) -> tuple[type[Doc], dict[str, str]
     return kind, fields
 
 
-def _located(error: InvalidArgument, *where: str | int) -> InvalidArgument:
-    """A mistake inside a part, as one of the whole."""
-    errors = [{**mistake, "loc": [*where, *mistake["loc"]]} for mistake in error.errors]
-    if not errors:
-        return InvalidArgument(f"the part {where[0]!r}: {error.message}")
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    first = errors[0]
-    return InvalidArgument(f"{'.'.join(map(str, first['loc']))}: {first['msg']}{more}", errors=errors)
-
-
 class _Part(msgspec.Struct):
     """One part of a form as it comes in."""
 
@@ -241,7 +231,7 @@ def _value(endpoint: Endpoint, parameter: Parameter, part: _Part, *where: str | 
     try:
         return JSON.decode(endpoint.schema_of(parameter), data)
     except InvalidArgument as error:
-        raise _located(error, *where) from None
+        raise located(error, *where) from None
 
 
 def _check_finite(text: str, *where: str | int) -> None:

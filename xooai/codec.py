@@ -19,7 +19,7 @@ from xooai.plain import plain
 from xooai.schema import JsonValidator, Schema
 from xooai.walk import check_integers, check_keys, check_sendable, keys_in
 
-__all__ = ["CODECS", "JSON", "MSGPACK", "Codec", "codec_of", "invalid", "read_json"]
+__all__ = ["CODECS", "JSON", "MSGPACK", "Codec", "codec_of", "invalid", "located", "read_json"]
 
 MISTAKES = 100  # that an error lists: more than anybody reads, and a body can hold a million
 
@@ -52,6 +52,15 @@ def invalid(error: ValidationError) -> InvalidArgument:
     more = f" (and {count - 1:,} more)" if count > 1 else ""
     mistakes = [{**mistake, "loc": list(mistake["loc"])} for mistake in found]
     return InvalidArgument(f"{where}: {first['msg']}{more}", errors=mistakes)
+
+
+def located(error: InvalidArgument, *where: str | int) -> InvalidArgument:
+    """What is wrong with a value, as said of the whole in which it stands at this place."""
+    place = ".".join(map(str, where))
+    mistakes = [{**mistake, "loc": [*where, *mistake["loc"]]} for mistake in error.errors]
+    if mistakes and error.errors[0]["loc"]:
+        return InvalidArgument(f"{place}.{error.message}", errors=mistakes)
+    return InvalidArgument(f"{place}: {error.message.removeprefix('the body: ')}", errors=mistakes)
 
 
 def _first(error: ValidationError) -> list[Any]:

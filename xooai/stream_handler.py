@@ -12,7 +12,7 @@ from typing import Any
 from xooai import replies
 from xooai.accept import form_of
 from xooai.call import Call, Service, StreamCall, never
-from xooai.codec import Codec, codec_of
+from xooai.codec import Codec, codec_of, located
 from xooai.doc import Doc
 from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument, Unavailable
@@ -207,6 +207,8 @@ class _Items(AsyncIterator[Any]):
     def __init__(self, call: Call, read: Callable[[bytes], Any]) -> None:
         self._receive = call.receive
         self._read = read
+        self._name = call.endpoint.incoming
+        self._count = 0
         self._is_over = False
         self._is_closed = False
 
@@ -219,7 +221,12 @@ class _Items(AsyncIterator[Any]):
         if frame is None:
             self._is_over = True
             raise StopAsyncIteration
-        return self._read(frame)
+        index = self._count
+        self._count = index + 1
+        try:
+            return self._read(frame)
+        except InvalidArgument as error:
+            raise located(error, self._name, index) from None
 
     def close(self) -> None:
         """The call is over: for whom the handler gave this stream to."""

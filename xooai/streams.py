@@ -21,7 +21,7 @@ from inspect import isasyncgen
 from itertools import count
 from typing import Any, Protocol, Self
 
-from xooai.codec import Codec
+from xooai.codec import Codec, located
 from xooai.driver import Channel, Shape
 from xooai.endpoint import Endpoint
 from xooai.errors import FailedPrecondition, InvalidArgument, Unavailable
@@ -55,6 +55,7 @@ class Stream:
         self._is_over = False  # the other side
         self._is_closed = False
         self._failure: Exception | None = None
+        self._sent = 0  # items
         self._turn = asyncio.Lock()  # whoever sends: a channel takes one frame at a time
 
     @property
@@ -79,7 +80,12 @@ class Stream:
 
     async def _written(self, item: Any) -> bytes:
         assert self._endpoint.items is not None
-        return await self._frames.write(self._endpoint.items, self._codec, item)
+        try:
+            frame = await self._frames.write(self._endpoint.items, self._codec, item)
+        except InvalidArgument as error:
+            raise located(error, self._endpoint.incoming, self._sent) from error
+        self._sent += 1
+        return frame
 
     async def end(self) -> None:
         """Say that nothing more is sent. Replies go on."""

@@ -202,9 +202,36 @@ def test_an_item_of_another_type_is_refused(place: Place) -> None:
     e = place(Talker())
 
     with pytest.raises(InvalidArgument):
-        e.stream("total", xs=[1, "two"])
-    with pytest.raises(InvalidArgument):
         e.stream("joined", xs=[Text(value="a"), object()])
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "items", "loc", "said"),
+    [
+        ("total", [1, 2, "two"], ("xs", 2), "xs.2: Input should be a valid integer"),
+        ("joined", [Text(value="a"), {"value": 7}], ("xs", 1, "value"), "xs.1.value: Input should be a valid string"),
+        ("joined", [{"ref": 7}], ("xs", 0, "ref"), "xs.0.ref: Input should be a valid string"),
+    ],
+)
+def test_what_is_wrong_with_an_item_is_told_with_its_place(
+    place: Place, endpoint: str, items: list[Any], loc: tuple[str | int, ...], said: str
+) -> None:
+    e = place(Talker())
+
+    with pytest.raises(InvalidArgument) as refused:
+        e.stream(endpoint, xs=items)
+
+    assert [error["loc"] for error in refused.value.errors] == [loc]
+    assert refused.value.message == said
+
+
+def test_an_item_that_cannot_be_written_is_told_with_its_place(place: Place) -> None:
+    e = place(Talker())
+
+    with pytest.raises(InvalidArgument, match=r"^xs\.1: the value cannot be sent: ") as refused:
+        e.stream("total", xs=[1, object()])
+
+    assert refused.value.errors == []
 
 
 @pytest.mark.parametrize("given", ["abc", b"abc", {"a": 1}, 3, None])

@@ -7,7 +7,7 @@ import datetime
 import enum
 import math
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -32,6 +32,7 @@ from xooai import (
     current,
     plugins,
     post,
+    stream,
 )
 from xooai.codec import CODECS
 from xooai.driver import Driver, Shape
@@ -99,6 +100,15 @@ class Program(Executor):
         }
         raise errors[kind]
 
+    @stream
+    async def halves(self, numbers: AsyncIterator[int]) -> AsyncIterator[float]:
+        async for number in numbers:
+            yield number / 2
+
+    @stream
+    def total(self, numbers: Iterator[int]) -> int:
+        return sum(numbers)
+
 
 class Both(NamedTuple):
     """The program in this process, and a client of it over the driver."""
@@ -126,6 +136,17 @@ def outcome(client: Program, on: str, codec: str, **arguments: Any) -> Any:
         return client.post(on=on, codec=codec, **arguments)
     except XooaiError as error:
         return type(error), error.message, error.details
+
+
+def streamed(client: Program, on: str, codec: str, numbers: list[Any]) -> list[Any]:
+    """What a call that streams gives: its replies, and behind them all that its error tells."""
+    found: list[Any] = []
+    try:
+        replies = client.stream(on=on, codec=codec, numbers=numbers)
+        found.extend(replies if on == "halves" else [replies])
+    except XooaiError as error:
+        found += [type(error), error.message, error.details]
+    return found
 
 
 class ProgramTests(Fixtures):
@@ -202,6 +223,20 @@ class ProgramTests(Fixtures):
         found = both.there.post(on="who", codec=codec, metadata={"X-Token": "t 1"}, timeout=30)
 
         assert found == {"token": "t 1", "limited": True}
+
+    @pytest.mark.parametrize("codec", CODECS)
+    @pytest.mark.parametrize(("on", "needed"), [("total", Shape.CLIENT), ("halves", Shape.BIDI)])
+    def test_streams_are_those_of_the_process(self, both: Both, codec: str, on: str, needed: Shape) -> None:
+        """With an item that does not validate, too: its place is told."""
+        if needed not in self.shapes:
+            pytest.skip("the driver does not declare this shape")
+        for numbers in ([1, 2, 3], [1, "two", 3], []):
+            here, there = (streamed(client, on, codec, numbers) for client in (both.here, both.there))
+
+            assert here == there
+            if "two" in numbers:
+                assert here[-3] is InvalidArgument
+                assert [mistake["loc"] for mistake in here[-1]["errors"]] == [["numbers", 1]]
 
     def test_a_client_without_the_class_reads_the_types_over_there(self, both: Both) -> None:
         trust = self.dial_options.trust
