@@ -55,7 +55,10 @@ _RESERVED = frozenset(
 ) | {CODEC, ACCEPT, SHAPE, END, ERROR}
 _NAME = frozenset("0123456789abcdefghijklmnopqrstuvwxyz_-.")  # the protocol's Custom-Metadata
 
-METADATA_SIZE = 16 * 1024  # bytes of a call's own metadata: half of what a server takes, the rest is for the transport
+METADATA_SIZE = (
+    30 * 1024
+)  # bytes of a call's own metadata: of 32 KiB that a server takes, the rest is for the transport
+ENTRY = 32  # bytes that an entry counts beside its name and value (RFC 9113 6.5.2), as gRPC's core does
 MESSAGE_SIZE = 4 * 1024  # bytes of an error's message, which escaping may treble
 ERROR_SIZE = 32 * 1024  # bytes of an error's details to a client of ours, which takes so much,
 ERROR_SIZE_ABROAD = 3 * 1024  # and to another, which may have gRPC's own limit: 8 KiB for all trailers
@@ -131,9 +134,12 @@ def own(metadata: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         if not lower or not _NAME.issuperset(lower):
             raise InvalidArgument(f"metadata name {name!r} is not made of letters, digits and -._")
         text = _value(f"the value of metadata {name!r}", value).strip()
-        size += len(lower) + len(text)
+        size += len(lower) + len(text) + ENTRY
         if size > METADATA_SIZE:
-            raise InvalidArgument(f"the metadata has more than {METADATA_SIZE:,} bytes; send such data in a document")
+            raise InvalidArgument(
+                f"the metadata has more than {METADATA_SIZE:,} bytes, {ENTRY} for each entry among them; "
+                "send such data in a document"
+            )
         yield lower, text
 
 

@@ -22,6 +22,7 @@ from xooai.errors import (
     XooaiError,
 )
 from xooai_grpc.driver import GrpcDriver
+from xooai_grpc.metadata import ENTRY, METADATA_SIZE
 
 STREAMS = [Shape.CLIENT, Shape.SERVER, Shape.BIDI]
 TO_SERVER = [Shape.CLIENT, Shape.BIDI]
@@ -214,7 +215,8 @@ def test_calls_side_by_side_share_a_link(run: Run) -> None:
         ({"metadata": {":path": "/"}}, "':path' is a name that gRPC"),
         ({"metadata": {"token-bin": "x"}}, "'token-bin' is a name that gRPC"),
         ({"metadata": {"Xooai-Shape": "bidi"}}, "'Xooai-Shape' is a name that gRPC"),
-        ({"metadata": {"x-a": "y" * 16_384}}, "more than 16,384 bytes"),
+        ({"metadata": {"x-a": "y" * (METADATA_SIZE - ENTRY - 2)}}, "more than 30,720 bytes"),
+        ({"metadata": {f"x-{n}": "" for n in range(1000)}}, "32 for each entry among them"),
     ],
     ids=repr,
 )

@@ -7,9 +7,10 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import grpc
 import pytest
 from hypothesis import Phase, given, settings
 
@@ -30,10 +31,12 @@ from xooai import (
     XooaiError,
     current,
     post,
+    stream,
 )
 from xooai.plugins import Plugin, driver, installed
 
 HERE = "grpc://127.0.0.1:0"
+PATIENCE = 20  # seconds: what hangs fails
 
 
 class Page(ComboDoc):
@@ -68,6 +71,11 @@ class Reader(Executor):
     @post
     def broken(self, doc: Text) -> Text:
         raise ValueError("hunter2 in /srv/models")
+
+    @stream
+    async def letters(self, text: str) -> AsyncIterator[str]:
+        for letter in text:
+            yield letter
 
     @post
     async def wait(self) -> None:
@@ -194,6 +202,19 @@ def test_an_unknown_endpoint_lists_the_known_ones(url: str) -> None:
 
     with Writer.at(url) as client, pytest.raises(NotFound, match="no endpoint 'writer/write'.*reader/read"):
         client.write(doc=Text(value="x"))
+
+
+def test_a_unary_stub_that_says_so_is_refused_at_once_by_an_endpoint_that_streams(reader: Reader, url: str) -> None:
+    """One that does not is taken for a stub of a stream, which is the same to a server."""
+    with grpc.insecure_channel(url.partition("//")[2]) as channel:
+        calling: Any = channel.unary_unary("/reader/letters")
+        stub: Any = channel.unary_stream("/reader/letters")
+        with pytest.raises(grpc.RpcError) as raised:
+            calling(b'{"text": "ab"}', metadata=(("xooai-shape", "unary"),), timeout=PATIENCE)
+
+        assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert str(raised.value.details()).startswith("letters takes one request and a stream of replies; the call has")
+        assert list(stub(b'{"text": "ab"}', timeout=PATIENCE)) == [b'"a"', b'"b"']
 
 
 def test_an_unknown_codec_lists_the_known_ones(url: str) -> None:

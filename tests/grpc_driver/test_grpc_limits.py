@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 
 import grpc.aio
 import pytest
-from grpc_site import SOON, Run, call, foreign, head, linked, listening
+from grpc_site import JSON, MSGPACK, SOON, Run, call, foreign, head, linked, listening
 
 from xooai.driver import DialOptions, ListenOptions, Shape
 from xooai.errors import Internal, ResourceExhausted
 from xooai_grpc.limits import Limits
+from xooai_grpc.metadata import ENTRY, METADATA_SIZE
 
 LIMIT = 1_000_000
 SHAPES = [Shape.UNARY, Shape.CLIENT, Shape.BIDI]
@@ -126,12 +127,32 @@ def test_metadata_beyond_the_limit_is_refused(run: Run) -> None:
     run(scene())
 
 
+ONE = {"x-a": "y" * (METADATA_SIZE - ENTRY - 3)}
+MANY = {f"x-{number:04}": "yz" for number in range(METADATA_SIZE // (ENTRY + 8))}
+
+
+@pytest.mark.parametrize("metadata", [ONE, MANY], ids=["one", "many"])
+def test_the_metadata_that_a_client_may_send_is_what_a_server_takes(run: Run, metadata: dict[str, str]) -> None:
+    """Beside a stream too, of which the driver itself says most."""
+
+    async def scene() -> None:
+        async with listening() as (listener, site), linked(listener.url) as link:
+            more = {"metadata": metadata, "codec": MSGPACK, "accept": JSON, "timeout": 30}
+            channel = await link.open(head("each", Shape.BIDI, **more))
+            await channel.end(b"one")
+
+            assert await channel.receive() == b"one"
+            assert {**site.heads[0].metadata}.items() >= metadata.items()
+
+    run(scene())
+
+
 def test_a_reply_may_have_as_much_metadata_as_a_call(run: Run) -> None:
     async def scene() -> None:
         async with listening() as (listener, _), linked(listener.url) as link:
-            body = json.dumps({"metadata": {"x-a": "y" * 16_000}}).encode()
-            assert (await call(link, "succeed", body))[1].metadata["x-a"] == "y" * 16_000
-            body = json.dumps({"metadata": {"x-a": "y" * 17_000}}).encode()
+            body = json.dumps({"metadata": {"x-a": "y" * 30_000}}).encode()
+            assert (await call(link, "succeed", body))[1].metadata["x-a"] == "y" * 30_000
+            body = json.dumps({"metadata": {"x-a": "y" * 31_000}}).encode()
             with pytest.raises(Internal):
                 await call(link, "succeed", body)
 
