@@ -111,41 +111,27 @@ async def slowest(client: Bulk) -> float:
     return sorted(took)[-CALLS // 100]
 
 
-@pytest.mark.parametrize("pause", [0.5, None], ids=["slow", "never"])
-def test_clients_that_do_not_read_cost_little_and_hold_nobody_up(run: Run, server: Server, pause: float | None) -> None:
-    """P2"""
-
-    async def read(client: Bulk) -> None:
-        async for _ in client.astream("down", n=4096, size=ITEM):
-            await asyncio.sleep(pause or 3600)
-
-    async def scene() -> None:
-        async with AsyncExitStack() as stack:
-            other = await stack.enter_async_context(Bulk.at(server.url))
-            usual = await slowest(other)
-            before = server.held("VmRSS")
-            clients = [await stack.enter_async_context(Bulk.at(server.url, timeout=None)) for _ in range(STALLED)]
-            reading = [asyncio.create_task(read(client)) for client in clients]
-            await asyncio.sleep(5)
-            grown = server.held("VmRSS") - before
-            meanwhile = await slowest(other)
-            for task in reading:
-                task.cancel()
-            await asyncio.wait(reading)
-        print(f"{grown / STALLED / MIB:.2f} MiB a stream; p99 {usual * 1e3:.1f} ms, {meanwhile * 1e3:.1f} ms meanwhile")
-        assert grown <= STALLED * SHARE
-        assert meanwhile < 2 * usual + 0.02  # of noise
-
-    run(scene())
+async def read_slowly(client: Bulk) -> None:
+    async for _ in client.astream("down", n=4096, size=ITEM):
+        await asyncio.sleep(0.5)
 
 
-def test_handlers_that_do_not_read_cost_little_and_hold_nobody_up(run: Run, server: Server) -> None:
-    """P2"""
+async def read_one(client: Bulk) -> None:
+    async for _ in client.astream("down", n=4096, size=ITEM):
+        await asyncio.sleep(3600)
 
-    async def send(client: Bulk) -> None:
-        async with client.open(on="deaf") as stream:
-            while True:
-                await stream.send(bytes(ITEM))
+
+async def send_to_the_deaf(client: Bulk) -> None:
+    async with client.open(on="deaf") as stream:
+        while True:
+            await stream.send(bytes(ITEM))
+
+
+@pytest.mark.parametrize("stall", [read_slowly, read_one, send_to_the_deaf])
+def test_streams_that_one_side_does_not_read_cost_little_and_hold_nobody_up(
+    run: Run, server: Server, stall: Callable[[Bulk], Coroutine[Any, Any, None]]
+) -> None:
+    """P2: clients that do not read, and handlers that do not."""
 
     async def scene() -> None:
         async with AsyncExitStack() as stack:
@@ -153,14 +139,14 @@ def test_handlers_that_do_not_read_cost_little_and_hold_nobody_up(run: Run, serv
             usual = await slowest(other)
             before = server.held("VmRSS")
             clients = [await stack.enter_async_context(Bulk.at(server.url, timeout=None)) for _ in range(STALLED)]
-            sending = [asyncio.create_task(send(client)) for client in clients]
+            stalling = [asyncio.create_task(stall(client)) for client in clients]
             await asyncio.sleep(5)
             grown = server.held("VmRSS") - before
             meanwhile = await slowest(other)
-            assert not any(task.done() for task in sending)
-            for task in sending:
+            assert not any(task.done() for task in stalling)
+            for task in stalling:
                 task.cancel()
-            await asyncio.wait(sending)
+            await asyncio.wait(stalling)
         print(f"{grown / STALLED / MIB:.2f} MiB a stream; p99 {usual * 1e3:.1f} ms, {meanwhile * 1e3:.1f} ms meanwhile")
         assert grown <= STALLED * SHARE
         assert meanwhile < 2 * usual + 0.02  # of noise
