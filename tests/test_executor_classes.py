@@ -91,7 +91,7 @@ def test_private_names_are_the_users_own() -> None:
 
 
 def test_what_the_framework_keeps_has_a_prefix_of_its_own() -> None:
-    private = {name for name in vars(Executor) if name.startswith("_") and not name.startswith("__")}
+    private = {name for name in dir(Executor) if name.startswith("_") and not name.startswith("__")}
 
     assert {name for name in private if not name.startswith("_xooai_")} == set()
 
