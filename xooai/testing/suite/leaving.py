@@ -14,6 +14,8 @@ from xooai.testing.suite.site import packed, stalled, unpacked
 
 __all__ = ["LeavingTests"]
 
+OVERTAKEN = 0.1  # seconds in which an answer comes that a later call's has overtaken
+
 
 async def cancels(served: Served) -> None:
     """Wait until the site's call is cancelled, as long as that may take; then the next call has to be answered."""
@@ -162,6 +164,16 @@ class LeavingTests(Fixtures):
                 async with asyncio.timeout(SOON):
                     with pytest.raises(Unavailable):
                         await answered(channel)
+
+    @on_a_loop
+    async def test_an_answer_that_came_before_its_server_died_is_not_lost(self, serve: Serve, shape: Shape) -> None:
+        async with serve() as served:
+            channel = await served.open("last", shape, b"answer")
+            await served.call("last", shape, b"")
+            await asyncio.sleep(OVERTAKEN)
+            await served.listener.aclose()
+
+            assert await answered(channel) == [b"answer"]
 
     @on_a_loop
     async def test_aborting_what_has_ended_does_nothing(self, serve: Serve, shape: Shape) -> None:
