@@ -16,10 +16,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from environment import ROOT, fail
+from environment import ROOT, SEVERAL, fail
 
 LIMIT = 12  # distributions that `pip install xooai` adds, xooai among them
-TOOLS = ["pytest", "pytest-cov", "hypothesis", "markdown-it-py", "openapi-spec-validator", "packaging"]
+TOOLS = ["pytest", "pytest-cov", "pytest-xdist", "hypothesis", "markdown-it-py", "openapi-spec-validator", "packaging"]
 """What the suite needs of its own, beside what xooai brings."""
 SOURCE = ("xooai", "drivers")
 OTHERS = {".git", ".venv", "dist", "build", "site", "__pycache__"}
@@ -72,7 +72,8 @@ def suite(python: Path, work: Path) -> None:
     }
     clean["PATH"] = f"{python.parent}{os.pathsep}{clean['PATH']}"
     print(f"$ pytest, with {python}", flush=True)
-    if subprocess.run([str(python), "-m", "pytest", "-q"], cwd=folder, env=clean, check=False).returncode != 0:
+    command = [str(python), "-m", "pytest", "-q", *SEVERAL]
+    if subprocess.run(command, cwd=folder, env=clean, check=False).returncode != 0:
         fail(f"the suite does not pass with the installed wheel ({python})")
 
 

@@ -17,6 +17,9 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 OLDEST = (3, 11)
 
+SEVERAL = ("-n", "auto", "--dist", "worksteal")
+"""Has pytest run as many tests at a time as tests/conftest.py says; whoever has none left takes some of another's."""
+
 
 def prepare(purpose: str) -> Path:
     """Return the environment's Python, with the packages of `scripts/locks/{purpose}.txt` and xooai itself in it.
@@ -30,15 +33,24 @@ def prepare(purpose: str) -> Path:
     lock = ROOT / "scripts" / "locks" / f"{purpose}.txt"
     stamp = VENV / f"xooai-{purpose}.sha256"
     wanted = _digest(lock, ROOT / "pyproject.toml")
-    if PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted:
-        return PYTHON
+    if not (PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted):
+        _install(lock)
+        stamp.write_text(wanted)
+    _compile()
+    return PYTHON
+
+
+def _install(lock: Path) -> None:
     if not PYTHON.exists():
         _create()
     print(f"installing into {VENV} (a minute or two the first time)", flush=True)
     _pip("--require-hashes", "--only-binary", ":all:", "--requirement", str(lock))
     _pip("--no-deps", "--no-build-isolation", "--editable", str(ROOT))
-    stamp.write_text(wanted)
-    return PYTHON
+
+
+def _compile() -> None:
+    """Write the bytecode of xooai, as pip does of what it copies: a shell may have told Python to write none by itself."""
+    subprocess.run([str(PYTHON), "-m", "compileall", "-q", "xooai", "drivers"], cwd=ROOT, check=False)
 
 
 def run(purpose: str, *command: str) -> None:

@@ -1,12 +1,12 @@
-"""Set up what the tests need, then run them. Arguments go to pytest.
+"""Set up what the tests need, then run them, several at a time. Arguments go to pytest.
 
-python3 scripts/test.py [-m slow] [tests/test_doc.py] [-k words] ...
+python3 scripts/test.py [-m slow] [tests/test_doc.py] [-k words] [-n 0] ...
 """
 
 import os
 import sys
 
-from environment import ROOT, run
+from environment import ROOT, SEVERAL, run
 
 os.chdir(ROOT)
-run("test", "-m", "pytest", *sys.argv[1:])
+run("test", "-m", "pytest", *SEVERAL, *sys.argv[1:])

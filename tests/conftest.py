@@ -1,4 +1,4 @@
-"""What holds for every test: marked ones run when they are asked for, and none leaves anything behind."""
+"""What holds for every test: marked ones run when they are asked for, several run at a time, none leaves anything behind."""
 
 from __future__ import annotations
 
@@ -53,6 +53,9 @@ POOLED = (
 PATIENCE = 10.0  # seconds for what was told to end
 
 
+MOST = 4  # processes: a container shows all cores of its machine, and may use few of them
+
+
 def missing(folder: Path) -> list[str]:
     return [name for name in NEEDED.get(folder, ()) if find_spec(name) is None]
 
@@ -90,6 +93,18 @@ def pytest_runtest_call() -> Iterator[None]:
     except PluginError as error:
         _skipped_for_want_of_an_extra(error)
         raise
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many processes `-n auto` gives the tests: one more than there are cores, since most of their time tests wait.
+
+    None but this one where files are named, which takes less time than starting others, and for what is marked: a soak
+    measures memory and time.
+    """
+    if config.getoption("markexpr") or config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return 0
+    return min((os.cpu_count() or 1) + 1, MOST)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -56,7 +56,7 @@ def test_an_error_follows_the_replies_before_it(xooai: Xooai, talker: str) -> No
 
 
 def test_time_that_has_passed_ends_the_command(xooai: Xooai, talker: str) -> None:
-    code, out, err = xooai("post", f"{talker}/hang", "--timeout", "0.3")
+    code, out, err = xooai("post", f"{talker}/hang", "--timeout", "2")  # seconds: one reply comes before
 
     assert (code != 0, out) == (True, "1\n")
     assert err.startswith("xooai: ")
