@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import os
 import re
@@ -22,6 +23,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from surroundings import unmeasured
+
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = {"test": "dev", "demo": "examples", "all": "all"}
 """Each lock, and the extra that it is of."""
@@ -35,6 +38,7 @@ def project() -> dict[str, Any]:
     return found
 
 
+@functools.cache
 def requirements(extra: str | None) -> list[Requirement]:
     """The requirements of an extra with those that it names of xooai's own, or of the core alone."""
     table = project()["optional-dependencies"]
@@ -73,7 +77,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]
         pytest.skip("the source is not here; scripts/check_package.py has built the wheel from it")
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    ended = subprocess.run(
+        command, cwd=ROOT, env=unmeasured(), capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert ended.returncode == 0, ended.stderr
     (built,) = folder.glob("*.whl")
     with zipfile.ZipFile(built) as opened:

@@ -15,6 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import pages
+from surroundings import unmeasured, without_options
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "examples" / "data"
@@ -44,7 +45,7 @@ def run(page: Path, folder: Path, *options: str) -> subprocess.CompletedProcess[
         shutil.copy(DATA / ours, folder / sample)
     command = [sys.executable, "-W", "error", str(ROOT / "tests" / "pages.py"), str(page), *options]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where this environment's xooai is
-    env = {**os.environ, "PATH": path}
+    env = {**without_options(), "PATH": path}
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
@@ -86,7 +87,9 @@ def test_the_site_is_built_without_a_complaint_and_loads_nothing_from_elsewhere(
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)
     command = [sys.executable, "-m", "zensical", "build", "--strict"]
 
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=unmeasured(), capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     built = sorted((tmp_path / "site").rglob("*.html"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gallery import Gallery
+from surroundings import unmeasured
 
 pytestmark = pytest.mark.skipif(find_spec("schemathesis") is None, reason="needs the module 'schemathesis'")
 
@@ -32,7 +32,7 @@ def test_schemathesis_finds_nothing_wrong(tmp_path: Path) -> None:
         ended = subprocess.run(
             [*command, f"{url}/openapi.json"],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONWARNINGS": "default", "NO_PROXY": "*"},
+            env={**unmeasured(), "PYTHONWARNINGS": "default", "NO_PROXY": "*"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

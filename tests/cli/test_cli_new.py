@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from command_line import ANYWHERE, PATIENCE, Xooai, serving
 
+from surroundings import unmeasured, without_options
+
 
 @pytest.fixture
 def project(xooai: Xooai, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -29,7 +31,9 @@ def test_it_says_what_to_do_next(xooai: Xooai, tmp_path: Path, monkeypatch: pyte
 def test_the_tests_of_a_new_project_pass(project: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"]
 
-    ended = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    ended = subprocess.run(
+        command, cwd=project, env=without_options(), capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "4 passed" in ended.stdout
@@ -54,7 +58,9 @@ def test_a_new_project_is_formatted_and_typed(project: Path) -> None:
     ):
         pytest.importorskip(tool[0])
         command = [sys.executable, "-m", *tool, "my_reader2"]
-        ended = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        ended = subprocess.run(
+            command, cwd=project, env=unmeasured(), capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
         assert ended.returncode == 0, ended.stdout + ended.stderr
 
 

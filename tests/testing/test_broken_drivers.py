@@ -10,6 +10,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from surroundings import without_options
+
 pytestmark = pytest.mark.slow  # a minute: some of these drivers hang until they are given up
 
 BROKEN = Path(__file__).parent / "broken_drivers.py"
@@ -91,7 +93,9 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     (folder / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers --strict-config\nfilterwarnings = error\n")
     report = folder / "report.xml"
     command = [sys.executable, "-m", "pytest", "--noconftest", "-c", "pytest.ini", "-q", f"--junit-xml={report}"]
-    ended = subprocess.run([*command, str(BROKEN)], cwd=folder, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [*command, str(BROKEN)], cwd=folder, env=without_options(), capture_output=True, text=True, check=False
+    )
     assert ended.returncode == pytest.ExitCode.TESTS_FAILED, ended.stdout + ended.stderr
     found: dict[str, set[str]] = defaultdict(set)
     for case in ElementTree.parse(report).iter("testcase"):
