@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import subprocess
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
+from authority import HERE, Authority
 from grpc_poller import poller
 from xooai import InvalidArgument, Unavailable, plugins
 from xooai.driver import DialOptions, ListenOptions, Shape
@@ -21,7 +20,6 @@ from xooai.testing.suite.site import ScriptedSite, packed
 
 __all__ = ["poller"]
 
-NAMED = "subjectAltName=IP:127.0.0.1"
 PATIENCE = 20.0  # seconds: what waits longer fails its test instead of stopping the run
 
 
@@ -36,27 +34,12 @@ class Files(msgspec.Struct):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    if shutil.which("openssl") is None:
-        pytest.skip("needs the openssl command")
-    folder = tmp_path_factory.mktemp("pki")
-
-    def made(name: str, *options: str) -> str:
-        """A key and its certificate, in one file."""
-        key, certificate, both = (str(folder / f"{name}.{kind}") for kind in ("key", "crt", "pem"))
-        new = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2".split()
-        ways = ["-subj", f"/CN={name}", "-keyout", key, "-out", certificate, *options]
-        subprocess.run([*new, *ways], check=True, capture_output=True)
-        Path(both).write_bytes(Path(key).read_bytes() + Path(certificate).read_bytes())
-        return both
-
-    authority = made("authority")
-    by_it = ("-CA", str(folder / "authority.crt"), "-CAkey", str(folder / "authority.key"))
-    leaf = ("-addext", "basicConstraints=critical,CA:FALSE")
+    authority = Authority(tmp_path_factory.mktemp("pki"))
     return Files(
-        authority=str(Path(authority).with_suffix(".crt")),
-        server=made("server", *by_it, *leaf, "-addext", NAMED),
-        client=made("client", *by_it, *leaf),
-        stranger=made("stranger"),
+        authority=str(authority.trust),
+        server=str(authority.signs("server", HERE).both),
+        client=str(authority.signs("client").both),
+        stranger=str(Authority(tmp_path_factory.mktemp("others")).own.both),
     )
 
 

@@ -8,18 +8,18 @@ import logging
 import os
 import socket
 from contextlib import suppress
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import grpc
 
 from xooai.driver import ListenOptions, Site
 from xooai.errors import Unavailable
-from xooai.place import Address, Place, cannot_listen, listened_at, resolve, server_tls
+from xooai.place import Address, Place, cannot_listen, listened_at, resolve
+from xooai.renewal import Renewal
 from xooai_grpc.health import Health
 from xooai_grpc.limits import PORTS, Limits
 from xooai_grpc.reflection import Reflection
+from xooai_grpc.secure import Pair, credentials, files_of
 from xooai_grpc.server import Server
 
 __all__ = ["GrpcListener", "listen"]
@@ -34,7 +34,7 @@ _STOP = 5.0  # seconds for cancelled calls to end; what then still runs has igno
 async def listen(url: str, site: Site, options: ListenOptions, limits: Limits) -> GrpcListener:
     """Listen at `url`. Raises Unavailable, InvalidArgument or PermissionDenied."""
     place = listened_at(url, PORTS)
-    credentials = _credentials(place, options)
+    files = files_of(place, options)
     addresses = await resolve(place, options.insecure)
     for _ in range(_ATTEMPTS):
         calls, check = Server(site, limits), Health(site.ready)
@@ -42,42 +42,27 @@ async def listen(url: str, site: Site, options: ListenOptions, limits: Limits) -
             handlers=[calls, check.handler(), *Reflection(calls.services).handlers()],
             options=limits.options(options.message_limit),
         )
-        port = _bind(server, place, addresses, credentials)
+        port = _bind(server, place, addresses, files)
         if port is not None:
             await server.start()
             return GrpcListener(Place(place.scheme, place.host, port).url, server, calls, check)
     raise Unavailable(f"cannot listen at {place.url}: no port is free at all of its addresses; give one")
 
 
-def _credentials(place: Place, options: ListenOptions) -> grpc.ServerCredentials | None:
-    context = server_tls(place, "grpc", options, ["h2"])  # says what is wrong with the files, which gRPC does not
-    if context is None or options.certificate is None:
-        return None
-    certificate = Path(options.certificate).read_bytes()
-    key = Path(options.key).read_bytes() if options.key is not None else certificate
-    if options.clients is None:
-        return grpc.ssl_server_credentials([(key, certificate)])
-    authorities = Path(options.clients).read_bytes()
-    return grpc.ssl_server_credentials([(key, certificate)], authorities, require_client_auth=True)
-
-
-def _bind(
-    server: grpc.aio.Server, place: Place, addresses: list[Address], credentials: grpc.ServerCredentials | None
-) -> int | None:
+def _bind(server: grpc.aio.Server, place: Place, addresses: list[Address], files: Renewal[Pair] | None) -> int | None:
     """The port that `server` is bound to at all addresses; None where another free one has to be taken.
 
     Where a name has several addresses (localhost has two), the first must do, the others may.
     """
     port = place.port
-    add = (
-        server.add_insecure_port
-        if credentials is None
-        else partial(server.add_secure_port, server_credentials=credentials)
-    )
     for family, host in addresses:
         address = f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}"
         try:
-            port = add(address)
+            port = (
+                server.add_insecure_port(address)
+                if files is None
+                else server.add_secure_port(address, credentials(files))
+            )
         except RuntimeError:  # says nothing of the reason
             reason = _reason(family, host, port)
             if (family, host) == addresses[0] or (reason.errno == errno.EADDRINUSE and place.port):

@@ -1,15 +1,18 @@
-"""From a place to listening sockets and a TLS context."""
+"""From a place to listening sockets and TLS contexts."""
 
 from __future__ import annotations
 
 import os
 import socket
 import ssl
+from typing import NamedTuple
 
 from xooai.driver import ListenOptions
 from xooai.place import Address, Place, bound_at, listened_at, server_tls
+from xooai.renewal import Renewal
+from xooai_http.certified import names_in
 
-__all__ = ["bind", "parse", "tls"]
+__all__ = ["Secured", "bind", "parse", "tls"]
 
 _PORTS = {"http": 80, "https": 443}
 _BACKLOG = 1024  # connections that the kernel keeps until they are accepted: as many as a listener takes
@@ -32,6 +35,23 @@ def _bind(made: socket.socket, host: str, port: int) -> None:
     made.listen(_BACKLOG)
 
 
-def tls(place: Place, options: ListenOptions) -> ssl.SSLContext | None:
-    """The TLS context of an https:// listener; None for http://. Raises InvalidArgument."""
-    return server_tls(place, "http", options, ["http/1.1"])
+class Secured(NamedTuple):
+    """The TLS context of new connections, and the hosts that its certificate names."""
+
+    context: ssl.SSLContext
+    names: list[str]
+
+
+def tls(place: Place, options: ListenOptions) -> Renewal[Secured] | None:
+    """What gives the TLS context of an https:// listener, as its files are now; None for http://. Raises InvalidArgument."""
+
+    def made() -> Secured:
+        context = server_tls(place, "http", options, ["http/1.1"])
+        assert context is not None
+        assert options.certificate is not None  # or it has raised
+        return Secured(context, names_in(context, options.certificate))
+
+    if place.scheme == "http":
+        server_tls(place, "http", options, [])  # says what is for https only
+        return None
+    return Renewal(place.url, options, made)

@@ -7,7 +7,7 @@ import errno
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -15,8 +15,8 @@ from xooai.driver import ListenOptions, Site
 from xooai.guard import Hosts
 from xooai.log import logger
 from xooai.place import Place, is_loopback, resolve
-from xooai_http.binding import bind, parse, tls
-from xooai_http.certified import names_in
+from xooai.renewal import Renewal
+from xooai_http.binding import Secured, bind, parse, tls
 from xooai_http.limits import Limits
 from xooai_http.protocol import HttpConnection
 from xooai_http.server import Server
@@ -35,24 +35,43 @@ _STOP = 5.0  # seconds for cancelled calls to end; what then still runs has igno
 async def listen(url: str, site: Site, options: ListenOptions, limits: Limits) -> HttpListener:
     """Listen at `url`. Raises Unavailable, InvalidArgument or PermissionDenied."""
     place = parse(url)
-    context = tls(place, options)
-    certified = names_in(context, options.certificate) if context is not None and options.certificate else ()
+    files = tls(place, options)
     addresses = await resolve(place, options.insecure)
     is_named = bool(options.hosts) or all(is_loopback(host) for _, host in addresses)
-    hosts = Hosts((place.authority, *options.hosts, *certified) if is_named else None)
+
+    def hosts(certified: Sequence[str]) -> Hosts:
+        return Hosts((place.authority, *options.hosts, *certified) if is_named else None)
+
+    server = Server(site, hosts(()), options.message_limit, limits)
     sockets = bind(place, addresses)
     bound = Place(place.scheme, place.host, sockets[0].getsockname()[1])
-    return HttpListener(bound.url, Server(site, hosts, options.message_limit, limits), sockets, context)
+    return HttpListener(bound.url, server, sockets, None if files is None else Secure(files, hosts))
+
+
+class Secure:
+    """The TLS of a listener. `hosts` makes of the names in its certificate those that it answers to."""
+
+    def __init__(self, files: Renewal[Secured], hosts: Callable[[Sequence[str]], Hosts]) -> None:
+        self._files, self._hosts = files, hosts
+        self._used: Secured | None = None
+
+    def context(self, server: Server) -> ssl.SSLContext:
+        """That of a new connection; the server answers to what its certificate names."""
+        found = self._files.current()
+        if found is not self._used:
+            self._used = found
+            server.hosts = self._hosts(found.names)
+        return found.context
 
 
 class HttpListener:
     """One URL: one or two listening sockets, and the connections that came through them."""
 
-    def __init__(self, url: str, server: Server, sockets: list[socket.socket], context: ssl.SSLContext | None) -> None:
+    def __init__(self, url: str, server: Server, sockets: list[socket.socket], secure: Secure | None) -> None:
         self.url = url
         self._server = server
         self._sockets = sockets
-        self._context = context
+        self._secure = secure
         self._loop = server.loop
         self._clients: Counter[str] = Counter()  # connections by address
         self._attaching: set[asyncio.Task[None]] = set()
@@ -66,7 +85,7 @@ class HttpListener:
         own = urlsplit(self.url)
         there = [urlsplit(url) for url in urls]
         ports = [url.port for url in there if url.scheme == "quic" and url.hostname == own.hostname]
-        if ports and self._context is not None:
+        if ports and self._secure is not None:
             told = ", ".join(f'h3=":{port}"; ma={_ALTERNATIVE}' for port in ports)
             self._server.state.default_headers.append((b"alt-svc", told.encode()))
 
@@ -118,14 +137,15 @@ class HttpListener:
         task.add_done_callback(self._attaching.discard)
 
     async def _attach(self, accepted: socket.socket, client: tuple[str, int]) -> None:
-        connection = HttpConnection(self._server, client)
+        connection, limits = HttpConnection(self._server, client), self._server.limits
+        context = None if self._secure is None else self._secure.context(self._server)
         try:
             await self._loop.connect_accepted_socket(
                 lambda: connection,
                 accepted,
-                ssl=self._context,
-                ssl_handshake_timeout=self._server.limits.head_time if self._context else None,
-                ssl_shutdown_timeout=self._server.limits.linger if self._context else None,
+                ssl=context,
+                ssl_handshake_timeout=limits.head_time if context else None,
+                ssl_shutdown_timeout=limits.linger if context else None,
             )
         except OSError as error:  # no TLS, or gone before it was made
             _LOG.debug("%s:%d: no connection was made: %s", *client, error)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -22,10 +23,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from xooai.driver import ListenOptions
 from xooai.errors import InvalidArgument
+from xooai.guard import host_name
 from xooai.log import logger
 from xooai.place import Address, Place, is_loopback, server_tls
+from xooai.renewal import Renewal
+from xooai_quic.library import Library
 
-__all__ = ["Certificate", "certificate_for", "for_development"]
+__all__ = ["Certificate", "Certified", "certificate_for", "for_development"]
 
 _LOG = logger("xooai.quic")
 _DAYS = 13  # browsers that are told a fingerprint take certificates of at most two weeks (W3C WebTransport)
@@ -44,21 +48,35 @@ class Certificate(NamedTuple):
         return f"sha256:{x509.load_pem_x509_certificate(self.chain).fingerprint(SHA256()).hex()}"
 
 
-def certificate_for(place: Place, addresses: list[Address], options: ListenOptions) -> Certificate:
-    """That of the options, or one for development where only this machine can call. Raises InvalidArgument."""
+class Certified(NamedTuple):
+    """A certificate and its key as a library takes them, and the hosts that it names."""
+
+    own: Mapping[str, Any]
+    """A part of the library's configuration."""
+    names: tuple[str, ...]
+
+
+def certificate_for(
+    place: Place, addresses: list[Address], options: ListenOptions, library: Library
+) -> Callable[[], Certified]:
+    """What gives that of the options, as its files are now, or one for development where only this machine can call.
+
+    Raises InvalidArgument.
+    """
     if options.clients is not None:
         raise InvalidArgument(
             f"clients={options.clients!r} is for https and grpcs; a quic server cannot ask its clients who they are"
         )
     if options.certificate is not None:
-        return _read(place, options)
+        return Renewal(place.url, options, lambda: _certified(place, options, library)).current
     if options.key is not None or not all(is_loopback(host) for _, host in addresses):
         raise InvalidArgument(
             f"{place.url} needs certificate= and key=: names of PEM files; only at 127.0.0.1, ::1 and localhost one is made"
         )
     made = for_development()
     _tell(made.fingerprint)
-    return made
+    certified = Certified(library.certified(made.chain, made.key), made.names)
+    return lambda: certified
 
 
 @lru_cache(maxsize=1)  # once: a server listens twice, the first time to see whether it can
@@ -69,29 +87,29 @@ def _tell(fingerprint: str) -> None:
     )
 
 
-def _read(place: Place, options: ListenOptions) -> Certificate:
+def _certified(place: Place, options: ListenOptions, library: Library) -> Certified:
     server_tls(place, "", options, ["h3"])  # says what is wrong with the files
     assert options.certificate is not None
     chain = Path(options.certificate).read_bytes()
     try:
         key = load_pem_private_key(Path(options.key or options.certificate).read_bytes(), None)
         certificates = x509.load_pem_x509_certificates(chain)
-        return Certificate(
+        own = library.certified(
             b"".join(one.public_bytes(Encoding.PEM) for one in certificates),
             key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-            _names(certificates[0]),
         )
+        return Certified(own, _names(certificates[0]))
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise InvalidArgument(f"{options.certificate!r}: not a certificate and key for QUIC: {error}") from error
 
 
 def _names(certificate: x509.Certificate) -> tuple[str, ...]:
-    """As they stand in a URL."""
+    """As they stand in a URL; what is no host is left out."""
     try:
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, ValueError):
         return ()
-    hosts = tuple(found.get_values_for_type(x509.DNSName))
+    hosts = tuple(name for name in found.get_values_for_type(x509.DNSName) if host_name(name.removeprefix("*.")))
     addresses = found.get_values_for_type(x509.IPAddress)
     return hosts + tuple(f"[{one}]" if one.version == 6 else str(one) for one in addresses)
 

@@ -124,8 +124,8 @@ class Library(msgspec.Struct, frozen=True):
     """What a connection raises when it is used while it ends."""
     grants: bool
     """Whether it bounds what comes by credits, its own windows growing whether or not anybody reads."""
-    certify: Callable[[Any, bytes, bytes], None]
-    """Give a server's configuration the PEM of its chain and its key."""
+    certified: Callable[[bytes, bytes], dict[str, Any]]
+    """What a server's configuration has, by name, of the PEM of its chain and its key. Raises ValueError."""
     trusting: Callable[[Any, Any], None]
     """Set up a client's configuration to trust what a `Trust` says."""
     check: Callable[[Quic, Any, str], None]

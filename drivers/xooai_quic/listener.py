@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -13,7 +14,7 @@ from xooai.guard import Hosts
 from xooai.log import logger
 from xooai.place import Place, is_loopback, listened_at, resolve
 from xooai_quic.binding import PORTS, bind
-from xooai_quic.certificate import Certificate, certificate_for
+from xooai_quic.certificate import Certified, certificate_for
 from xooai_quic.connection import NO_ERROR
 from xooai_quic.library import Library, load, standing
 from xooai_quic.limits import Limits
@@ -33,15 +34,18 @@ async def listen(url: str, site: Site, options: ListenOptions, limits: Limits, l
     chosen = load(library)
     place = listened_at(url, PORTS)
     addresses = await resolve(place, options.insecure)
-    certificate = certificate_for(place, addresses, options)
+    certificate = certificate_for(place, addresses, options, chosen)
     is_here = all(is_loopback(host) for _, host in addresses)
-    names = (place.authority, *options.hosts, *certificate.names) if options.hosts or is_here else None
+
+    def hosts(certified: Sequence[str]) -> Hosts:
+        return Hosts((place.authority, *options.hosts, *certified) if options.hosts or is_here else None)
+
     datagram = limits.loopback_datagram if is_here else limits.datagram
-    server = Server(site, Hosts(names), options.message_limit, limits, datagram)
+    server = Server(site, hosts(()), options.message_limit, limits, datagram)
     sockets = bind(place, addresses, limits.socket)
     bound = Place(place.scheme, place.host, sockets[0].getsockname()[1])
     listener = QuicListener(bound.url, server)
-    await listener.open(chosen, certificate, sockets)
+    await listener.open(chosen, Secure(certificate, hosts), sockets)
     return listener
 
 
@@ -73,6 +77,23 @@ class _Port(asyncio.DatagramProtocol):
             self.closed.set_result(None)
 
 
+class Secure:
+    """The TLS of a listener. `hosts` makes of the names in its certificate those that it answers to."""
+
+    def __init__(self, certificate: Callable[[], Certified], hosts: Callable[[Sequence[str]], Hosts]) -> None:
+        self._certificate, self._hosts = certificate, hosts
+        self._used: Certified | None = None
+
+    def renew(self, configuration: Any, server: Server) -> None:
+        """Give what a server's connections begin with the certificate as it is now; the server answers to what that names."""
+        found = self._certificate()
+        if found is not self._used:
+            self._used = found
+            for name, value in found.own.items():
+                setattr(configuration, name, value)
+            server.hosts = self._hosts(found.names)
+
+
 class QuicListener:
     """One URL: one or two sockets, and the connections that came through them."""
 
@@ -83,13 +104,14 @@ class QuicListener:
         self._changed = asyncio.Event()
         server.on_left = self._changed.set
 
-    async def open(self, library: Library, certificate: Certificate, sockets: list[socket.socket]) -> None:
+    async def open(self, library: Library, secure: Secure, sockets: list[socket.socket]) -> None:
         server = self._server
         limits = server.limits
         configuration = library.configuration(is_client=False, **standing(limits))
-        library.certify(configuration, certificate.chain, certificate.key)
+        secure.renew(configuration, server)
 
         def connection(quic: Any, stream_handler: object = None) -> ServerConnection:
+            secure.renew(configuration, server)  # which its handshake reads with the first datagram, right after this
             return ServerConnection(server, library, library.windowed(quic, limits.streams))
 
         for bound in sockets:

@@ -61,10 +61,9 @@ def _endpoint(
     return loop.create_datagram_endpoint(factory, sock=sock)
 
 
-def _certify(configuration: QuicConfiguration, chain: bytes, key: bytes) -> None:
-    certificates = tls.load_pem_x509_certificates(chain)
-    configuration.certificate, configuration.certificate_chain = certificates[0], certificates[1:]
-    configuration.private_key = tls.load_pem_private_key(key)
+def _certified(chain: bytes, key: bytes) -> dict[str, Any]:
+    first, *others = tls.load_pem_x509_certificates(chain)
+    return {"certificate": first, "certificate_chain": others, "private_key": tls.load_pem_private_key(key)}
 
 
 def _trusting(configuration: QuicConfiguration, trust: Trust) -> None:
@@ -94,7 +93,7 @@ LIBRARY = Library(
     http_events=http_events,
     errors=(QuicConnectionError, H3Error, ProtocolError, ValueError, RuntimeError, AssertionError),
     grants=False,
-    certify=_certify,
+    certified=_certified,
     trusting=_trusting,
     check=_check,
 )

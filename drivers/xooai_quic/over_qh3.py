@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from qh3 import tls
+from qh3._hazmat import CryptoError
 from qh3.asyncio._transport import create_optimized_datagram_transport
 from qh3.asyncio.server import QuicServer
 from qh3.h3 import events as http_events
@@ -113,8 +114,13 @@ def _retry() -> QuicRetryTokenHandler:
     return QuicRetryTokenHandler()
 
 
-def _certify(configuration: QuicConfiguration, chain: bytes, key: bytes) -> None:
-    configuration.load_cert_chain(chain, key)
+def _certified(chain: bytes, key: bytes) -> dict[str, Any]:
+    made = QuicConfiguration(is_client=False)
+    try:
+        made.load_cert_chain(chain, key)
+    except CryptoError as error:
+        raise ValueError(str(error)) from error
+    return {name: getattr(made, name) for name in ("certificate", "certificate_chain", "private_key")}
 
 
 def _trusting(configuration: QuicConfiguration, trust: Trust) -> None:
@@ -154,7 +160,7 @@ LIBRARY = Library(
     http_events=http_events,
     errors=(QuicConnectionError, H3Error, ProtocolError, ValueError, RuntimeError, AssertionError),
     grants=True,
-    certify=_certify,
+    certified=_certified,
     trusting=_trusting,
     check=_check,
 )

@@ -29,9 +29,8 @@ ANSWER = [(b":status", b"200"), (b"content-length", b"5")]
 
 @cache
 def configuration() -> QuicConfiguration:
-    made, found = for_development(), QuicConfiguration(is_client=False)
-    LIBRARY.certify(found, made.chain, made.key)
-    return found
+    made = for_development()
+    return QuicConfiguration(is_client=False, **LIBRARY.certified(made.chain, made.key))
 
 
 class Sent(QuicConnection):
