@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from xooai.asgi_incoming import StreamLimits
-from xooai.asgi_messages import Left, Message, Receive, Send, body_of, leaving, refuse, respond
+from xooai.asgi_messages import IDENTITY, Left, Message, Receive, Send, body_of, caller_of, leaving, refuse, respond
 from xooai.asgi_stream import BODY, CutOff, answer_stream
 from xooai.asgi_websocket import answer_websocket
 from xooai.driver import MESSAGE_LIMIT, Head, Outcome, Shape, Site
@@ -24,7 +24,7 @@ from xooai.http import problem, request_head, response_headers, status_of
 from xooai.http_stream import is_for_events
 from xooai.pages import DOCS_HEADERS, asset, docs_page
 
-__all__ = ["BODY", "Application", "CutOff", "StreamLimits", "is_page"]
+__all__ = ["BODY", "IDENTITY", "Application", "CutOff", "StreamLimits", "is_page"]
 
 _PAGES = ("/livez", "/readyz", "/openapi.json", "/docs")
 _OK = Outcome()
@@ -126,8 +126,7 @@ class Application:
         shape = self._site.shape(path) or Shape.UNARY
         largest = sys.maxsize if shape & Shape.CLIENT else self._limit  # a stream has any size, its items not
         check_request(table, largest)
-        client = scope.get("client")
-        head = request_head(path, headers, table, "{}:{}".format(*client) if client else "")
+        head = request_head(path, headers, table, *caller_of(scope))
         if shape:
             head.shape = shape
             await answer_stream(self._site, head, scope, receive, send, self._streams)

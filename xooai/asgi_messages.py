@@ -12,15 +12,36 @@ from typing import Any
 from xooai.errors import XooaiError, too_large
 from xooai.http import refusal
 
-__all__ = ["Left", "Message", "Receive", "Send", "body_of", "leaving", "raw_headers", "refuse", "respond"]
+__all__ = [
+    "IDENTITY",
+    "Left",
+    "Message",
+    "Receive",
+    "Send",
+    "body_of",
+    "caller_of",
+    "leaving",
+    "raw_headers",
+    "refuse",
+    "respond",
+]
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+IDENTITY = "xooai.identity"
+"""The name, among a scope's extensions, of who calls, as `Head.identity` has it."""
+
 
 class Left(Exception):
     """The client has gone."""
+
+
+def caller_of(scope: Message) -> tuple[str, str]:
+    """Where a request came from and who sent it, as `peer` and `identity` of a head."""
+    client, extensions = scope.get("client"), scope.get("extensions")
+    return "{}:{}".format(*client) if client else "", str(extensions.get(IDENTITY, "")) if extensions else ""
 
 
 async def body_of(receive: Receive, limit: int) -> bytes:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from time import monotonic
 
 from xooai.asgi_incoming import StreamLimits
-from xooai.asgi_messages import Message, Receive, Send, refuse
+from xooai.asgi_messages import Message, Receive, Send, caller_of, refuse
 from xooai.asgi_stream import TURN, run_call
 from xooai.driver import Head, Outcome, Shape, Site
 from xooai.errors import Code, Internal, InvalidArgument, NotFound, Unavailable, Unimplemented, XooaiError, too_large
@@ -62,8 +62,7 @@ def _head(path: str, scope: Message) -> Head:
     headers = [(bytes(name).lower(), bytes(value)) for name, value in scope["headers"]]
     table = dict(headers)
     check_request(table, 0)
-    client = scope.get("client")
-    head = request_head(path, headers, table, "{}:{}".format(*client) if client else "")
+    head = request_head(path, headers, table, *caller_of(scope))
     head.metadata = Headers([pair for pair in headers if not pair[0].startswith(b"sec-websocket-")])
     timeout = timeout_in(scope.get("query_string", b""))
     if timeout is not None:

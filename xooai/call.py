@@ -39,15 +39,13 @@ _NUMBERS = count(1)
 class Call:
     """One call, as its handler sees it.
 
-    `head` is what it opened with; `deadline` in monotonic seconds, None without one; `identity` who called, once that is
-    known; `marks` which refs came from a peer, for a call within the process, else None: all did. `inline` says that a
-    `def` handler runs in this very thread.
+    `head` is what it opened with; `deadline` in monotonic seconds, None without one; `marks` which refs came from a peer, for
+    a call within the process, else None: all did. `inline` says that a `def` handler runs in this very thread.
     """
 
     # On the class, so that making a call sets only what it has.
     deadline: float | None = None
     inline: bool = False
-    identity: str | None = None
     marks: Collection[str | None] | None = None
     reply: bytes | None = None
     reply_codec: str = ""
@@ -89,6 +87,11 @@ class Call:
     def peer(self) -> str:
         """Who called, as the driver knows it: an address, or "" in process."""
         return self.head.peer
+
+    @property
+    def identity(self) -> str | None:
+        """Who called, by the certificate that the client has shown (`clients=`); None where it was not asked for one."""
+        return self.head.identity or None
 
     @property
     def remaining(self) -> float | None:

@@ -47,8 +47,9 @@ class Head(msgspec.Struct):
     """What a call opens with. Not changed once the call has begun.
 
     `path` is `/{executor}/{endpoint}`; `codec` the media type of the request's frames, `accept` the wanted media types
-    of the reply ("" means the request's own); `timeout` seconds left when it was sent; `peer` who sent it (on the
-    server's side, for the log).
+    of the reply ("" means the request's own); `timeout` seconds left when it was sent. On the server's side: `peer` where
+    it came from, for the log; `identity` who sent it, by the certificate of the client, "" without one. Only the driver
+    sets these two: nothing that a client sends may.
     """
 
     path: str
@@ -58,6 +59,7 @@ class Head(msgspec.Struct):
     timeout: float | None = None
     metadata: Mapping[str, str] = EMPTY
     peer: str = ""
+    identity: str = ""
 
 
 class Outcome(msgspec.Struct):

@@ -244,7 +244,7 @@ class _ServerConnection(_Connection):
             return
         if self._timer is not None:
             self._timer.cancel()
-        head.peer = _name(self.transport.get_extra_info("peername"))
+        head.peer, head.identity = _name(self.transport.get_extra_info("peername")), ""  # not what the client says
         self.end = end = ServerEnd(head, self._site.message_limit)
         end.peer = self
         end.task = self._site.begin(end)

@@ -116,7 +116,7 @@ class Headers(Mapping[str, str]):
 
 
 def request_head(
-    path: str, headers: Iterable[tuple[bytes, bytes]], table: Mapping[bytes, bytes], peer: str = ""
+    path: str, headers: Iterable[tuple[bytes, bytes]], table: Mapping[bytes, bytes], peer: str = "", identity: str = ""
 ) -> Head:
     """The head of a unary call from a request's path and headers (names in lower case). Raises InvalidArgument.
 
@@ -130,6 +130,7 @@ def request_head(
         timeout=None if timeout is None else timeout_of(timeout),
         metadata=Headers(headers),
         peer=peer,
+        identity=identity,
     )
 
 

@@ -37,7 +37,7 @@ async def listen(url: str, site: Site, options: ListenOptions, limits: Limits) -
     files = files_of(place, options)
     addresses = await resolve(place, options.insecure)
     for _ in range(_ATTEMPTS):
-        calls, check = Server(site, limits), Health(site.ready)
+        calls, check = Server(site, limits, asks_clients=options.clients is not None), Health(site.ready)
         server = grpc.aio.server(
             handlers=[calls, check.handler(), *Reflection(calls.services).handlers()],
             options=limits.options(options.message_limit),

@@ -106,6 +106,7 @@ class Opaque:
             timeout=outer.timeout,
             metadata={**outer.metadata, **dict(own(first["metadata"]))},
             peer=outer.peer,
+            identity=outer.identity,
         )
         return OpaqueChannel(head, channel, self, first["payload"])
 

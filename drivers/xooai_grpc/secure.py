@@ -1,4 +1,4 @@
-"""The TLS of a listener: its certificate as the files are now."""
+"""The TLS of a listener: its certificate as the files are now, and whom a client's certificate names."""
 
 from __future__ import annotations
 
@@ -8,10 +8,19 @@ from typing import Any, NamedTuple
 import grpc
 
 from xooai.driver import ListenOptions
+from xooai.identity import named
 from xooai.place import Place, server_tls
 from xooai.renewal import Renewal
+from xooai_grpc.channels import Context
 
-__all__ = ["Pair", "credentials", "files_of"]
+__all__ = ["Pair", "credentials", "files_of", "identity_of"]
+
+_NAMES = (
+    "peer_uri",
+    "peer_email",
+    "peer_dns",
+    "x509_common_name",
+)  # as gRPC's core calls them, see grpc_security_constants.h
 
 
 class Pair(NamedTuple):
@@ -58,3 +67,12 @@ def credentials(files: Renewal[Pair]) -> grpc.ServerCredentials:
 def _configuration(pair: Pair) -> grpc.ServerCertificateConfiguration:
     """A new one each time: gRPC takes what is in it."""
     return grpc.ssl_server_certificate_configuration([(pair.key, pair.chain)], pair.authorities)
+
+
+def identity_of(context: Context) -> str:
+    """Whom the certificate of a call's client names; "" where there is none.
+
+    Asked with each call (2 µs): the next connection from the same address and port may be another client's.
+    """
+    found = context.auth_context()
+    return named(*([name.decode("utf-8", "backslashreplace") for name in found.get(kind, ())] for kind in _NAMES))

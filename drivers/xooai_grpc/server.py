@@ -30,6 +30,7 @@ from xooai_grpc.metadata import (
 )
 from xooai_grpc.opaque import FILE as OPAQUE
 from xooai_grpc.opaque import Opaque
+from xooai_grpc.secure import identity_of
 from xooai_grpc.typed import FRAMES
 from xooai_grpc.typed_channel import TypedChannel
 
@@ -44,9 +45,11 @@ _KNOWN_SIZE = 2048  # characters of metadata, with which a path is remembered: l
 class Server(grpc.GenericRpcHandler):
     """Answers all calls but those to services of gRPC's own, which other handlers have."""
 
-    def __init__(self, site: Site, limits: Limits) -> None:
+    def __init__(self, site: Site, limits: Limits, *, asks_clients: bool = False) -> None:
+        """`asks_clients` says that clients show certificates."""
         self.site = site
         self.limits = limits
+        self.asks_clients = asks_clients
         self.catalogue = Catalogue(site)
         self.tasks: set[asyncio.Task[Any]] = set()
         self.peers: dict[str, str] = {}
@@ -205,6 +208,8 @@ class _Calls:
         head.timeout = context.time_remaining()
         peer = context.peer()
         head.peer = self._server.peers.get(peer) or self._server.peer(peer)
+        if self._server.asks_clients:
+            head.identity = identity_of(context)
         if head.shape is Shape.UNARY:
             if self._is_plain and not head.codec and request[:1] == b"{":  # what most clients send that do not tell
                 head.codec = JSON

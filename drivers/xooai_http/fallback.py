@@ -10,13 +10,20 @@ from urllib.parse import unquote
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from xooai.asgi import BODY, CutOff
+from xooai.asgi import BODY, IDENTITY, CutOff
 from xooai.log import logger
 
-__all__ = ["Cycle", "scope_of"]
+__all__ = ["Cycle", "Identified", "scope_of"]
 
 _HELD = 16 * 1024  # bytes of a stream that are held until the loop's turn is over: what is worth a chunk of its own
 _LOG = logger("xooai.http")  # where uvicorn says that an application failed
+
+
+class Identified(HttpToolsProtocol):
+    """A connection whose client may have shown who it is."""
+
+    identity = ""
+    """As `Head.identity` has it."""
 
 
 class Cycle(RequestResponseCycle):
@@ -27,14 +34,14 @@ class Cycle(RequestResponseCycle):
 
     def __init__(
         self,
-        connection: HttpToolsProtocol,
+        connection: Identified,
         method: str,
         body: bytes | None,
         keep_alive: bool,
         on_response: Callable[[], None],
     ) -> None:
         super().__init__(
-            scope=scope_of(connection) | {"method": method, "extensions": {BODY: self}},
+            scope=scope_of(connection, {BODY: self}) | {"method": method},
             transport=connection.transport,
             flow=connection.flow,
             logger=_LOG,
@@ -127,8 +134,10 @@ class Cycle(RequestResponseCycle):
             self.scope["extensions"] = {}  # they held this very object, for the collector of garbage to find
 
 
-def scope_of(connection: HttpToolsProtocol) -> Any:
+def scope_of(connection: Identified, extensions: dict[str, object]) -> Any:
     """The scope of the request whose head was read last, but for its method."""
+    if connection.identity:
+        extensions[IDENTITY] = connection.identity
     path, _, query = connection.url.partition(b"?")
     return {
         "type": "http",
@@ -143,4 +152,5 @@ def scope_of(connection: HttpToolsProtocol) -> Any:
         "raw_path": path,
         "query_string": query,
         "state": {},
+        "extensions": extensions,
     }

@@ -43,6 +43,7 @@ async def listen(url: str, site: Site, options: ListenOptions, limits: Limits) -
         return Hosts((place.authority, *options.hosts, *certified) if is_named else None)
 
     server = Server(site, hosts(()), options.message_limit, limits)
+    server.asks_clients = options.clients is not None
     sockets = bind(place, addresses)
     bound = Place(place.scheme, place.host, sockets[0].getsockname()[1])
     return HttpListener(bound.url, server, sockets, None if files is None else Secure(files, hosts))

@@ -17,6 +17,7 @@ from collections import deque
 from xooai.driver import Head, Outcome
 from xooai.errors import DeadlineExceeded, Unavailable, XooaiError
 from xooai.http import status_of
+from xooai.identity import identity_of
 from xooai.log import logger
 from xooai_http import here
 from xooai_http.fallback import Cycle
@@ -47,6 +48,8 @@ class HttpConnection(RequestReader):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         super().connection_made(transport)
+        if self._server.asks_clients:
+            self.identity = identity_of(transport.get_extra_info("peercert"))
         self._server.joined()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -10,13 +10,12 @@ import sys
 from abc import abstractmethod
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from xooai.driver import Head, Shape
 from xooai.errors import Internal, InvalidArgument, ResourceExhausted, XooaiError, too_large
 from xooai.http import request_head
 from xooai.log import logger
-from xooai_http.fallback import Cycle
+from xooai_http.fallback import Cycle, Identified
 from xooai_http.limits import UNUSUAL, Refused, check_head, check_size, head_too_large, origin_form
 from xooai_http.repeated import Repeated
 from xooai_http.reply import CONTINUE
@@ -53,7 +52,7 @@ class Excess(Exception):
     """More requests were sent ahead than the limit."""
 
 
-class RequestReader(HttpToolsProtocol):
+class RequestReader(Identified):
     """Calls `_taken` for each whole request and `_refuse` for what is none; what to do with them is the heir's."""
 
     def __init__(self, server: Server, client: tuple[str, int]) -> None:
@@ -198,7 +197,7 @@ class RequestReader(HttpToolsProtocol):
             self.url = origin_form(self.url, table[b"host"])
             path = server.path_of(self.url) if self._method == b"POST" else None
         if path is not None:
-            self._head = request_head(path, headers, table, self._peer)
+            self._head = request_head(path, headers, table, self._peer, self.identity)
         else:
             self._head = None
             if self._method == b"POST" and server.shape_of(self.url) & Shape.CLIENT:

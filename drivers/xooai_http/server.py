@@ -60,6 +60,8 @@ class Server:
         self.buffered = 0
         """Bytes of bodies that are coming in or belong to a running call, but for those that came in one piece."""
         self.is_draining = False
+        self.asks_clients = False
+        """Whether clients show certificates."""
         self.has_log = _ACCESS.isEnabledFor(logging.INFO)
         self._paths: dict[bytes, str] = {}
         self.on_left: Callable[[tuple[str, int]], None] = lambda client: None

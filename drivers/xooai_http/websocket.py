@@ -8,11 +8,9 @@ from collections.abc import Callable
 from sys import getsizeof
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from xooai.errors import DeadlineExceeded, Unavailable, XooaiError
 from xooai.log import logger
-from xooai_http.fallback import scope_of
+from xooai_http.fallback import Identified, scope_of
 from xooai_http.pace import Pace
 from xooai_http.reply import refuse, whole
 from xooai_http.server import Server
@@ -36,7 +34,7 @@ class WebSocket:
     `on_failed` writes last words and discards what still comes.
     """
 
-    def __init__(self, connection: HttpToolsProtocol, server: Server, on_failed: Callable[[bytes], None]) -> None:
+    def __init__(self, connection: Identified, server: Server, on_failed: Callable[[bytes], None]) -> None:
         self.task: asyncio.Task[None] | None = None
         self.keep_alive = False
         self.size = 0
@@ -256,13 +254,12 @@ class WebSocket:
             self._transport.write(self._rules.ping())
 
 
-def _scope(connection: HttpToolsProtocol) -> Any:
+def _scope(connection: Identified) -> Any:
     offered = [value.decode("latin-1") for name, value in connection.headers if name == b"sec-websocket-protocol"]
     return {
-        **scope_of(connection),
+        **scope_of(connection, {"websocket.http.response": {}}),
         "type": "websocket",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "scheme": "wss" if connection.scheme == "https" else "ws",
         "subprotocols": [name.strip() for name in ",".join(offered).split(",") if name.strip()],
-        "extensions": {"websocket.http.response": {}},
     }

@@ -168,6 +168,18 @@ class TestForgetsMetadata(BrokenTests):
     shapes = frozenset({Shape.UNARY})
 
 
+class BelievesItsClient(Broken):
+    class Far(Through):
+        def __init__(self, inner: Any) -> None:
+            super().__init__(inner)
+            inner.head.identity = inner.head.metadata.get("x-forwarded-client-cert", "")
+
+
+class TestBelievesItsClient(BrokenTests):
+    made = BelievesItsClient
+    shapes = frozenset({Shape.UNARY})
+
+
 class ForgetsTheTimeLimit(Broken):
     def head(self, head: Head) -> Head:
         return msgspec.structs.replace(head, timeout=None)

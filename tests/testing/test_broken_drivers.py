@@ -46,6 +46,7 @@ FOUND = {
         "test_a_slow_reader_gets_all_and_is_never_far_behind",
     },
     "TestForgetsMetadata": {"test_metadata_passes_both_ways"},
+    "TestBelievesItsClient": {"test_a_client_does_not_say_who_it_is"},
     "TestForgetsTheTimeLimit": {
         "test_a_call_ends_when_its_time_is_over",
         "test_the_head_arrives",
@@ -66,7 +67,7 @@ FOUND = {
         "test_what_is_not_done_in_its_grace_is_cancelled",
     },
     "TestLeavesSockets": {"test_nothing_is_left_behind"},
-    "TestLeavesTasks": {"test_metadata_passes_both_ways"},
+    "TestLeavesTasks": {"test_a_client_does_not_say_who_it_is", "test_metadata_passes_both_ways"},
 }
 """All that fails, by driver."""
 

@@ -65,6 +65,22 @@ class AnswerTests(Fixtures):
             assert 20 < head.timeout < 31  # some transports round up
 
     @on_a_loop
+    async def test_a_client_does_not_say_who_it_is(self, serve: Serve, shape: Shape) -> None:
+        """Only a certificate does: neither the head nor its metadata."""
+        names = (
+            "identity",
+            "xooai-identity",
+            "xooai.identity",
+            "peer_uri",
+            "x509_common_name",
+            "x-forwarded-client-cert",
+        )
+        async with serve() as served:
+            await served.call("last", shape, b"", identity="root", metadata=dict.fromkeys(names, "root"))
+
+            assert served.site.heads[0].identity == ""
+
+    @on_a_loop
     async def test_a_call_without_a_time_limit_has_none_over_there(self, serve: Serve, shape: Shape) -> None:
         async with serve() as served:
             await served.call("last", shape, b"")
