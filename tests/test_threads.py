@@ -215,7 +215,7 @@ def test_calls_in_a_row_and_then_at_once_all_end(pool: Callable[..., Threads]) -
             for count in range(40):
                 assert await threads.run(lambda count=count: count, {}) == count
             meeting = threading.Barrier(4)
-            return await asyncio.gather(*(threads.run(lambda: meeting.wait(PATIENCE), {}) for _ in range(4)))
+            return list(await asyncio.gather(*(threads.run(lambda: meeting.wait(PATIENCE), {}) for _ in range(4))))
 
     assert sorted(asyncio.run(main())) == [0, 1, 2, 3]
 

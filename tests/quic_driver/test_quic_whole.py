@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-import pylsqpack
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("aioquic", reason="needs the extra quic")
+
+import pylsqpack
 from aioquic.buffer import encode_uint_var
 from aioquic.h3.connection import H3Connection
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import StopSendingReceived, StreamDataReceived, StreamReset
-from hypothesis import given
-from hypothesis import strategies as st
 
 from xooai_quic import whole
 from xooai_quic.certificate import for_development
