@@ -7,10 +7,12 @@ import contextvars
 import gc
 import os
 import resource
+import subprocess
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from textwrap import indent
 from typing import Any
 
 import pytest
@@ -19,6 +21,9 @@ from xooai import ResourceExhausted, bell
 from xooai.threads import Threads
 
 PATIENCE = 10  # seconds: what waits longer fails its test instead of stopping the run
+
+
+only_linux = pytest.mark.skipif(sys.platform != "linux", reason="forks, limits and bells are Linux's here")
 
 
 @pytest.fixture(params=[None, bell.LockBell], ids=["quickest-bell", "lock-bell"])
@@ -220,7 +225,7 @@ def test_calls_in_a_row_and_then_at_once_all_end(pool: Callable[..., Threads]) -
     assert sorted(asyncio.run(main())) == [0, 1, 2, 3]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has bells that need files")
+@only_linux
 def test_threads_work_where_no_more_files_may_be_opened(pool: Callable[..., Threads]) -> None:
     threads = pool(size=2)
     asyncio.new_event_loop().close()  # what loops need once is there
@@ -232,6 +237,154 @@ def test_threads_work_where_no_more_files_may_be_opened(pool: Callable[..., Thre
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         loop.close()
+
+
+PROGRAM = """
+import asyncio, os, resource, sys, threading, time
+{before}
+from xooai.threads import Threads
+
+threads = Threads(size=1)
+
+async def call(function, *, seconds=8.0):
+    async with asyncio.timeout(seconds):
+        return await threads.run(function, {{}})
+
+async def main():
+{main}
+
+asyncio.run(main())
+threads.close()
+threads.join(8)
+print("ended")
+"""
+
+
+def program(main: str, before: str = "") -> list[str]:
+    """What a process of its own prints."""
+    text = PROGRAM.format(main=indent(main, "    "), before=before)
+    found = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=False)
+    assert found.returncode == 0, found.stderr
+    return found.stdout.split()
+
+
+@only_linux
+def test_where_no_thread_can_be_started_calls_are_refused_until_one_can() -> None:
+    main = """
+threading.stack_size(256 * 1024 * 1024)
+limits = resource.getrlimit(resource.RLIMIT_AS)
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + 50_000_000, limits[1]))
+try:
+    await call(lambda: "begun")
+except Exception as error:
+    print(type(error).__name__)
+resource.setrlimit(resource.RLIMIT_AS, limits)
+threading.stack_size(0)
+for number in range(40):
+    assert await call(lambda: number) == number
+print(len(threads._state.running()))
+"""
+    assert program(main) == ["ResourceExhausted", "1", "ended"]
+
+
+@only_linux
+def test_a_fork_beside_calls_under_way_leaves_the_parent_its_threads() -> None:
+    main = """
+await call(lambda: 0)
+await asyncio.sleep(0.05)
+waiting = asyncio.ensure_future(call(lambda: "waited"))
+await asyncio.sleep(0)  # it is in the queue; the turn that is to wake a thread comes behind the fork
+child = os.fork()
+if not child:
+    for _ in range(3):
+        await asyncio.sleep(0)
+    os._exit(0)
+os.waitpid(child, 0)
+print(await waiting)
+for _ in range(3):
+    await asyncio.sleep(0.2)  # the thread lies down and gets up again
+    print(await call(lambda: "next"))
+"""
+    idle = "import xooai.threads; xooai.threads.IDLE = 0.1"
+    assert program(main, idle) == ["waited", "next", "next", "next", "ended"]
+
+
+@only_linux
+def test_a_handler_that_forks_keeps_its_child_off_the_pool() -> None:
+    main = """
+def fork():
+    child = os.fork()
+    if not child:
+        sys.exit()
+    return child
+
+await call(lambda: 0)
+child = await call(fork)
+for _ in range(5):
+    await call(lambda: 0, seconds=3)  # below the time after which an idle thread looks by itself
+os.waitpid(child, 0)
+print(len(os.listdir("/proc/self/fd")) < 30)
+"""
+    assert program(main) == ["True", "ended"]
+
+
+@only_linux
+def test_threads_do_without_what_python_was_built_without() -> None:
+    assert program("print(await call(lambda: 1))", "del os.eventfd, os.eventfd_write") == ["1", "ended"]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_ring_that_comes_late_is_heard_by_nobody_and_harms_nothing(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever rings stands still between taking the bell and ringing it, for longer than its thread waits."""
+    monkeypatch.setattr("xooai.threads.IDLE", 0.05)
+    kind = (bell.make, bell.LockBell)[number]
+    is_late, rung = threading.Event(), 0
+
+    class Late:
+        def __init__(self) -> None:
+            self._bell = kind()
+            self.wait, self.close = self._bell.wait, self._bell.close
+
+        def ring(self) -> None:
+            nonlocal rung
+            rung += 1
+            if is_late.is_set():
+                is_late.clear()
+                threading.Event().wait(0.2)
+            self._bell.ring()
+
+    monkeypatch.setattr("xooai.threads.make", Late)
+    threads = Threads(size=1)
+
+    async def main() -> None:
+        async with asyncio.timeout(PATIENCE):
+            await threads.run(lambda: None, {})
+            for count in range(5):
+                await asyncio.sleep(0.01)  # the thread lies down
+                is_late.set()
+                assert await threads.run(lambda count=count: count, {}) == count
+
+    asyncio.run(main())
+    assert rung
+    threads.close()
+    threads.join(PATIENCE)
+    assert not threads._state.running()
+
+
+def test_calls_one_after_the_other_need_one_thread(pool: Callable[..., Threads]) -> None:
+    before, threads, seen = workers(), pool(size=32), set()
+
+    async def main() -> None:
+        for _ in range(200):
+            seen.add(await threads.run(threading.get_ident, {}))
+            await asyncio.sleep(0.001)
+
+    asyncio.run(main())
+    assert len(seen) <= 3  # a call may come just before the thread of the last one lies down
+    assert len(workers() - before) <= 3
 
 
 def test_several_loops_share_a_pool(pool: Callable[..., Threads]) -> None:

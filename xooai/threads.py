@@ -11,7 +11,7 @@ import os
 import weakref
 from collections import deque
 from collections.abc import Callable
-from threading import Lock, Thread, current_thread
+from threading import Lock, Thread, current_thread, get_ident
 from typing import Any
 
 from xooai import forks
@@ -50,6 +50,14 @@ class _Work:
             self.error = _raisable(error)
         except BaseException as error:  # noqa: BLE001 - as above: sys.exit() in a handler ends its call, not the server
             self.error = _failed(error)
+        self._tell_back()
+
+    def fail(self, error: Exception) -> None:
+        """It cannot be done."""
+        self.error = error
+        self._tell_back()
+
+    def _tell_back(self) -> None:
         self.is_done = True  # before it is put: the loop looks in the other order
         self.back.put(self)
 
@@ -117,10 +125,17 @@ class _Return:
         """Wake threads, and take what is done by the time that this one goes on: it need not be woken for that."""
         if self._woken:
             state.wake()
-        else:
-            self._woken = True
+            return
+        self._woken = True
+        try:
             state.wake()
+        finally:
             self._deliver()
+
+    def leave(self) -> None:
+        """Tell the loop nothing any more: it is the parent's, in the child of a fork."""
+        self._woken = True
+        self._done.clear()
 
     def _deliver(self) -> None:
         self._woken = False  # before looking: what is put from here on wakes the loop again
@@ -129,17 +144,20 @@ class _Return:
 
 
 class Threads:
-    """A bounded pool of daemon threads, started as calls come and ended when idle or closed."""
+    """A bounded pool of daemon threads, started as calls come and ended when idle or closed. On Linux each has two files."""
 
     def __init__(self, size: int = SIZE, queue_limit: int = QUEUE_LIMIT) -> None:
         self._size, self._queue_limit = size, queue_limit
-        self.renew()
+        self._state = _State(size)
+        self._returns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Return] = weakref.WeakKeyDictionary()
         forks.renewed(self)
 
     def renew(self) -> None:
-        """Begin without threads and without work: also in the child of a fork, where the threads are gone."""
-        self._state = _State(self._size)
-        self._returns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Return] = weakref.WeakKeyDictionary()
+        """Begin without threads and without work, in the child of a fork: what is here is the parent's."""
+        self._state.leave()
+        for back in self._returns.values():
+            back.leave()
+        self._state, self._returns = _State(self._size), weakref.WeakKeyDictionary()
 
     async def run(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         """Call `function(**arguments)` in a thread. What is cancelled before it began is never run. Raises ResourceExhausted."""
@@ -182,32 +200,47 @@ class _State:
         self._size = size
         self._count = 0
         self._threads: set[Thread] = set()
+        self._bells: dict[int, Bell] = {}
         self._lock = Lock()
         self._closings = 0  # a thread that began before the last one ends when there is no work
+        self._is_left = False
         self.work: deque[_Work] = deque()
         self._idle: list[Bell] = []  # the one that was busy last is woken first: the others may end
 
     def wake(self) -> None:
         """Have a thread for each piece of work, as far as there may be: those idle, then new ones."""
-        while self.work:
+        wanted = len(self.work)
+        while wanted and self.work:
             try:
                 bell = self._idle.pop()
             except IndexError:
                 break
             bell.ring()  # lets that thread run, on a busy machine at once: it may have done all there is to do
-        for _ in range(len(self.work)):
-            if self._count >= self._size or not self.work:
-                break
-            self._start()
+            wanted -= 1
+        while wanted and self.work and self._count < self._size and self._start():
+            wanted -= 1
 
-    def _start(self) -> None:
+    def _start(self) -> bool:
+        """Start a thread, unless there are enough; whether the system gave one. Without any, what waits has failed."""
         with self._lock:
             if self._count >= self._size:
-                return
-            self._count += 1
+                return False
             thread = Thread(target=self._live, args=(self._closings,), name="xooai-worker", daemon=True)
             self._threads.add(thread)
-            thread.start()  # under the lock: who finds it in the set may join it
+            self._count += 1
+            try:
+                thread.start()  # under the lock: who finds it in the set may join it
+            except (RuntimeError, MemoryError) as error:
+                self._threads.discard(thread)
+                self._count -= 1
+                if self._count:
+                    return False  # those that there are do the work in their turn
+                refused = error
+            else:
+                return True
+        while self.work:
+            self.work.popleft().fail(ResourceExhausted(f"no thread can be started: {refused}", retry_after=1))
+        return False
 
     def running(self) -> list[Thread]:
         with self._lock:
@@ -221,37 +254,56 @@ class _State:
             except IndexError:  # woken by somebody else
                 return
 
+    def leave(self) -> None:
+        """Do nothing more in the child of a fork, which has the parent's bells: none may be rung, or waited at, there."""
+        self._is_left = True
+        self.work.clear()
+        self._idle.clear()
+        for bell in self._bells.values():
+            bell.close()
+
     def _live(self, born: int) -> None:
         """Do what is to be done, until there has been nothing for long; `born` is how often the pool had been closed before."""
-        bell = make()
+        bell: Bell | None = None
         try:
-            while True:
+            while not self._is_left:
                 try:
                     work = self.work.popleft()
                 except IndexError:
-                    if self._closings == born and self._rest(bell, born):
-                        continue
-                    break
+                    if self._closings != born:
+                        break
+                    bell = self._rest(bell or self._bell(), born)
+                    if bell is None:
+                        break
+                    continue
                 work.do()
                 del work  # nothing of a call outlives it here
         finally:
-            bell.close()
-            with self._lock:
-                self._count -= 1
-                self._threads.discard(current_thread())
+            if not self._is_left:
+                self._ended()
         self.wake()  # for what was put just while this thread gave up waiting
 
-    def _rest(self, bell: Bell, born: int) -> bool:
-        """Wait for work; whether there may be some."""
+    def _rest(self, bell: Bell, born: int) -> Bell | None:
+        """Wait for work. The bell for the next time; None where there was nothing for long."""
         self._idle.append(bell)
         if not self.work and self._closings == born and bell.wait(IDLE):
-            return True
+            return bell
         try:
             self._idle.remove(bell)  # there was work before the bell was there, or none for long
-        except ValueError:  # taken out by somebody who rings it now
-            bell.wait(IDLE)
-            return True
-        return bool(self.work)
+        except ValueError:  # somebody has taken it and rings it now, or later: then it is spent
+            return bell if bell.wait(0) else self._bell()
+        return bell if self.work else None
+
+    def _bell(self) -> Bell:
+        """A new bell for this thread, in the place of one that it had."""
+        bell = self._bells[get_ident()] = make()
+        return bell
+
+    def _ended(self) -> None:
+        with self._lock:
+            self._bells.pop(get_ident(), None)
+            self._count -= 1
+            self._threads.discard(current_thread())
 
 
 def _raisable(error: Exception) -> Exception:
