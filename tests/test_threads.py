@@ -321,6 +321,7 @@ def fork():
 
 await call(lambda: 0)
 child = await call(fork)
+await asyncio.sleep(0.3)  # the child has left the function
 for _ in range(5):
     await call(lambda: 0, seconds=3)  # below the time after which an idle thread looks by itself
 os.waitpid(child, 0)
