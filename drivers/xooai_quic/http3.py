@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from xooai_quic.known import Known
+
 __all__ = ["Http3"]
 
 _GOAWAY = b"\x07\x08"  # the frame's type, and its length: the number of a stream in eight bytes (RFC 9114 7.2.6)
@@ -22,6 +24,8 @@ class Http3:
     """Whether the peer takes no further requests."""
     on_malformed: Callable[[int, str], None]
     """Called with a stream whose request or answer is none, and why: it is over, and no other (RFC 9114 4.1.2)."""
+    known: Known
+    """Where heads of requests are remembered, by who does."""
     _malformed: ClassVar[type[Exception]]
     """What the library raises for such a message, to end the whole connection."""
     _datagram: int

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from xooai.errors import PluginError
+from xooai_quic.known import Known
 from xooai_quic.limits import Transport
 
 __all__ = ["CHOICE", "DATAGRAM_SETTING", "Http", "Library", "Quic", "Verified", "load", "standing"]
@@ -82,6 +83,8 @@ class Http(Protocol):
     """Whether the peer takes no further requests."""
     on_malformed: Callable[[int, str], None]
     """Called with a stream whose request or answer is none, and why: it is over, and no other (RFC 9114 4.1.2)."""
+    known: Known
+    """Where heads of requests are remembered: a server's connections share theirs."""
 
     def handle_event(self, event: Any) -> list[Any]: ...
     def send_headers(self, stream_id: int, headers: Headers, end_stream: bool = ...) -> None: ...

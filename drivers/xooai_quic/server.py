@@ -17,6 +17,7 @@ from xooai.guard import Hosts
 from xooai.log import logger
 from xooai_quic.connection import CANCELLED, LOAD, REFUSED, Connection
 from xooai_quic.head import RequestHead
+from xooai_quic.known import Known
 from xooai_quic.library import Library, Quic
 from xooai_quic.limits import Limits
 from xooai_quic.refusal import refusal
@@ -52,6 +53,7 @@ class Server:
         self.is_draining = False
         self.on_left: Callable[[], None] = lambda: None
         """Called when a connection has gone."""
+        self.known = Known()
         self._shape = site.shape
         self._paths: dict[bytes, str] = {}
         self._buffered = 0
@@ -189,6 +191,8 @@ class ServerConnection(Connection):
 
     def on_negotiated(self) -> None:
         self.speak()
+        assert self.http is not None
+        self.http.known = self._server.known
 
     def on_ready(self) -> None:
         self._shake()

@@ -12,15 +12,11 @@ from aioquic.h3.connection import FrameType, H3Connection, H3Stream, HeadersStat
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.events import StreamDataReceived
 
+from xooai_quic.known import Known
+
 __all__ = ["WholeConnection"]
 
 Headers = list[tuple[bytes, bytes]]
-
-_KNOWN = 256  # heads remembered, of all connections: some dozens of endpoints, called by several clients
-_KNOWN_SIZE = 512  # bytes of one: most have some hundred
-
-_known: dict[bytes, tuple[Headers, int | None]] = {}
-"""By what they are on the wire: the fields of requests, and the length that they announce."""
 
 
 class WholeConnection(H3Connection):
@@ -29,6 +25,7 @@ class WholeConnection(H3Connection):
     def __init__(self, quic: Any) -> None:
         self._heard: set[int] = set()
         """Streams whose request came as a known one: aioquic has no state of them."""
+        self.known = Known()
         super().__init__(quic)
 
     def handle_event(self, event: Any) -> list[Any]:
@@ -39,10 +36,11 @@ class WholeConnection(H3Connection):
         if stream_id in self._stream or self._is_done or (parts := split(event.data)) is None:
             return super().handle_event(event)
         block, body = parts
-        known = _known.get(block)
+        known = self.known.get(block)
         if known is None or known[1] not in (None, len(body)):
             found = super().handle_event(event)
-            _remember(block, found)
+            if found and type(found[0]) is HeadersReceived:
+                self.known.remember(block, found[0].headers)
             return found
         self._heard.add(stream_id)
         head = HeadersReceived(known[0], stream_id, not body)
@@ -110,16 +108,3 @@ def _frame(data: bytes, at: int, kind: int) -> tuple[int, int] | None:
         return None
     end = start + (int.from_bytes(data[at + 1 : start], "big") & (1 << (8 * size - 2)) - 1)
     return (start, end) if end <= len(data) else None
-
-
-def _remember(block: bytes, events: list[Any]) -> None:
-    """Know a head again that was found right."""
-    if not events or type(events[0]) is not HeadersReceived or len(block) > _KNOWN_SIZE:
-        return
-    headers = events[0].headers
-    named = [value for name, value in headers if name == b"content-length"]
-    if len(named) > 1 or not all(value.isdigit() and len(value) < 19 for value in named):
-        return
-    if len(_known) >= _KNOWN:  # somebody makes them up; what is needed comes back with its next request
-        _known.clear()
-    _known[block] = headers, int(named[0]) if named else None

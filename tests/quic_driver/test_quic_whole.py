@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -19,8 +18,11 @@ from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import StopSendingReceived, StreamDataReceived, StreamReset
+from quic_files import Files
+from quic_site import Run, call, linked, listening
 
-from xooai_quic import whole
+from xooai.driver import DialOptions
+from xooai_quic import known, whole
 from xooai_quic.certificate import for_development
 from xooai_quic.over_aioquic import LIBRARY
 
@@ -28,6 +30,8 @@ HEADERS, DATA, UNKNOWN = 1, 0, 33
 HEAD = [(b":method", b"POST"), (b":scheme", b"https"), (b":authority", b"a"), (b":path", b"/echo/text")]
 SIZED = [*HEAD, (b"content-length", b"5")]
 ANSWER = [(b":status", b"200"), (b"content-length", b"5")]
+
+POLICY = b"script-src 'none'; object-src 'none'; base-uri 'none'"  # in the static table: two bytes on the wire
 
 
 @cache
@@ -71,13 +75,6 @@ class Whole(whole.WholeConnection):
     def __init__(self, quic: Any) -> None:
         super().__init__(quic)
         self._decoder = pylsqpack.Decoder(0, 0)
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_known() -> Iterator[None]:
-    whole._known.clear()
-    yield
-    whole._known.clear()
 
 
 def block(fields: list[tuple[bytes, bytes]]) -> bytes:
@@ -192,11 +189,46 @@ def test_a_known_head_with_another_length_is_refused_as_by_aioquic() -> None:
     assert quic.codes == [0x10E]
 
 
-def test_heads_that_are_known_are_bounded() -> None:
+def test_heads_that_are_known_are_bounded_and_the_oldest_goes() -> None:
     http = Whole(Sent())
-    for number in range(3 * whole._KNOWN):
-        heard(http, [request([*HEAD, (b"x", b"%d" % number)], b"hello")], 4 * number)
+    blocks = [block([*HEAD, (b"x", b"%d" % number)]) for number in range(3 * known._MOST)]
+    for number, head in enumerate(blocks):
+        heard(http, [frame(HEADERS, head) + frame(DATA, b"hello")], 4 * number)
         http.respond(4 * number, ANSWER, b"hello")
-        assert len(whole._known) <= whole._KNOWN
-    heard(http, [request([*HEAD, (b"x", b"a" * 1000)], b"hello")], 1 << 20)
-    assert all(len(known) <= whole._KNOWN_SIZE for known in whole._known)
+    assert list(http.known) == blocks[-known._MOST :]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [(b"x", b"a" * 1000)],
+        [(b"x", b"")] * known._FIELDS,
+        [(b"content-security-policy", POLICY)] * (known._FIELDS - len(HEAD)),
+        [(b"authorization", b"Bearer abc")],
+        [(b"proxy-authorization", b"Basic abc")],
+        [(b"cookie", b"a=b")],
+        [(b"cookie", b"a=b"), (b"content-length", b"5")],
+    ],
+    ids=["long", "many", "long as it is read", "token", "token of a proxy", "cookie", "cookie and length"],
+)
+def test_a_head_that_is_large_or_secret_is_not_remembered(more: list[tuple[bytes, bytes]]) -> None:
+    http = Whole(Sent())
+    assert heard(http, [request([*HEAD, *more], b"hello")], 0)
+    assert not http.known
+
+
+def test_the_connections_of_a_listener_share_what_they_know_and_listeners_do_not(
+    run: Run, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XOOAI_QUIC", "aioquic")
+
+    async def scenario() -> None:
+        trust = DialOptions(trust=f"sha256:{files.fingerprint}")
+        async with listening(files.options()) as (listener, _), listening(files.options()) as (other, _):
+            for _ in range(2):
+                async with linked(listener.url, trust) as link:
+                    assert (await call(link))[0] == b"{}"
+            assert len(listener._server.known) == 1
+            assert not other._server.known
+
+    run(scenario())
