@@ -168,6 +168,11 @@ class StreamSite(EchoSite):
         await channel.send(b"hello")
         await self.count(channel, await channel.receive())
 
+    async def begin(self, channel: Channel, body: bytes) -> None:
+        """Speak, and answer once the test says so."""
+        await channel.send(b"hello")
+        await self.wait(channel, body)
+
     async def early(self, channel: Channel, body: bytes | None) -> None:
         """Answer the first frame, whatever comes behind it."""
         await channel.end(body, Outcome(codec=channel.head.codec))

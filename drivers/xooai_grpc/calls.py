@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol, TypeAlias
 
@@ -151,6 +152,12 @@ class UnaryCall(_Call):
             await self.send(frame)
 
 
+def _tell_late(call: weakref.ref[StreamCall]) -> None:
+    """Held by the loop for as long as a call may take: one that its owner has dropped is to end before."""
+    if (late := call()) is not None:
+        late._on_late()
+
+
 class StreamCall(_Call):
     """A call with a stream on one side or on both."""
 
@@ -169,7 +176,8 @@ class StreamCall(_Call):
         super().__init__(link, head, call, begin)
         self._timer: asyncio.TimerHandle | None = None
         if head.timeout is not None:
-            self._timer = asyncio.get_running_loop().call_later(head.timeout - EARLY, self._on_late)
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(head.timeout - EARLY, _tell_late, weakref.ref(self))
 
     async def receive(self) -> bytes | None:
         """Wait for the next frame; None when the server ended well. Raises the error that it ended with."""
@@ -224,7 +232,7 @@ class StreamCall(_Call):
 
     def _read_ahead(self) -> None:
         """Take what comes from now on, unless the call is over."""
-        if self._ahead is None and self._call is not None:
+        if self._ahead is None and self._call is not None and not self._link.is_closed:
             self._ahead = Ahead(self._call.read, self._reading)
             self._reading = None
 
