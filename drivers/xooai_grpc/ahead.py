@@ -19,7 +19,10 @@ COST = 128  # bytes that holding a message takes beside its content, so that emp
 
 
 class Ahead:
-    """Reads messages until the end or an error, as far as there is room. A task does it, which `stop` ends."""
+    """Reads messages until the end or an error, as far as there is room. A task does it, which `stop` ends.
+
+    Made in the last `EARLY` seconds of a call, it waits for room until the call's time is over.
+    """
 
     def __init__(self, read: Callable[[], Awaitable[Any]], begun: Going | None) -> None:
         """`begun` is a read that nobody waits for any more."""
@@ -28,7 +31,10 @@ class Ahead:
         self._last: Any = None
         """What came behind the messages: grpc.aio's EOF, or what was raised."""
         self._changed: asyncio.Future[None] | None = None
-        self._task = asyncio.get_running_loop().create_task(self._run(read, begun))
+        loop = asyncio.get_running_loop()
+        self._over = loop.time() + 2 * EARLY
+        """When gRPC has ended the call, in the loop's time: from then on `read` gives no message."""
+        self._task = loop.create_task(self._run(read, begun))
 
     @property
     def has_messages(self) -> bool:
@@ -50,6 +56,9 @@ class Ahead:
     def stop(self) -> None:
         """Read no more; what is here stays."""
         self._task.cancel()
+        if self._last is None:  # also of a task that has not begun, and never will
+            self._last = asyncio.CancelledError()
+            self._wake()
 
     def clear(self) -> None:
         """What is here is for nobody."""
@@ -66,11 +75,20 @@ class Ahead:
                 self._messages.append(message)
                 self._size += len(message) + COST
                 self._wake()
-                while self._size > BYTES:
-                    await self._change()
-        except (grpc.RpcError, grpc.aio.BaseError, asyncio.CancelledError) as error:
+                if self._size > BYTES:
+                    await self._room()
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised to who reads
             self._last = error.with_traceback(None)  # which would hold the call
         self._wake()
+
+    async def _room(self) -> None:
+        """Wait for room, for as long as gRPC keeps what comes. Then nobody may be left who would make it."""
+        try:
+            async with asyncio.timeout_at(self._over):
+                while self._size > BYTES:
+                    await self._change()
+        except TimeoutError:
+            pass
 
     async def _change(self) -> None:
         """Wait for the other side: only one of the two ever has to."""

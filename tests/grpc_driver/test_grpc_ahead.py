@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from grpc_site import SOON, Run, head, linked, listening, serving
 
 from xooai.driver import Shape
 from xooai.errors import Unavailable
-from xooai_grpc.ahead import EARLY
+from xooai_grpc.ahead import BYTES, EARLY, Ahead
 
 NEVER = 3600  # seconds: a timeout that no test reaches
 
@@ -49,5 +50,48 @@ def test_nothing_is_read_ahead_on_a_link_that_is_closed(run: Run) -> None:
             assert channel._ahead is None  # type: ignore[union-attr]  # whether one has begun
             with pytest.raises(Unavailable, match="has been closed"):
                 await channel.receive()
+
+    run(scenario())
+
+
+def test_any_error_of_reading_reaches_who_reads(run: Run) -> None:
+    async def read() -> Any:
+        raise RuntimeError("anything else")
+
+    async def scenario() -> None:
+        ahead = Ahead(read, None)
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="anything else"):
+                await asyncio.wait_for(ahead.end(), SOON)
+
+    run(scenario())
+
+
+def test_who_waits_is_told_that_reading_was_stopped_before_it_began(run: Run) -> None:
+    async def scenario() -> None:
+        ahead = Ahead(asyncio.Event().wait, None)
+        ahead.stop()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(ahead.end(), SOON)
+
+    run(scenario())
+
+
+def test_reading_that_waits_for_room_ends_with_the_time_of_a_call_that_was_dropped(run: Run) -> None:
+    began, over = asyncio.Event(), asyncio.Event()
+
+    async def read() -> Any:
+        if not began.is_set():
+            began.set()
+            return bytes(BYTES + 1)
+        over.set()
+        raise RuntimeError("the time is over")
+
+    async def scenario() -> None:
+        ahead = Ahead(read, None)
+        await began.wait()
+        del ahead
+        gc.collect()
+        await asyncio.wait_for(over.wait(), SOON)
 
     run(scenario())
