@@ -241,6 +241,13 @@ class StreamCall(_Call):
             self._ahead.clear()
         super().abort()
 
+    def cut_off(self) -> None:
+        """The link is closed: who receives is told."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._call is not None:
+            self._call.cancel()
+
     def _stop_reading(self) -> None:
         if self._timer is not None:
             self._timer.cancel()

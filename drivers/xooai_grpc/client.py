@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import grpc
 
@@ -40,6 +41,8 @@ class GrpcLink:
         self.end_of_stream = secrets.token_hex(16)  # what no item of a stream is
         self._is_closed = False
         self._is_suspect = False
+        self._streams: WeakSet[StreamCall] = WeakSet()
+        """Those that may be under way: closing the channel cancels only what somebody waits for."""
         self._closing: set[asyncio.Task[None]] = set()
 
     @property
@@ -70,18 +73,26 @@ class GrpcLink:
         ready = self._ready
         metadata = ready[1] if ready is not None and ready[0] is head else self._metadata(head)
         if shape & Shape.CLIENT:
-            return StreamCall(self, head, method(timeout=head.timeout, metadata=metadata))
+            return self._streaming(StreamCall(self, head, method(timeout=head.timeout, metadata=metadata)))
         begin = partial(method, request, metadata=metadata)
-        return (StreamCall if shape else UnaryCall)(self, head, begin(timeout=head.timeout), begin)
+        if shape:
+            return self._streaming(StreamCall(self, head, begin(timeout=head.timeout), begin))
+        return UnaryCall(self, head, begin(timeout=head.timeout), begin)
 
     async def aclose(self) -> None:
         """Close the connection; calls under way end with Unavailable, later ones too."""
         self._is_closed = True
         channel, self._channel = self._channel, None
         if channel is not None and self._loop is asyncio.get_running_loop():  # else its loop is closed, and it with it
+            for call in list(self._streams):
+                call.cut_off()
             await channel.close()
             if self._closing:
                 await asyncio.wait(self._closing)
+
+    def _streaming(self, call: StreamCall) -> StreamCall:
+        self._streams.add(call)
+        return call
 
     def _connect(self) -> None:
         loop = asyncio.get_running_loop()

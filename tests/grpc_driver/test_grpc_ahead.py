@@ -95,3 +95,21 @@ def test_reading_that_waits_for_room_ends_with_the_time_of_a_call_that_was_dropp
         await asyncio.wait_for(over.wait(), SOON)
 
     run(scenario())
+
+
+@pytest.mark.parametrize("shape", [Shape.SERVER, Shape.BIDI])
+def test_a_stream_that_nobody_reads_ends_with_its_link(run: Run, shape: Shape) -> None:
+    async def scenario() -> None:
+        async with listening() as (listener, site):
+            async with linked(listener.url) as link:
+                request = None if shape & Shape.CLIENT else b""
+                channel = await link.open(head("begin", shape, timeout=NEVER), request)
+                if request is None:
+                    await channel.send(b"")
+                assert await channel.receive() == b"hello"
+                await asyncio.wait_for(site.started.wait(), SOON)
+            await asyncio.wait_for(site.cancelled.wait(), SOON)
+            with pytest.raises(Unavailable, match="has been closed"):
+                await asyncio.wait_for(channel.receive(), SOON)
+
+    run(scenario())
