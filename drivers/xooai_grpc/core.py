@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from importlib import import_module
 
 __all__ = ["load"]
@@ -16,13 +17,20 @@ __all__ = ["load"]
 _VARIABLE = "GRPC_EXPERIMENTS"
 _LISTENER = "-event_engine_listener"
 
+_loading = threading.Lock()  # one thread that loads is not to take for the user's what another one has set
+
 
 def load() -> None:
     """Import grpc. What the user has set, or loaded already, stays as it is."""
-    if "grpc" in sys.modules or _VARIABLE in os.environ or sys.platform != "linux":  # measured on Linux only
+    if "grpc" in sys.modules or sys.platform != "linux":  # measured on Linux only
         return
-    os.environ[_VARIABLE] = _LISTENER
-    try:
-        import_module("grpc")
-    finally:
-        del os.environ[_VARIABLE]  # what this process starts gets what it was given itself
+    with _loading:
+        if "grpc" in sys.modules or _VARIABLE in os.environ:
+            return
+        os.environ[_VARIABLE] = _LISTENER
+        try:
+            import_module("grpc")
+        finally:
+            # What this process starts from now on gets what it was given itself; what another thread started during the
+            # load has the variable too. It may be gone: code of the user's runs meanwhile.
+            os.environ.pop(_VARIABLE, None)

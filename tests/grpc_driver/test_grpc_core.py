@@ -56,3 +56,45 @@ def test_what_the_user_has_said_stands() -> None:
 
 def test_what_the_user_has_loaded_stays() -> None:
     assert listeners(before="import grpc") == ({OF_AN_ENGINE}, "None")
+
+
+TAKING_AWAY = """
+import sys
+
+class Taking:
+    def find_spec(self, name, path=None, target=None):
+        if name == "grpc.aio":
+            os.environ.pop("GRPC_EXPERIMENTS", None)
+
+sys.meta_path.insert(0, Taking())
+"""
+
+
+def test_the_variable_may_be_taken_away_during_the_load() -> None:
+    assert listeners(before=TAKING_AWAY)[1] == "None"
+
+
+AT_ONCE = """
+from threading import Barrier, Thread
+from xooai_grpc import core
+
+barrier, failed = Barrier(8), []
+
+def load():
+    barrier.wait()
+    try:
+        core.load()
+    except Exception as error:
+        failed.append(error)
+
+threads = [Thread(target=load) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert not failed, failed
+"""
+
+
+def test_several_threads_may_load_at_once() -> None:
+    assert listeners(before=AT_ONCE) == ({OF_A_POLLER}, "None")
