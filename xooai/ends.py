@@ -104,6 +104,8 @@ class End:
         self._wake()
 
     def on_end(self, frame: bytes | None, outcome: Outcome) -> None:
+        if self._error is not None:  # what cut this end off is how the call has ended
+            return
         self._ended = outcome
         if frame is not None:
             self.on_frame(frame)
@@ -122,7 +124,7 @@ class End:
         return True
 
     def _finish(self) -> None:
-        if not self._inbox:
+        if not self._inbox and self._error is None:
             self.outcome = self._ended
 
     def _raise_outcome(self) -> None:
