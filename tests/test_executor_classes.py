@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import functools
 import gc
+import pickle
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -168,3 +169,17 @@ def test_a_client_is_shown_compared_and_collected_without_what_a_constructor_mak
     del client
     gc.collect()
     assert repr(Showing()) == "Showing(model.onnx)"
+
+
+@pytest.mark.parametrize("name", ["post", "apost", "stream", "astream", "open", "call", "start", "serve", "at"])
+def test_public_methods_are_those_of_executor_wherever_they_are_defined(name: str) -> None:
+    """In errors, and where code is pickled or looked up by name."""
+    method = getattr(Executor, name)
+    assert (method.__module__, method.__qualname__) == (Executor.__module__, f"Executor.{name}")
+    function = getattr(method, "__func__", method)
+    assert getattr(pickle.loads(pickle.dumps(method)), "__func__", function) is function
+
+
+def test_wrong_arguments_name_the_class_that_users_know() -> None:
+    with pytest.raises(TypeError, match=r"^Executor\.post\(\) takes"):
+        Executor().post("read", "a.txt")  # type: ignore[call-arg, arg-type]  # the mistake that is tested

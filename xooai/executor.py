@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping, Sequence
+from inspect import isfunction
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from xooai import sync
@@ -203,6 +204,10 @@ class Executor(Caller):
         where = f" at {self._xooai_remote.server}" if self._xooai_remote is not None else ""
         return f"<{(self._xooai_stands_for or type(self)).__name__} {self.name!r}{where}>"
 
+
+for _method in vars(Caller).values():  # errors are to name the class that users know
+    if isfunction(_method) and not _method.__name__.startswith("_"):
+        _method.__module__, _method.__qualname__ = Executor.__module__, f"Executor.{_method.__name__}"
 
 _OWN_NAMES = frozenset(name for name in dir(Executor) if not name.startswith("_"))
 Executor._xooai_declared = Declared(Executor, _OWN_NAMES, {})
