@@ -55,7 +55,7 @@ class Stream:
         self._is_over = False  # the other side
         self._is_closed = False
         self._failure: Exception | None = None
-        self._sent = 0  # items
+        self._sent = 0  # items that the channel took: the other side counts the same
         self._turn = asyncio.Lock()  # whoever sends: a channel takes one frame at a time
 
     @property
@@ -77,15 +77,14 @@ class Stream:
             )
         async with self._turn:
             await self._channel.send(await self._written(item))
+            self._sent += 1
 
     async def _written(self, item: Any) -> bytes:
         assert self._endpoint.items is not None
         try:
-            frame = await self._frames.write(self._endpoint.items, self._codec, item)
+            return await self._frames.write(self._endpoint.items, self._codec, item)
         except InvalidArgument as error:
             raise located(error, self._endpoint.incoming, self._sent) from error
-        self._sent += 1
-        return frame
 
     async def end(self) -> None:
         """Say that nothing more is sent. Replies go on."""
@@ -206,6 +205,7 @@ async def _passed(stream: Stream, frame: bytes) -> bool:
         await stream._channel.send(frame)
     except Exception:  # noqa: BLE001 - the call has ended: who receives is told how
         return False
+    stream._sent += 1
     return True
 
 

@@ -234,6 +234,32 @@ def test_an_item_that_cannot_be_written_is_told_with_its_place(place: Place) -> 
     assert refused.value.errors == []
 
 
+async def fill(s: Any) -> int:
+    """Send until there is no room; how many items went."""
+    sent = 0
+    try:
+        while True:
+            async with asyncio.timeout(0.1):
+                await s.send(BLOCK)
+            sent += 1
+    except TimeoutError:
+        return sent
+
+
+def test_an_item_whose_sending_was_cancelled_has_no_place(place: Place) -> None:
+    talker = Talker()
+    e = place(talker)
+
+    async def talk() -> None:
+        async with e.open("slow") as s:
+            sent = await fill(s)
+            with pytest.raises(InvalidArgument, match=rf"^xs\.{sent}: "):
+                await s.send(object())
+        talker.go_on.set()
+
+    within(talk())
+
+
 @pytest.mark.parametrize("given", ["abc", b"abc", {"a": 1}, 3, None])
 def test_what_gives_no_items_is_refused(place: Place, given: Any) -> None:
     e = place(Talker())
