@@ -96,12 +96,14 @@ def pytest_runtest_call() -> Iterator[None]:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """How many processes `-n auto` gives the tests: one more than there are cores, since most of their time tests wait.
 
     None but this one where files are named, which takes less time than starting others, and for what is marked: a soak
-    measures memory and time.
+    measures memory and time. What PYTEST_XDIST_AUTO_NUM_WORKERS says goes before, as xdist reads it.
     """
+    if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
+        return None
     if config.getoption("markexpr") or config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
         return 0
     return min((os.cpu_count() or 1) + 1, MOST)
