@@ -451,7 +451,7 @@ def test_a_thread_that_is_interrupted_gives_its_call_up(serve: Callable[[Executo
         started.wait(PATIENCE)
         while sys._current_frames()[main].f_code.co_name != "wait":  # the call is under way before its caller waits
             pass
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.pthread_kill(main, signal.SIGINT)  # to the process, it may reach a thread that does not wait
 
     interrupter = threading.Thread(target=interrupt)
     with Waiting.at(url) as client:
