@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -16,13 +17,18 @@ import msgspec
 from xooai.asgi_incoming import StreamLimits
 from xooai.asgi_messages import IDENTITY, Left, Message, Receive, Send, body_of, caller_of, leaving, refuse, respond
 from xooai.asgi_stream import BODY, CutOff, answer_stream
-from xooai.asgi_websocket import answer_websocket
 from xooai.driver import MESSAGE_LIMIT, Head, Outcome, Shape, Site
 from xooai.errors import Code, Internal, InvalidArgument, NotFound, Unavailable, Unimplemented, XooaiError
 from xooai.guard import check_request, check_site
 from xooai.http import problem, request_head, response_headers, status_of
 from xooai.http_stream import is_for_events
+from xooai.lazy import lazy
 from xooai.pages import DOCS_HEADERS, asset, docs_page
+
+if TYPE_CHECKING:
+    from xooai import asgi_websocket
+else:
+    asgi_websocket = lazy("xooai.asgi_websocket")
 
 __all__ = ["BODY", "IDENTITY", "Application", "CutOff", "StreamLimits", "is_page"]
 
@@ -59,7 +65,7 @@ class Application:
         elif scope["type"] == "lifespan":
             await _live(receive, send)
         elif scope["type"] == "websocket":
-            await answer_websocket(self._site, _path(scope), scope, receive, send, self._streams)
+            await asgi_websocket.answer_websocket(self._site, _path(scope), scope, receive, send, self._streams)
         else:
             raise Unimplemented(f"no ASGI scope {scope['type']!r} is understood; http, websocket and lifespan are")
 

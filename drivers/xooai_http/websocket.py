@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from importlib import import_module
 from sys import getsizeof
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xooai.errors import DeadlineExceeded, Unavailable, XooaiError
 from xooai.log import logger
@@ -14,7 +15,9 @@ from xooai_http.fallback import Identified, scope_of
 from xooai_http.pace import Pace
 from xooai_http.reply import refuse, whole
 from xooai_http.server import Server
-from xooai_http.websocket_messages import Messages
+
+if TYPE_CHECKING:
+    from xooai_http.websocket_messages import Messages
 
 __all__ = ["WebSocket"]
 
@@ -45,7 +48,10 @@ class WebSocket:
         self._flow = connection.flow
         self._server = server
         self._on_failed = on_failed
-        self._rules = Messages(connection.url, connection.headers, server.message_limit)
+        messages = import_module(
+            "xooai_http.websocket_messages"
+        )  # a server does not wait for it: few calls come this way
+        self._rules: Messages = messages.Messages(connection.url, connection.headers, server.message_limit)
         self._scope = _scope(connection)
         self._request = f"GET {connection.url.decode('latin-1')}"
         self._status = 0  # of the response, once it is written
