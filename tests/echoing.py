@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextvars import ContextVar
+from hashlib import sha256
 from typing import Literal
 
 from xooai.driver import Channel, Head, Outcome, Shape
@@ -87,6 +88,10 @@ class EchoSite:
         found = seen_before.get()
         seen_before.set("an earlier call was here")
         await channel.end(found.encode(), Outcome(codec="text/plain"))
+
+    async def digest(self, channel: Channel, body: bytes) -> None:
+        """Answer with the digest of what it was sent."""
+        await channel.end(sha256(body).hexdigest().encode())
 
     async def large(self, channel: Channel, body: bytes) -> None:
         await channel.end(bytes(int(body)), Outcome(codec="application/octet-stream"))

@@ -1,4 +1,4 @@
-"""The echoing site behind QUIC, links to it, and a talker that says what no client of ours would."""
+"""Links to the echoing site behind QUIC, and a talker that says what no client of ours would."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from msgspec.structs import replace
 from quic_files import Files
 
 from echoing import StreamSite
-from xooai.driver import DialOptions, Head, Link, ListenOptions, Outcome, Shape
+from quic_listening import listening
+from xooai.driver import DialOptions, Head, Link, Outcome, Shape
 from xooai.place import Place, called_at
 from xooai_quic.client import QuicLink
 from xooai_quic.dialling import ClientConnection, dial
 from xooai_quic.driver import QuicDriver
 from xooai_quic.library import load
 from xooai_quic.limits import ClientLimits, Limits
-from xooai_quic.listener import QuicListener
 from xooai_quic.stream import Headers, Stream, wake
 from xooai_quic.trust import Trust
 
@@ -27,22 +27,6 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 JSON = "application/json"
 SOON = 5  # seconds: far more than anything here takes, so that only what never comes runs into it
-
-
-@asynccontextmanager
-async def listening(
-    options: ListenOptions,
-    limits: Limits | None = None,
-    url: str = "quic://127.0.0.1:0",
-    site: StreamSite | None = None,
-) -> AsyncIterator[tuple[QuicListener, StreamSite]]:
-    site = site or StreamSite()
-    listener = await QuicDriver(limits or Limits()).listen(url, site, options)
-    try:
-        yield listener, site
-    finally:
-        site.released.set()
-        await listener.aclose()
 
 
 @asynccontextmanager

@@ -12,9 +12,10 @@ import pytest
 pytest.importorskip("aioquic", reason="needs the extra quic")
 
 from quic_files import Files
-from quic_site import SOON, Exchange, Run, Talker, call, linked, listening, talking
+from quic_site import SOON, Exchange, Run, Talker, call, linked, talking
 
 from echoing import StreamSite
+from quic_listening import listening
 from xooai.driver import Channel, DialOptions, Outcome, Shape
 from xooai.errors import Internal, ResourceExhausted, Unavailable
 from xooai_quic.connection import MALFORMED

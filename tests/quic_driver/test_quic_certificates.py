@@ -13,8 +13,9 @@ pytest.importorskip("aioquic", reason="needs the extra quic")
 
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from quic_files import Authority, Files
-from quic_site import Run, call, linked, listening
+from quic_site import Run, call, linked
 
+from quic_listening import listening
 from xooai.driver import DialOptions, ListenOptions
 from xooai.errors import InvalidArgument, Unavailable
 from xooai_quic import certificate

@@ -10,9 +10,10 @@ import pytest
 pytest.importorskip("aioquic", reason="needs the extra quic")
 
 from quic_files import Files
-from quic_site import SOON, Run, call, linked, listening, talking
+from quic_site import SOON, Run, call, linked, talking
 from relay import Relay
 
+from quic_listening import listening
 from xooai.driver import DialOptions
 from xooai.errors import DeadlineExceeded
 

@@ -11,9 +11,10 @@ import pytest
 pytest.importorskip("aioquic", reason="needs the extra quic")
 
 from quic_files import Files
-from quic_site import SOON, Run, call, linked, listening
+from quic_site import SOON, Run, call, linked
 from relay import Relay
 
+from quic_listening import listening
 from xooai.driver import DialOptions
 from xooai.errors import Unavailable
 from xooai_quic.limits import ClientLimits, Limits

@@ -19,8 +19,9 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import StopSendingReceived, StreamDataReceived, StreamReset
 from quic_files import Files
-from quic_site import Run, call, linked, listening
+from quic_site import Run, call, linked
 
+from quic_listening import listening
 from xooai.driver import DialOptions
 from xooai_quic import known, whole
 from xooai_quic.certificate import for_development
