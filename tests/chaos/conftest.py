@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -18,6 +19,12 @@ from grpc_poller import is_of_grpcio, poller
 
 __all__ = ["poller"]
 
+LIBRARIES = [
+    "aioquic",
+    pytest.param(
+        "qh3", marks=[pytest.mark.slow, pytest.mark.skipif(find_spec("qh3") is None, reason="needs quic-fast")]
+    ),
+]
 LONG = 70.0  # seconds: more than what is slow gives its calls
 SETTLED = 5.0  # seconds for handlers to see that their clients have left
 
@@ -26,7 +33,7 @@ SETTLED = 5.0  # seconds for handlers to see that their clients have left
 def run(request: pytest.FixtureRequest) -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
     """Run a coroutine. No task and no exception that nobody saw may be left at the end."""
     complaints: list[dict[str, Any]] = []
-    limit = 2 * PATIENCE if request.node.get_closest_marker("slow") is None else LONG
+    limit = LONG if any(map(request.node.get_closest_marker, ("slow", "system"))) else 2 * PATIENCE
 
     async def settled(scenario: Coroutine[Any, Any, Any]) -> Any:
         async with asyncio.timeout(limit):
@@ -59,6 +66,13 @@ def ledger() -> Iterator[Ledger]:
 @pytest.fixture(params=["http", "grpc"])
 def scheme(request: pytest.FixtureRequest) -> str:
     """Each driver on TCP."""
+    return str(request.param)
+
+
+@pytest.fixture(params=LIBRARIES)
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What is under the driver for QUIC."""
+    monkeypatch.setenv("XOOAI_QUIC", request.param)
     return str(request.param)
 
 

@@ -84,11 +84,13 @@ class Weather:
     """What happens to the datagrams of one direction.
 
     `loss`, `twice`, `late` and `spoilt` are probabilities: of being lost, of coming twice, of being overtaken by those that
-    follow, of a byte being changed. `delay` in seconds holds for all, `lateness` for who is late. `largest` bytes pass, larger
-    ones do not, from datagram `largest_from` on. From datagram `dark_from` on all are lost for `dark` seconds.
+    follow, of a byte being changed. After `loss_until` datagrams `loss` ends. `delay` in seconds holds for all, `lateness`
+    for who is late. `largest` bytes pass, larger ones do not, from datagram `largest_from` on. From datagram `dark_from` on all
+    are lost for `dark` seconds.
     """
 
     loss: float = 0.0
+    loss_until: float = inf
     twice: float = 0.0
     late: float = 0.0
     spoilt: float = 0.0
@@ -119,8 +121,9 @@ class Fates:
         is_lost, is_twice, is_late, is_spoilt = (draw.random() for _ in range(4))  # drawn for each, whatever its fate
         place = draw.randrange(1 << 16)
         self.count += 1
+        loss = weather.loss if self.count <= weather.loss_until else 0.0
         is_too_large = len(datagram) > weather.largest and self.count > weather.largest_from
-        if self._is_dark(now) or is_lost < weather.loss or is_too_large:
+        if self._is_dark(now) or is_lost < loss or is_too_large:
             return []
         if is_spoilt < weather.spoilt and datagram:
             at = place % len(datagram)
