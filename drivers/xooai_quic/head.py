@@ -6,12 +6,13 @@ import re
 from math import inf
 from typing import NamedTuple
 
+from xooai.driver import Head
 from xooai.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unimplemented, XooaiError
 from xooai.guard import Hosts
 from xooai.http import TIMEOUT_HEADER, timeout_of
 from xooai_quic.limits import Limits
 
-__all__ = ["Refused", "RequestHead", "read_head", "time_allowed"]
+__all__ = ["Last", "Refused", "RequestHead", "read_head", "time_allowed"]
 
 Headers = list[tuple[bytes, bytes]]
 # RFC 9114 4.2 and 10.3. Not every library looks, and what is let in may be told on by HTTP/1, where it forges headers.
@@ -39,6 +40,14 @@ class RequestHead(NamedTuple):
     query: bytes
     headers: Headers
     length: int | None
+
+
+class Last(NamedTuple):
+    """The head of a plain call as it came, and what was read of it."""
+
+    fields: Headers
+    head: RequestHead
+    call: Head
 
 
 def read_head(raw: Headers, limits: Limits, hosts: Hosts) -> RequestHead:

@@ -4,34 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import MutableMapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from xooai.asgi import CutOff
-from xooai.driver import Head, Shape
+from xooai.driver import Shape
 from xooai.errors import DeadlineExceeded, Internal, InvalidArgument, ResourceExhausted, XooaiError, too_large
 from xooai.guard import check_request
 from xooai.http import refusal, request_head
 from xooai.log import logger
 from xooai_quic.connection import CANCELLED, FAILED, MALFORMED, NO_ERROR, REJECTED
-from xooai_quic.head import Refused, RequestHead, read_head, time_allowed
+from xooai_quic.head import Last, Refused, RequestHead, read_head, time_allowed
 from xooai_quic.plain import PlainCall
 from xooai_quic.stream import PIECE, Headers, Stream, keep, wake
 
 if TYPE_CHECKING:
     from xooai_quic.server import Server, ServerConnection
 
-__all__ = ["Last", "Request"]
+__all__ = ["Request"]
 
 _LOG = logger("xooai.quic")
-
-
-class Last(NamedTuple):
-    """The head of a plain call as it came, and what was read of it."""
-
-    fields: Headers
-    head: RequestHead
-    call: Head
 
 
 class Request(Stream):
@@ -194,11 +186,10 @@ class Request(Stream):
         self._status, self._sent = int(headers[0][1]), len(body)
         if len(body) <= PIECE and not self.is_unwanted and self.connection.has_room(self):
             self.write_whole(headers, body)
-            self._end()
-            return
-        self._begin(headers, not body)
-        if body:
-            await self.write(body, True)
+        else:
+            self._begin(headers, not body)
+            if body:
+                await self.write(body, True)
         if not self.is_over:
             self._end()
 

@@ -16,12 +16,12 @@ from xooai.errors import ResourceExhausted
 from xooai.guard import Hosts
 from xooai.log import logger
 from xooai_quic.connection import CANCELLED, LOAD, REFUSED, Connection
-from xooai_quic.head import RequestHead
+from xooai_quic.head import Last, RequestHead
 from xooai_quic.known import Known
 from xooai_quic.library import Library, Quic
 from xooai_quic.limits import Limits
 from xooai_quic.refusal import refusal
-from xooai_quic.request import Last, Request
+from xooai_quic.request import Request
 from xooai_quic.stream import Stream
 from xooai_quic.taking import Taking
 
