@@ -131,6 +131,10 @@ NEEDS_HTTP = pytest.mark.skipif(
 )
 def test_the_child_of_a_fork_calls_and_its_parent_goes_on(program: str, said: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM + program], capture_output=True, text=True, timeout=3 * PATIENCE, check=False
+        [sys.executable, "-u", "-c", PROGRAM + program],
+        capture_output=True,
+        text=True,
+        timeout=3 * PATIENCE,
+        check=False,
     )
     assert (done.stdout, done.stderr) == (said, "")
