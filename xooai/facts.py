@@ -61,17 +61,14 @@ class Facts(msgspec.Struct, frozen=True):
 def facts(schema: CoreSchema) -> Facts:
     """What has to be done for the values of a finished schema."""
     resolve = resolver(schema)
-    found = [
-        node
-        for node in nodes(schema, resolve)
-        if not (node["type"] == "function-after" and is_document(inner_of(node, resolve)))
-    ]
+    whole = list(nodes(schema, resolve))
+    found = [node for node in whole if not (node["type"] == "function-after" and is_document(inner_of(node, resolve)))]
     kinds = {node["type"] for node in found}
     documents = any(is_document(node) for node in found)
     plain = {inner["type"] for node in found if is_plain(node) for inner in nodes(node, resolve)}
     plain_floats = "float" in plain
-    loose = bool(kinds & _LOOSE) or _has_loose_ints(schema, resolve)
-    is_deep = _is_deep(schema, found, resolve)
+    loose = bool(kinds & _LOOSE) or _has_loose_ints(schema, whole, resolve)
+    is_deep = _is_deep(whole, found, resolve)
     as_they_are = all(_same_in_msgpack(node, resolve) for node in found)
     contents = "bytes" in kinds and kinds <= _SAME_IN_JSON and as_they_are
     countable = kinds <= _COUNTABLE and not any(_hides_keys(node) for node in found)
@@ -93,11 +90,11 @@ def facts(schema: CoreSchema) -> Facts:
     )
 
 
-def _is_deep(schema: CoreSchema, found: list[Node], resolve: Resolve) -> bool:
+def _is_deep(whole: list[Node], found: list[Node], resolve: Resolve) -> bool:
     """Whether values may be nested deeper than the type is."""
     if any(node["type"] == "any" or (node["type"] == "function-plain" and not is_any_document(node)) for node in found):
         return True
-    shared = [one for node in nodes(schema, resolve) if node["type"] == "definitions" for one in node["definitions"]]
+    shared = [one for node in whole if node["type"] == "definitions" for one in node["definitions"]]
     return any(sum(inner is one for inner in nodes(one, resolve)) > 1 for one in shared)
 
 
@@ -121,11 +118,13 @@ _LOOSE = frozenset(
 )
 
 
-def _has_loose_ints(schema: CoreSchema, resolve: Resolve) -> bool:
+def _has_loose_ints(schema: CoreSchema, whole: list[Node], resolve: Resolve) -> bool:
     """Whether there are integers that nothing held to 64 bits: outside of models, which do when they are made, or unbounded."""
+    ints = [node for node in whole if node["type"] == "int"]
+    if not ints or any(_is_unbounded(node) for node in ints):
+        return bool(ints)
     outside = nodes(schema, resolve, lambda node: children(node) if node["type"] != "model" else ())
-    unbounded = (node for node in nodes(schema, resolve) if _is_unbounded(node))
-    return any(node["type"] == "int" for node in (*outside, *unbounded))
+    return any(node["type"] == "int" for node in outside)
 
 
 def _is_unbounded(node: Node) -> bool:

@@ -53,17 +53,24 @@ _WRAPPERS = frozenset(
 # What a schema is made of
 
 
-def children(node: Node) -> Iterator[tuple[str, Node]]:
+def children(node: Node) -> list[tuple[str, Node]]:
     """The schemas directly inside `node`, those of fields with their names, the others with ''."""
+    found: list[tuple[str, Node]] = []
     for key, value in node.items():
-        if key in _NO_SCHEMAS:
+        if key in _NO_SCHEMAS or not isinstance(value, dict | list):
             continue
-        if isinstance(value, dict) and not isinstance(value.get("type"), str):  # a field may be called "type"
-            for name, inner in value.items():
-                yield from _child(name if key == "fields" else "", inner)
-        else:
-            for inner in value if isinstance(value, list) else (value,):
-                yield from _child("", inner)
+        if isinstance(value, list):
+            named: Iterable[tuple[str, Any]] = [("", inner) for inner in value]
+        elif isinstance(value.get("type"), str):
+            named = (("", value),)
+        else:  # a field may be called "type"
+            named = value.items() if key == "fields" else [("", inner) for inner in value.values()]
+        for name, inner in named:
+            if isinstance(inner, tuple):  # a choice with its label
+                inner = inner[0]  # noqa: PLW2901
+            if isinstance(inner, dict) and "type" in inner:
+                found.append((name or _own_name(inner), inner))
+    return found
 
 
 def mapped(node: Node, change: Callable[[Node], Node]) -> Node:
@@ -84,12 +91,9 @@ def mapped(node: Node, change: Callable[[Node], Node]) -> Node:
     return {key: of_key(key, value) for key, value in node.items()}
 
 
-def _child(name: str, inner: Any) -> Iterator[tuple[str, Node]]:
-    if isinstance(inner, tuple):  # a choice with its label
-        inner = inner[0]
-    if isinstance(inner, dict) and "type" in inner:
-        own = inner.get("name") if inner["type"].endswith("-field") else None
-        yield (name or str(own or "")), inner
+def _own_name(inner: Node) -> str:
+    """That of a field which is listed, not kept under its name."""
+    return str(inner.get("name") or "") if inner["type"].endswith("-field") else ""
 
 
 def inner_of(node: Any, resolve: Resolve) -> Node:
@@ -107,15 +111,26 @@ def inner_of(node: Any, resolve: Resolve) -> Node:
 
 
 def resolver(schema: CoreSchema) -> Resolve:
-    """How the references of a finished schema are followed."""
+    """How the references of a finished schema are followed; what they lead to is looked up for the first of them."""
     named: dict[str, Node] = {}
+
+    def resolve(node: Any) -> Node:
+        if not named:
+            named.update(_definitions(schema))
+        return named[node["schema_ref"]]
+
+    return resolve
+
+
+def _definitions(schema: CoreSchema) -> dict[str, Node]:
+    found: dict[str, Node] = {}
     stack: list[Any] = [schema]
     while stack:
         node = stack.pop()
         if node["type"] == "definitions":
-            named.update((inner["ref"], inner) for inner in node["definitions"])
+            found.update((inner["ref"], inner) for inner in node["definitions"])
         stack.extend(inner for _, inner in children(node))
-    return lambda node: named[node["schema_ref"]]
+    return found
 
 
 MAPPINGS = frozenset("dict ordered-dict frozendict counter".split())
@@ -139,7 +154,9 @@ def places(schema: CoreSchema | Node, resolve: Resolve, inside: Inside = childre
         if node["type"] == "definitions":
             stack.append((path, node["schema"]))
         else:
-            stack.extend(reversed([(f"{path}.{name}".strip("."), child) for name, child in inside(node)]))
+            stack.extend(
+                [(f"{path}.{name}" if path and name else path or name, child) for name, child in inside(node)][::-1]
+            )
 
 
 def nodes(schema: CoreSchema | Node, resolve: Resolve, inside: Inside = children) -> Iterator[Node]:
