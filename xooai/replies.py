@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -86,7 +85,5 @@ def check(schema: Schema) -> Check | None:
         return None
     found = list(nodes(schema.adapter.core_schema, resolve))
     holds_classes = not is_model and any(node["type"] in _CLASSES or is_any_document(node) for node in found)
-    doubting = copy(schema)
-    if not holds_classes or any(node["type"] in _MUTABLE and not is_document(node) for node in found):
-        doubting.warnings = "error"
-    return Check(schema, doubting, holds_classes)
+    is_doubtful = not holds_classes or any(node["type"] in _MUTABLE and not is_document(node) for node in found)
+    return Check(schema, schema.doubting() if is_doubtful else schema, holds_classes)

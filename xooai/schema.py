@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, Protocol
+from copy import copy
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, cast
 
 from pydantic import GetCoreSchemaHandler, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 from pydantic_core import CoreSchema, SchemaSerializer, SchemaValidator
@@ -11,9 +12,14 @@ from pydantic_core import CoreSchema, SchemaSerializer, SchemaValidator
 from xooai import forms
 from xooai.facts import facts
 from xooai.finite import finite
-from xooai.native import Validator, native
+from xooai.lazy import lazy
 from xooai.refusal import refuse
 from xooai.subclasses import Classes
+
+if TYPE_CHECKING:
+    from xooai import native
+else:
+    native = lazy("xooai.native")
 
 __all__ = ["JsonValidator", "Schema", "Settled"]
 
@@ -34,6 +40,17 @@ class JsonValidator(Protocol):
     def validate_json(self, frame: bytes, /, *, strict: bool) -> Any: ...
 
 
+class _Unmade:
+    """Stands for a schema's `validator` or `serializer` until it is first used: a server seldom writes what it reads."""
+
+    def __init__(self, schema: Schema, name: Literal["validator", "serializer"]) -> None:
+        self._schema = schema
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._schema.made(self._name), name)
+
+
 class _Uncompiled:
     """Stands for a schema's `native` until it is first used: a server may never see msgpack."""
 
@@ -41,7 +58,7 @@ class _Uncompiled:
         self._schema = schema
 
     def validate_python(self, value: Any, /) -> Any:
-        found = self._schema.native = native(self._schema.adapter.core_schema)
+        found = self._schema.native = native.native(self._schema.adapter.core_schema)
         return found.validate_python(value)
 
 
@@ -53,7 +70,7 @@ class _Infinite:
 
     def validate_json(self, frame: bytes, /, *, strict: bool) -> Any:
         schema = self._schema
-        found = schema.finite = finite(schema.adapter.core_schema) if schema.facts.floats else schema.validator
+        found = schema.finite = finite(schema.adapter.core_schema) if schema.facts.floats else schema.made("validator")
         return found.validate_json(frame, strict=strict)
 
 
@@ -89,15 +106,31 @@ class Schema:
         self.facts = facts(core)
         self.subclasses: tuple[Callable[[], list[type]], ...] = tuple(cls.__subclasses__ for cls in self.facts.classes)
         """Asked at every call, so bound here: whether a class has subclasses by now. Most have none."""
-        self.validator = SchemaValidator(core, forms.CONFIG)
-        self.serializer = SchemaSerializer(core, forms.CONFIG)
+        self.validator = cast(SchemaValidator, _Unmade(self, "validator"))
+        self.serializer = cast(SchemaSerializer, _Unmade(self, "serializer"))
         self._classes: Classes | None = None
         self.finite: JsonValidator = _Infinite(self)
         """The validator that takes no number of JSON for infinite."""
-        self.native: Validator = _Uncompiled(self)
+        self.native: native.Validator = _Uncompiled(self)
         self.warnings: Literal[False, "error"] = (
             False  # what becomes of a value that is not of the type when it is written
         )
+
+    def made(self, name: Literal["validator", "serializer"]) -> Any:
+        """What stands there from its first use on. Two threads may make it at once; one is as good as the other."""
+        found = getattr(self, name)
+        if isinstance(found, _Unmade):
+            make = SchemaValidator if name == "validator" else SchemaSerializer
+            found = make(self.adapter.core_schema, forms.CONFIG)
+            setattr(self, name, found)
+        return found
+
+    def doubting(self) -> Self:
+        """A copy that takes pydantic's doubts about a value that is written for errors."""
+        self.made("serializer")  # or each would have one of its own
+        found = copy(self)
+        found.warnings = "error"
+        return found
 
     @property
     def classes(self) -> Classes:

@@ -53,6 +53,27 @@ def test_many_threads_may_post_at_once(place: Place, endpoint: str) -> None:
     assert found == {n: str(n) for n in range(20)}
 
 
+def test_the_first_calls_of_a_class_may_come_at_once() -> None:
+    class Fresh(Executor):
+        @post
+        def mean(self, numbers: list[float], name: str) -> dict[str, float]:
+            return {name: sum(numbers) / len(numbers)}
+
+    fresh, begin = Fresh(), threading.Barrier(16)
+    found: dict[int, Any] = {}
+
+    def run(n: int) -> None:
+        begin.wait(PATIENCE)
+        found[n] = fresh.post(numbers=[n, n + 1.0], name=str(n), codec=("json", "msgpack")[n % 2])
+
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(begin.parties)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert found == {n: {str(n): n + 0.5} for n in range(begin.parties)}
+
+
 class Meeting(Executor):
     """Answers when enough are there at the same time."""
 
