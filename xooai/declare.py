@@ -19,7 +19,7 @@ from xooai.generics import bound, open_in, variables_of
 __all__ = ["Declared", "check_hooks", "checked_name", "chosen", "client_class", "listed", "snake_case", "surroundings"]
 
 _TAKEN = frozenset({"livez", "readyz", "docs", "metrics", "status", "xooai"})
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,127}", re.IGNORECASE)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
 def snake_case(name: str) -> str:

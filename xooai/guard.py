@@ -11,7 +11,7 @@ __all__ = ["Hosts", "check_request", "check_site", "host_name"]
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 # RFC 9110 7.2, but for escapes
-_HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[0-9a-z._-]{1,253})(?::[0-9]{0,5})?", re.IGNORECASE)
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z._-]{1,253})(?::[0-9]{0,5})?")
 _KNOWN = 256  # spellings of Host remembered per listener: a bound, since clients choose them
 
 

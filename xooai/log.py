@@ -16,10 +16,11 @@ __all__ = ["logger", "message_of", "one_line", "printable", "traceback_of"]
 
 LONGEST = 2_000  # characters of one message: what a client wrote into it must not fill the disk
 DEEPEST = 20_000  # characters of one traceback, whose end tells most
+# Patterns as texts, which `re` compiles once a record is written: a start writes none.
 # Control characters, and those that reorder or break lines: a peer's text must not move the cursor or forge a line.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://[^\s'\"<>]+")
-_SECRET = re.compile(
+_UNSAFE = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
+_URL = r"[A-Za-z][A-Za-z0-9+.-]+://[^\s'\"<>]+"
+_NAMED = (
     r"(?i)\b(authorization|proxy-authorization|cookie|(?:x-)?api[-_]?key|(?:access[-_]?)?token|secret|password|passwd|sig|signature)"
     r"(['\"]?\s*[:=]\s*['\"]?)((?:bearer|basic)\s+)?[^\s'\",;&]+"
 )
@@ -37,7 +38,7 @@ def logger(name: str) -> logging.Logger:
 
 def printable(text: str) -> str:
     """The text with control characters escaped; lines and tabs stay."""
-    return _UNSAFE.sub(lambda found: ascii(found[0])[1:-1], text.replace("\r\n", "\n"))
+    return re.sub(_UNSAFE, lambda found: ascii(found[0])[1:-1], text.replace("\r\n", "\n"))
 
 
 def one_line(text: str) -> str:
@@ -47,7 +48,7 @@ def one_line(text: str) -> str:
 
 def _without_secrets(text: str) -> str:
     """The text without passwords, keys and tokens: in URLs, and behind a name that says what they are."""
-    return _SECRET.sub(r"\1\2***", _URL.sub(lambda found: redact(found[0]), text))
+    return re.sub(_NAMED, r"\1\2***", re.sub(_URL, lambda found: redact(found[0]), text))
 
 
 def message_of(record: logging.LogRecord) -> str:
