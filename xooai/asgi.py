@@ -20,7 +20,7 @@ from xooai.asgi_stream import BODY, CutOff, answer_stream
 from xooai.driver import MESSAGE_LIMIT, Head, Outcome, Shape, Site
 from xooai.errors import Code, Internal, InvalidArgument, NotFound, Unavailable, Unimplemented, XooaiError
 from xooai.guard import check_request, check_site
-from xooai.http import problem, request_head, response_headers, status_of
+from xooai.http import is_page, problem, request_head, response_headers, status_of
 from xooai.http_stream import is_for_events
 from xooai.lazy import lazy
 from xooai.pages import DOCS_HEADERS, asset, docs_page
@@ -32,14 +32,8 @@ else:
 
 __all__ = ["BODY", "IDENTITY", "Application", "CutOff", "StreamLimits", "is_page"]
 
-_PAGES = ("/livez", "/readyz", "/openapi.json", "/docs")
 _OK = Outcome()
 _SHOWN = 200  # characters of a client's text in an error
-
-
-def is_page(path: str) -> bool:
-    """Whether a path is answered by the application itself, and never by the site."""
-    return path in _PAGES or path.startswith("/docs/")
 
 
 class Application:

@@ -15,14 +15,14 @@ from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument, NotFound
 from xooai.lazy import lazy
 from xooai.local import Local
-from xooai.streams import Replies, Stream, blocking, opened, source_of
 
 if TYPE_CHECKING:
     from xooai import client as remotes
-    from xooai import remote_stream
+    from xooai import remote_stream, streams
 else:
     remotes = lazy("xooai.client")
     remote_stream = lazy("xooai.remote_stream")
+    streams = lazy("xooai.streams")
 
 __all__ = ["Caller"]
 
@@ -120,12 +120,12 @@ class Caller:
         metadata: Mapping[str, str] | None = None,
         codec: str | None = None,
         **arguments: Any,
-    ) -> AbstractAsyncContextManager[Stream]:
+    ) -> AbstractAsyncContextManager[streams.Stream]:
         """Open a call that streams: `async with e.open(on="chat") as s: await s.send(item); item = await s.receive()`.
 
         `arguments` are those but for the stream. Leaving the block before the call is over ends it on the other side.
         """
-        return opened(self._xooai_stream(on, timeout, metadata, codec, {**arguments}, is_split=True))
+        return streams.opened(self._xooai_stream(on, timeout, metadata, codec, {**arguments}, is_split=True))
 
     def astream(
         self,
@@ -136,12 +136,12 @@ class Caller:
         metadata: Mapping[str, str] | None = None,
         codec: str | None = None,
         **arguments: Any,
-    ) -> Replies:
+    ) -> streams.Replies:
         """Call an endpoint that streams: `async for item in e.astream(...)`; where its reply is one, `await e.astream(...)`.
 
         A stream of requests is given as an iterator, an async iterator or a list. Leaving the loop ends the call.
         """
-        return Replies(partial(self._xooai_stream, on, timeout, metadata, codec, {**arguments}))
+        return streams.Replies(partial(self._xooai_stream, on, timeout, metadata, codec, {**arguments}))
 
     def stream(
         self,
@@ -162,7 +162,11 @@ class Caller:
             endpoint = None
         if endpoint is None:
             _, _, endpoint, _ = sync.run(self._xooai_found(on, timeout))
-        return blocking(replies, sync.step, sync.leave) if endpoint.shape & Shape.SERVER else sync.run(replies.single())
+        return (
+            streams.blocking(replies, sync.step, sync.leave)
+            if endpoint.shape & Shape.SERVER
+            else sync.run(replies.single())
+        )
 
     async def _xooai_found(
         self, on: str | None, timeout: float | None
@@ -192,12 +196,12 @@ class Caller:
         codec: str | None,
         given: dict[str, Any],
         is_split: bool = False,
-    ) -> tuple[Stream, Any]:
+    ) -> tuple[streams.Stream, Any]:
         """An open call, and what it is to be sent: a part of what was given, unless that was split off before."""
         remote, executor, endpoint, limit = await self._xooai_found(on, timeout)
         if not endpoint.shape:
             raise InvalidArgument(f"{endpoint.name} takes one request and gives one reply: use post() or apost()")
-        source = None if is_split else source_of(endpoint, given)
+        source = None if is_split else streams.source_of(endpoint, given)
         if remote is None:
             return await self._xooai_local().open(endpoint, given, limit, metadata, codec), source
         return await remote_stream.open_stream(remote, executor, endpoint, given, limit, codec, metadata), source

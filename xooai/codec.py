@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from pydantic import ValidationError
@@ -14,10 +14,15 @@ from pydantic_core import PydanticSerializationError, SchemaValidator, to_json
 from xooai import nan, screen
 from xooai.errors import InvalidArgument, Unimplemented
 from xooai.facts import Facts
-from xooai.native import again
+from xooai.lazy import lazy
 from xooai.plain import plain
 from xooai.schema import JsonValidator, Schema
 from xooai.walk import check_integers, check_keys, check_sendable, keys_in
+
+if TYPE_CHECKING:
+    from xooai import native
+else:
+    native = lazy("xooai.native")
 
 __all__ = ["CODECS", "JSON", "MSGPACK", "Codec", "codec_of", "invalid", "located", "read_json"]
 
@@ -77,13 +82,13 @@ def _first(error: ValidationError) -> list[Any]:
 _decoder = json.JSONDecoder()
 
 
-_PREFIX = re.compile(
+_PREFIX = (  # as a text, which `re` compiles for the first value that cannot be sent
     r"^(Error serializing to JSON: )?(PydanticSerializationError: )?(Error calling function `_\w+`: ValueError: )?"
 )
 
 
 def _refused(error: Exception) -> InvalidArgument:
-    return InvalidArgument(f"the value cannot be sent: {_PREFIX.sub('', str(error))}")
+    return InvalidArgument(f"the value cannot be sent: {re.sub(_PREFIX, '', str(error))}")
 
 
 _FAILURES = (PydanticSerializationError, UnicodeError, ValueError, TypeError, OverflowError, RecursionError)
@@ -226,7 +231,7 @@ class _Msgpack:
 
 def _once_more(schema: Schema, value: Any, error: ValidationError) -> Any:
     try:
-        return again(schema.native, value, error)
+        return native.again(schema.native, value, error)
     except ValidationError as last:
         raise invalid(last) from None
 

@@ -1,6 +1,7 @@
-"""Documents: the typed values that endpoints take and give, whose content is inline or elsewhere (`ref`)."""
+"""Documents: the typed values that endpoints take and give, whose content is inline or elsewhere (`ref`).
 
-from __future__ import annotations
+Annotations are no texts here: pydantic would evaluate those of the fields anew for each kind, which took half of making one.
+"""
 
 import asyncio
 import inspect
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -28,15 +29,23 @@ from pydantic_core import CoreSchema, PydanticCustomError, to_json
 from pydantic_core import core_schema as cs
 
 from xooai import forks
-from xooai import ref as refs
-from xooai import signature as signatures
 from xooai.errors import DataLoss, FailedPrecondition, PermissionDenied
-from xooai.local_file import LocalFile
-from xooai.media import sniff
+from xooai.lazy import lazy
+from xooai.media.first_bytes import sniff
+from xooai.redact import redact
+
+if TYPE_CHECKING:
+    from xooai import local_file
+    from xooai import ref as refs
+    from xooai import signature as signatures
+else:
+    local_file = lazy("xooai.local_file")
+    refs = lazy("xooai.ref")
+    signatures = lazy("xooai.signature")
 
 __all__ = ["Absent", "Doc", "absent", "arriving", "as_base64", "is_wire", "kind_in", "kind_named", "kinds", "mark_wire"]
 
-_KINDS: dict[str, type[Doc]] = {}
+_KINDS: "dict[str, type[Doc]]" = {}
 _OWN = {name: f"xooai.docs.{name}" for name in ("audio", "file", "image", "tensor", "text", "video")}
 """The kinds that come with xooai, and where: each is loaded when it is asked for."""
 _SIGNATURE = "^[a-z0-9]+:[0-9a-f]{64}$"
@@ -225,10 +234,12 @@ class Doc(BaseModel, ABC):
             if self.signature is not None:
                 self.open().close()
             return there
-        kept: LocalFile | None = self.__dict__.get("_path")
+        kept: local_file.LocalFile | None = self.__dict__.get("_path")
         if kept is None:
             content = given if given is not None else self.read()
-            kept = LocalFile(content.encode() if isinstance(content, str) else content, self.__dict__["media_type"])
+            kept = local_file.LocalFile(
+                content.encode() if isinstance(content, str) else content, self.__dict__["media_type"]
+            )
             self.__dict__["_path"] = kept
         return kept.path
 
@@ -244,7 +255,7 @@ class Doc(BaseModel, ABC):
         ref = self.__dict__["ref"]
         if is_wire(self):
             raise PermissionDenied(
-                f"the ref {refs.redact(ref)!r} came from a peer and is not opened here; send the content inline (value=)"
+                f"the ref {redact(ref)!r} came from a peer and is not opened here; send the content inline (value=)"
             )
         return str(ref)
 
@@ -313,7 +324,7 @@ class Doc(BaseModel, ABC):
             if value is None or name == "kind":
                 continue
             if name == "ref":
-                yield name, refs.redact(value)
+                yield name, redact(value)
             elif name == "value":
                 yield name, _Shown(value)
             elif value != type(self).model_fields[name].default:
@@ -330,7 +341,7 @@ class Doc(BaseModel, ABC):
         return cs.with_info_plain_validator_function(cls._validate_any)
 
     @classmethod
-    def _validate_any(cls, value: Any, info: cs.ValidationInfo) -> Doc:
+    def _validate_any(cls, value: Any, info: cs.ValidationInfo) -> "Doc":
         if isinstance(value, cls):
             return value
         found = kind_in(value, cls)

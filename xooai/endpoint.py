@@ -5,9 +5,8 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from types import UnionType
-from typing import Annotated, Any, NotRequired, cast, overload
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, cast, overload
 
 import msgspec
 from pydantic import GetCoreSchemaHandler
@@ -21,10 +20,18 @@ from xooai.driver import Shape
 from xooai.errors import InvalidArgument
 from xooai.facts import Facts
 from xooai.forms import CONFIG
-from xooai.native import NATIVE, of_class, read_native
+from xooai.lazy import lazy
 from xooai.schema import Schema, Settled
 from xooai.streamed import UNTOLD, reply_of, request_of, shape_of
 from xooai.walk import check_untyped
+
+if TYPE_CHECKING:
+    import difflib
+
+    from xooai import native
+else:
+    native = lazy("xooai.native")
+    difflib = lazy("difflib")
 
 __all__ = [
     "ANYTHING",
@@ -324,7 +331,7 @@ def arguments(where: str, parameters: Mapping[str, Parameter]) -> Any:
 
 def nearest(given: str, known: Mapping[str, Any] | Sequence[str]) -> str:
     """The hint `; did you mean 'read'?`, where a known name is near."""
-    found = get_close_matches(given, list(known), n=1)
+    found = difflib.get_close_matches(given, list(known), n=1)
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
@@ -338,7 +345,7 @@ class _Untyped:
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return cs.no_info_plain_validator_function(
-            _revived_from_json, serialization=cs.any_schema(), metadata={NATIVE: _revived_from_msgpack}
+            _revived_from_json, serialization=cs.any_schema(), metadata={native.NATIVE: _revived_from_msgpack}
         )
 
     @classmethod
@@ -353,7 +360,7 @@ def _revived_from_json(value: Any) -> Any:
 
 
 def _revived_from_msgpack(value: Any) -> Any:
-    return _revived(value, lambda kind, doc: read_native(of_class(kind), doc))
+    return _revived(value, lambda kind, doc: native.read_native(native.of_class(kind), doc))
 
 
 def _revived(value: Any, read: Callable[[type[Doc], dict[str, Any]], Doc]) -> Any:

@@ -26,6 +26,7 @@ __all__ = [
     "TIMEOUT_HEADER",
     "Headers",
     "end_of",
+    "is_page",
     "outcome_of",
     "passing_headers",
     "problem",
@@ -48,6 +49,8 @@ FRAMES = {
 LINES = "application/x-ndjson"
 EVENTS = "text/event-stream"
 """For everybody else: a line, or an event, is the JSON of an item; one called `error` is the problem that ended the stream."""
+
+_PAGES = frozenset(("/livez", "/readyz", "/openapi.json", "/docs"))
 
 STATUS: Mapping[int, int] = {
     Code.OK: 200,
@@ -113,6 +116,11 @@ class Headers(Mapping[str, str]):
 
     def __repr__(self) -> str:
         return f"Headers({sorted(self._all())})"  # names only: a value may be a secret
+
+
+def is_page(path: str) -> bool:
+    """Whether a path is answered by the server itself, and never by the site."""
+    return path in _PAGES or path.startswith("/docs/")
 
 
 def request_head(

@@ -7,23 +7,28 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextvars import ContextVar
 from threading import Lock
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from xooai import forks, sync
 from xooai.call import Layer, asked_codec, remaining
 from xooai.codec import CODECS, MSGPACK, Codec
-from xooai.deadline import part_of
 from xooai.declare import Declared
 from xooai.driver import EMPTY, MESSAGE_LIMIT, Head, Shape
 from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument, too_large
+from xooai.lazy import lazy
 from xooai.memory import MemoryChannel
-from xooai.memory_stream import MemoryStream
 from xooai.metadata import metadata_of
 from xooai.payload import from_here, marks_of, unfit
 from xooai.schema import Schema
 from xooai.server import Site
-from xooai.streams import Stream
+
+if TYPE_CHECKING:
+    from xooai import deadline, memory_stream, streams
+else:
+    deadline = lazy("xooai.deadline")
+    memory_stream = lazy("xooai.memory_stream")
+    streams = lazy("xooai.streams")
 
 __all__ = ["Local"]
 
@@ -114,7 +119,7 @@ class Local:
     ) -> Any:
         """Call any endpoint from async code; a `def` handler runs in a worker thread."""
         if not self.is_set_up:
-            _, timeout = await part_of(timeout, Local.set_up, self)
+            _, timeout = await deadline.part_of(timeout, Local.set_up, self)
         chosen = MSGPACK if codec is None else asked_codec(codec)
         channel = self._opened(endpoint, arguments, timeout, metadata, chosen)
         await self._hosting().accept(channel)
@@ -127,23 +132,23 @@ class Local:
         timeout: float | None,
         metadata: Mapping[str, str] | None,
         codec: str | None,
-    ) -> Stream:
+    ) -> streams.Stream:
         """Open a call to an endpoint that streams; `arguments` are those but for the stream."""
         if not self.is_set_up:
-            _, timeout = await part_of(timeout, Local.set_up, self)
+            _, timeout = await deadline.part_of(timeout, Local.set_up, self)
         endpoint.check(arguments)
         chosen = MSGPACK if codec is None else asked_codec(codec)
         given = EMPTY if metadata is None else metadata_of(metadata)
         head = Head(
             f"/{self.name}/{endpoint.name}", chosen.media_type, shape=endpoint.shape, timeout=timeout, metadata=given
         )
-        ours, theirs = MemoryStream.pair(head)
+        ours, theirs = memory_stream.MemoryStream.pair(head)
         frames = _Here(ours)
         await ours.send(await frames.write(endpoint.arguments, chosen, arguments))
         if not endpoint.shape & Shape.CLIENT:
             await ours.end()
         ours.answered_by(self._hosting().accept(theirs))
-        return Stream(ours, endpoint, chosen, frames)
+        return streams.Stream(ours, endpoint, chosen, frames)
 
     def _opened(
         self,
@@ -187,7 +192,7 @@ class Local:
 class _Here:
     """Between items and frames that stay in this process: the marks of documents go beside them."""
 
-    def __init__(self, channel: MemoryStream) -> None:
+    def __init__(self, channel: memory_stream.MemoryStream) -> None:
         self._channel = channel
 
     async def write(self, schema: Schema, codec: Codec, item: Any) -> bytes:

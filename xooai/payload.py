@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from xooai import ref as refs
 from xooai.codec import Codec, invalid
 from xooai.doc import Doc, arriving, is_wire, mark_wire
 from xooai.driver import MESSAGE_LIMIT
 from xooai.errors import Internal, InvalidArgument, ResourceExhausted, too_large
+from xooai.lazy import lazy
+from xooai.redact import redact
 from xooai.schema import Schema
 from xooai.walk import documents, has_ref, replaced
+
+if TYPE_CHECKING:
+    from xooai import ref as refs
+else:
+    refs = lazy("xooai.ref")
 
 __all__ = ["from_here", "from_peer", "here", "hidden", "leaves", "marks_of", "stays", "to_peer", "typed", "unfit"]
 
@@ -44,7 +50,7 @@ def _inlined(doc: Doc, limit: int) -> Doc:
 
 
 def _needs_store(ref: str, size: int | None, limit: int) -> ResourceExhausted:
-    error = too_large(size, limit, f"the file {refs.redact(ref)!r}")
+    error = too_large(size, limit, f"the file {redact(ref)!r}")
     return ResourceExhausted(f"{error.message} for content that travels inline", reason="size")
 
 

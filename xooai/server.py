@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import msgspec
 
 from xooai.call import Call, Layer, Service, StreamCall, composed, entered
-from xooai.deadline import within
 from xooai.driver import EMPTY, Channel, Outcome, Shape
 from xooai.endpoint import Endpoint, nearest
 from xooai.errors import Code, InvalidArgument, NotFound, Unavailable, XooaiError
@@ -21,9 +20,10 @@ from xooai.memory import MemoryChannel
 from xooai.threads import Threads
 
 if TYPE_CHECKING:
-    from xooai import describe
+    from xooai import deadline, describe
     from xooai import stream_handler as streaming
 else:
+    deadline = lazy("xooai.deadline")
     describe = lazy("xooai.describe")
     streaming = lazy("xooai.stream_handler")
 
@@ -141,7 +141,7 @@ class Site:
             if timeout is None:
                 await route.service(call)
             else:
-                await within(timeout, route.service, call)
+                await deadline.within(timeout, route.service, call)
             reply, outcome = call.reply, _success(call)
             if reply is None and not route.endpoint.shape & Shape.SERVER:
                 raise RuntimeError("a layer neither called the service nor answered")

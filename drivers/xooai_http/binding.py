@@ -5,12 +5,20 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from typing import NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from xooai.driver import ListenOptions
+from xooai.lazy import lazy
 from xooai.place import Address, Place, bound_at, listened_at, server_tls
-from xooai.renewal import Renewal
-from xooai_http.certified import names_in
+
+if TYPE_CHECKING:
+    from xooai import renewal
+    from xooai_http import certified
+else:
+    renewal = lazy("xooai.renewal")
+    certified = lazy("xooai_http.certified")
 
 __all__ = ["Secured", "bind", "parse", "tls"]
 
@@ -35,23 +43,23 @@ def _bind(made: socket.socket, host: str, port: int) -> None:
     made.listen(_BACKLOG)
 
 
-class Secured(NamedTuple):
+class Secured(msgspec.Struct, frozen=True):
     """The TLS context of new connections, and the hosts that its certificate names."""
 
     context: ssl.SSLContext
     names: list[str]
 
 
-def tls(place: Place, options: ListenOptions) -> Renewal[Secured] | None:
+def tls(place: Place, options: ListenOptions) -> renewal.Renewal[Secured] | None:
     """What gives the TLS context of an https:// listener, as its files are now; None for http://. Raises InvalidArgument."""
 
     def made() -> Secured:
         context = server_tls(place, "http", options, ["http/1.1"])
         assert context is not None
         assert options.certificate is not None  # or it has raised
-        return Secured(context, names_in(context, options.certificate))
+        return Secured(context, certified.names_in(context, options.certificate))
 
     if place.scheme == "http":
         server_tls(place, "http", options, [])  # says what is for https only
         return None
-    return Renewal(place.url, options, made)
+    return renewal.Renewal(place.url, options, made)

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from xooai.asgi import BODY, IDENTITY, CutOff
 from xooai.log import logger
+from xooai_http.identified import Identified
 
-__all__ = ["Cycle", "Identified", "scope_of"]
+__all__ = ["Cycle", "scope_of"]
 
 _HELD = 16 * 1024  # bytes of a stream that are held until the loop's turn is over: what is worth a chunk of its own
 _LOG = logger("xooai.http")  # where uvicorn says that an application failed
-
-
-class Identified(HttpToolsProtocol):
-    """A connection whose client may have shown who it is."""
-
-    identity = ""
-    """As `Head.identity` has it."""
 
 
 class Cycle(RequestResponseCycle):
@@ -31,6 +25,8 @@ class Cycle(RequestResponseCycle):
 
     It begins with its whole body, or with None where that is still to come: by `feed`, up to `feed_end`.
     """
+
+    kind: Literal["cycle"] = "cycle"
 
     def __init__(
         self,

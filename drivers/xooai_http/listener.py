@@ -9,17 +9,20 @@ import ssl
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from xooai.driver import ListenOptions, Site
 from xooai.guard import Hosts
 from xooai.log import logger
 from xooai.place import Place, is_loopback, resolve
-from xooai.renewal import Renewal
 from xooai_http.binding import Secured, bind, parse, tls
 from xooai_http.limits import Limits
 from xooai_http.protocol import HttpConnection
 from xooai_http.server import Server
+
+if TYPE_CHECKING:
+    from xooai.renewal import Renewal
 
 __all__ = ["HttpListener", "listen"]
 

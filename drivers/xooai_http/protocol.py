@@ -13,21 +13,30 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import TYPE_CHECKING
 
 from xooai.driver import Head, Outcome
 from xooai.errors import DeadlineExceeded, Unavailable, XooaiError
 from xooai.http import status_of
-from xooai.identity import identity_of
+from xooai.lazy import lazy
 from xooai.log import logger
 from xooai_http import here
-from xooai_http.fallback import Cycle
-from xooai_http.leaving import has_left, watch
 from xooai_http.pace import Pace
 from xooai_http.reading import BODY, DEAF, HEAD, IDLE, LINGER, SWITCHED, Excess, Pending, Refusal, RequestReader
 from xooai_http.reply import refuse, response
 from xooai_http.server import Server
 from xooai_http.unary import UnaryChannel
-from xooai_http.websocket import WebSocket
+
+if TYPE_CHECKING:
+    from xooai import identity
+    from xooai_http import fallback, leaving, websocket
+    from xooai_http.fallback import Cycle
+    from xooai_http.websocket import WebSocket
+else:
+    fallback = lazy("xooai_http.fallback")
+    identity = lazy("xooai.identity")
+    leaving = lazy("xooai_http.leaving")
+    websocket = lazy("xooai_http.websocket")
 
 __all__ = ["HttpConnection"]
 
@@ -49,7 +58,7 @@ class HttpConnection(RequestReader):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         super().connection_made(transport)
         if self._server.asks_clients:
-            self.identity = identity_of(transport.get_extra_info("peercert"))
+            self.identity = identity.identity_of(transport.get_extra_info("peercert"))
         self._server.joined()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -77,8 +86,8 @@ class HttpConnection(RequestReader):
         if head is not None:
             call = UnaryChannel(self, head, body, self._keep_alive)
         else:
-            call = Cycle(self, self._method.decode("ascii"), body, self._keep_alive, self.on_response_complete)
-            watch(self.transport)  # it may give a stream
+            call = fallback.Cycle(self, self._method.decode("ascii"), body, self._keep_alive, self.on_response_complete)
+            leaving.watch(self.transport)  # it may give a stream
         if self._call is None:
             self._start(call)
         elif len(self._queue) < self._server.limits.pipeline:
@@ -89,9 +98,9 @@ class HttpConnection(RequestReader):
     def _begun(self) -> Cycle:
         if self._call is not None:  # what streams is not sent ahead: there would be two bodies to hold
             raise Excess
-        cycle = Cycle(self, self._method.decode("ascii"), None, self._keep_alive, self._on_streamed)
+        cycle = fallback.Cycle(self, self._method.decode("ascii"), None, self._keep_alive, self._on_streamed)
         self._call = cycle
-        watch(self.transport)
+        leaving.watch(self.transport)
         self.loop.call_soon(self._proceed, context=self._server.context)  # not before the parser is done with the head
         return cycle
 
@@ -104,9 +113,9 @@ class HttpConnection(RequestReader):
     def _switched(self) -> WebSocket:
         if self._call is not None:  # requests were sent ahead of it
             raise Excess
-        socket = WebSocket(self, self._server, self._on_broken)
+        socket = websocket.WebSocket(self, self._server, self._on_broken)
         self._call = socket
-        watch(self.transport)
+        leaving.watch(self.transport)
         self.loop.call_soon(self._proceed, context=self._server.context)  # not before the parser is done with the head
         return socket
 
@@ -162,10 +171,10 @@ class HttpConnection(RequestReader):
     def _begin(self, call: Pending) -> None:
         if isinstance(call, UnaryChannel):
             task = self.loop.create_task(self._run(call))
-        elif isinstance(call, Cycle):
+        elif call.kind == "cycle":
             self.cycle = call
             task = self.loop.create_task(self._run_cycle(call))
-        elif isinstance(call, WebSocket):
+        elif call.kind == "socket":
             task = self.loop.create_task(self._run_socket(call))
         else:
             self._linger(call.data)
@@ -294,11 +303,12 @@ class HttpConnection(RequestReader):
     def stop(self) -> None:
         """Close now, telling the client of a running call why."""
         call = self._call
-        if isinstance(call, WebSocket):
+        has_begun = False
+        if call is not None and call.kind == "socket":
             call.stop()
             return
-        has_begun = isinstance(call, Cycle) and call.response_started
-        if isinstance(call, Cycle):
+        if call is not None and call.kind == "cycle":
+            has_begun = call.response_started
             call.disconnected = True  # what it still says is for nobody
         if call is not None and not has_begun and not self.transport.is_closing():
             self.transport.write(refuse(Unavailable("the server stopped before the call was done"))[1])
@@ -309,21 +319,23 @@ class HttpConnection(RequestReader):
     def check(self, now: float) -> None:
         """Close when a deadline has passed."""
         pace, transport = self._pace, self.transport
-        if self.flow.read_paused and has_left(transport):
+        if self.flow.read_paused and leaving.has_left(transport):
             transport.abort()
         elif self.flow.write_paused or transport.is_closing():
             self._check_taking(now)
-        elif isinstance(self._call, WebSocket):
-            self._call.check(now)
-        elif self._call is None:
+        elif self._call is not None:
+            if self._call.kind == "socket":
+                self._call.check(now)
+        else:
             self._check_waiting(pace.age((self.headers, self._stage), now, self._fed), now)
 
     def _check_taking(self, now: float) -> None:
         limits, pace, call = self._server.limits, self._pace, self._call
         moved = -self.transport.get_write_buffer_size()
         window, rate = limits.window, limits.rate
-        if (isinstance(call, Cycle) and call.chunked_encoding) or (isinstance(call, WebSocket) and not call.is_over):
-            # a stream, whose client may think
+        if call is not None and (
+            (call.kind == "cycle" and call.chunked_encoding) or (call.kind == "socket" and not call.is_over)
+        ):  # a stream, whose client may think
             moved += call.size
             window, rate = limits.stall, 1
         if pace.age(_WRITING, now, moved) > window:

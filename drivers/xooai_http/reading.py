@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from abc import abstractmethod
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade
 
@@ -15,13 +16,16 @@ from xooai.driver import Head, Shape
 from xooai.errors import Internal, InvalidArgument, ResourceExhausted, XooaiError, too_large
 from xooai.http import request_head
 from xooai.log import logger
-from xooai_http.fallback import Cycle, Identified
+from xooai_http.identified import Identified
 from xooai_http.limits import UNUSUAL, Refused, check_head, check_size, head_too_large, origin_form
 from xooai_http.repeated import Repeated
 from xooai_http.reply import CONTINUE
 from xooai_http.server import Server
 from xooai_http.unary import UnaryChannel
-from xooai_http.websocket import WebSocket
+
+if TYPE_CHECKING:
+    from xooai_http.fallback import Cycle
+    from xooai_http.websocket import WebSocket
 
 __all__ = ["BODY", "DEAF", "HEAD", "IDLE", "LINGER", "SWITCHED", "Excess", "Pending", "Refusal", "RequestReader"]
 
@@ -39,13 +43,16 @@ class Refusal:
 
     __slots__ = ("data", "keep_alive", "task")
 
+    kind: Literal["refusal"] = "refusal"
+
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.keep_alive = False
         self.task: asyncio.Task[None] | None = None
 
 
-Pending = UnaryChannel | Cycle | WebSocket | Refusal
+Pending: TypeAlias = "UnaryChannel | Cycle | WebSocket | Refusal"
+"""What a connection answers in turn. They are told apart by `kind`: a server that streams nothing does not load what streams."""
 
 
 class Excess(Exception):

@@ -6,21 +6,25 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from xooai.asgi import Application, StreamLimits, is_page
 from xooai.driver import Shape, Site
 from xooai.errors import ResourceExhausted
 from xooai.guard import Hosts
+from xooai.http import is_page
+from xooai.lazy import lazy
 from xooai.log import logger
 from xooai_http.limits import Limits
 
 if TYPE_CHECKING:
+    from xooai import asgi
     from xooai_http.protocol import HttpConnection
+else:
+    asgi = lazy("xooai.asgi")
 
 __all__ = ["Server"]
 
@@ -39,8 +43,8 @@ class Server:
         self.message_limit = message_limit
         self.limits = limits
         self.loop = asyncio.get_running_loop()
-        streams = StreamLimits(message_limit, limits.window, limits.rate, self.reserve)
-        self.application = Application(site, message_limit=message_limit, streams=streams)
+        self._site = site
+        self._application: asgi.Application | None = None
         # log_config and access_log: uvicorn would set up logging for the whole process; proxy headers are believed by
         # nobody here (uvicorn's default believes whoever calls from 127.0.0.1).
         self.config = Config(
@@ -67,6 +71,14 @@ class Server:
         self.on_left: Callable[[tuple[str, int]], None] = lambda client: None
         """Called when the connection of a client has gone."""
         self._timer: asyncio.TimerHandle | None = None
+
+    async def application(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer what is no plain call, by an application that is made for the first of them. Raises what it does."""
+        if self._application is None:
+            limits = self.limits
+            streams = asgi.StreamLimits(self.message_limit, limits.window, limits.rate, self.reserve)
+            self._application = asgi.Application(self._site, message_limit=self.message_limit, streams=streams)
+        await self._application(scope, receive, send)
 
     def path_of(self, url: bytes) -> str | None:
         """The path of a call; None where it takes more: a page, a query, an escape, a call that streams."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Literal, Protocol
 
 from xooai.driver import Head, Outcome
 from xooai.errors import Internal
@@ -27,6 +27,8 @@ class UnaryChannel:
     """The server's end of one call. The connection cancels `task` when its client leaves."""
 
     __slots__ = ("_body", "_connection", "head", "keep_alive", "task")
+
+    kind: Literal["call"] = "call"
 
     def __init__(self, connection: Connection, head: Head, body: bytes, keep_alive: bool) -> None:
         self.head = head

@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from importlib import import_module
 from sys import getsizeof
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 from xooai.errors import DeadlineExceeded, Unavailable, XooaiError
 from xooai.log import logger
-from xooai_http.fallback import Identified, scope_of
+from xooai_http.fallback import scope_of
+from xooai_http.identified import Identified
 from xooai_http.pace import Pace
 from xooai_http.reply import refuse, whole
 from xooai_http.server import Server
-
-if TYPE_CHECKING:
-    from xooai_http.websocket_messages import Messages
+from xooai_http.websocket_messages import Messages
 
 __all__ = ["WebSocket"]
 
@@ -37,6 +35,8 @@ class WebSocket:
     `on_failed` writes last words and discards what still comes.
     """
 
+    kind: Literal["socket"] = "socket"
+
     def __init__(self, connection: Identified, server: Server, on_failed: Callable[[bytes], None]) -> None:
         self.task: asyncio.Task[None] | None = None
         self.keep_alive = False
@@ -48,10 +48,7 @@ class WebSocket:
         self._flow = connection.flow
         self._server = server
         self._on_failed = on_failed
-        messages = import_module(
-            "xooai_http.websocket_messages"
-        )  # a server does not wait for it: few calls come this way
-        self._rules: Messages = messages.Messages(connection.url, connection.headers, server.message_limit)
+        self._rules = Messages(connection.url, connection.headers, server.message_limit)
         self._scope = _scope(connection)
         self._request = f"GET {connection.url.decode('latin-1')}"
         self._status = 0  # of the response, once it is written

@@ -44,6 +44,10 @@ class MyExecutor(Executor):
             time.sleep(0.01)
         return "done"
 
+    @post
+    async def loaded(self) -> list[str]:
+        return list(sys.modules)
+
 class Second(MyExecutor):
     pass
 
@@ -236,6 +240,27 @@ def test_several_executors_at_several_urls_are_one_server(server: Any) -> None:
             assert running.call(url, f"/{name}/echo", doc={"ref": name})["ref"] == name
     running.signal(signal.SIGTERM)
     assert running.end() == (0, "left\n", "")
+
+
+def test_a_server_of_plain_calls_loads_nothing_that_only_others_need(server: Any) -> None:
+    running = server()
+    (url,) = running.urls()
+    running.call(url, "/my_executor/echo", doc={"ref": "a.jpg"})
+    running.call(url, "/my_executor/echo", doc={})  # an error loads none of it either
+    others = {
+        "difflib",
+        "websockets",
+        "xooai.asgi",
+        "xooai.client",
+        "xooai.native",
+        "xooai.renewal",
+        "xooai.streams",
+        "xooai_http.client",
+        "xooai_http.fallback",
+        "xooai_http.websocket",
+    }
+    loaded = set(running.call(url, "/my_executor/loaded"))
+    assert {"xooai_http.protocol", *others} & loaded == {"xooai_http.protocol"}
 
 
 def test_a_signal_during_setup_ends_it_at_once(server: Any) -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from xooai import media
-from xooai import ref as refs
 from xooai.doc import is_wire
 from xooai.docs.content import _Bytes
+from xooai.lazy import lazy
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL.Image import Image as Picture
+
+    from xooai import ref as refs
+else:
+    refs = lazy("xooai.ref")
 
 __all__ = ["Image"]
 

@@ -1,7 +1,5 @@
 """Text as a document."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
