@@ -1,29 +1,45 @@
 """Drivers and stores, found by the scheme of a URL: the only module that knows pluggy.
 
 One entry point a scheme, loaded by name on first use: loading a whole group would break everything where one extra is missing.
-pluggy knows a plugin by its entry point's name whatever the group, so each kind has a manager of its own.
+pluggy knows a plugin by its entry point's name whatever the group, so each kind has a manager of its own. It is loaded for
+plugins of others, whose hooks it checks; those of ours, which our tests check, are called as they are.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cached_property, lru_cache
 from importlib.metadata import EntryPoint, EntryPoints, PackageNotFoundError, distribution, entry_points
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import pluggy
 
 from xooai.driver import Driver
 from xooai.errors import PluginError
+from xooai.lazy import lazy
+
+if TYPE_CHECKING:
+    import pluggy
+else:
+    pluggy = lazy("pluggy")
 
 __all__ = ["Plugin", "driver", "hookimpl", "installed"]
 
-hookspec = pluggy.HookspecMarker("xooai")
-hookimpl = pluggy.HookimplMarker("xooai")
-"""Marks a plugin's function, as `@hookimpl def xooai_driver(scheme): ...`"""
+if TYPE_CHECKING:
+    hookimpl = pluggy.HookimplMarker("xooai")
+    """Marks a plugin's function, as `@hookimpl def xooai_driver(scheme): ...`"""
+
+
+def __getattr__(name: str) -> Any:
+    """Make the marker when a plugin asks for it (PEP 562)."""
+    if name != "hookimpl":
+        raise AttributeError(f"module 'xooai.plugins' has no attribute {name!r}")
+    marker = globals()[name] = pluggy.HookimplMarker("xooai")
+    return marker
+
 
 # What we ship: nobody else takes these schemes over silently. Scheme → the extra that brings it.
 OWN = {
@@ -45,13 +61,11 @@ unset, all that are installed. xooai's own always may.
 
 
 class _Drivers:
-    @hookspec(firstresult=True)
     def xooai_driver(self, scheme: str) -> Driver | None:
         """Return the driver for a URL scheme, or None where the plugin does not know it."""
 
 
 class _Stores:
-    @hookspec(firstresult=True)
     def xooai_store(self, scheme: str) -> Any | None:
         """Return the store for a URL scheme, or None where the plugin does not know it."""
 
@@ -71,18 +85,25 @@ class _Group:
     def __init__(self, group: str, hook: str, spec: type) -> None:
         self.group = group
         self.hook = hook
-        self._manager = pluggy.PluginManager("xooai")
-        self._manager.add_hookspecs(spec)
+        self._spec = spec
         self._lock = Lock()
+
+    @cached_property
+    def _manager(self) -> pluggy.PluginManager:
+        """Made when a plugin of others is first asked for."""
+        pluggy.HookspecMarker("xooai")(getattr(self._spec, self.hook), firstresult=True)
+        manager = pluggy.PluginManager("xooai")
+        manager.add_hookspecs(self._spec)
+        return manager
 
     def find(self, scheme: str) -> Any:
         """What serves `scheme`. Raises PluginError."""
         entry = self._entry(scheme)
         with self._lock:
             module = self._load(entry, scheme)
-        others = [other for other in self._manager.get_plugins() if other is not module]
+            hook = getattr(module, self.hook) if scheme in OWN[self.group] else self._checked(entry, module)
         try:
-            found = self._manager.subset_hook_caller(self.hook, others)(scheme=scheme)
+            found = hook(scheme=scheme)
         except Exception as error:  # somebody else's code
             raise _broken(entry, scheme, error) from error
         if found is None:
@@ -107,14 +128,17 @@ class _Group:
 
     def _load(self, entry: EntryPoint, scheme: str) -> Any:
         try:
-            module = entry.load()
+            return entry.load()
         except ModuleNotFoundError as error:
             extra = OWN[self.group].get(scheme)
             how = f"xooai[{extra}]" if extra else entry.dist.name if entry.dist else entry.value
             raise PluginError(f"{scheme}:// needs the module {error.name!r}; try: pip install {how!r}") from error
         except Exception as error:  # somebody else's code
             raise _broken(entry, scheme, error) from error
-        if not self._manager.is_registered(module):  # http and https are one module
+
+    def _checked(self, entry: EntryPoint, module: Any) -> Callable[..., Any]:
+        """The hook of a plugin, once it is known to be one. Raises PluginError."""
+        if not self._manager.is_registered(module):  # two schemes may be one module
             try:
                 self._manager.register(module, name=f"{self.group}:{entry.value}")
                 self._manager.check_pending()
@@ -122,7 +146,8 @@ class _Group:
                 if self._manager.is_registered(module):
                     self._manager.unregister(module)
                 raise PluginError(f"the plugin {entry.value!r} does not fit: {error}") from error
-        return module
+        others = [other for other in self._manager.get_plugins() if other is not module]
+        return self._manager.subset_hook_caller(self.hook, others)
 
 
 def _check_allowed(entry: EntryPoint, scheme: str) -> None:

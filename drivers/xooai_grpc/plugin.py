@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from xooai.driver import Driver
-from xooai.plugins import hookimpl
 from xooai_grpc.driver import GrpcDriver
 
 __all__ = ["xooai_driver"]
@@ -15,7 +14,6 @@ for _name in ("grpc", "grpc_health", "grpc_reflection"):  # imported only when a
         raise ModuleNotFoundError(f"No module named {_name!r}", name=_name)
 
 
-@hookimpl
 def xooai_driver(scheme: str) -> Driver | None:
     """The driver for grpc:// and grpcs://."""
     return GrpcDriver() if scheme in ("grpc", "grpcs") else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from xooai.driver import Driver
-from xooai.plugins import hookimpl
 from xooai_http.driver import HttpDriver
 
 __all__ = ["xooai_driver"]
@@ -15,7 +14,6 @@ for _name in ("httptools", "uvicorn", "websockets"):  # imported only when a sid
         raise ModuleNotFoundError(f"No module named {_name!r}", name=_name)
 
 
-@hookimpl
 def xooai_driver(scheme: str) -> Driver | None:
     """The driver for http:// and https://."""
     return HttpDriver() if scheme in ("http", "https") else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from xooai.driver import Driver
-from xooai.plugins import hookimpl
 from xooai_quic.driver import QuicDriver
 
 __all__ = ["xooai_driver"]
@@ -15,7 +14,6 @@ for _name in ("aioquic", "cryptography"):  # imported only when a side of the dr
         raise ModuleNotFoundError(f"No module named {_name!r}", name=_name)
 
 
-@hookimpl
 def xooai_driver(scheme: str) -> Driver | None:
     """The driver for quic://."""
     return QuicDriver() if scheme == "quic" else None

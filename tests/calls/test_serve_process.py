@@ -249,6 +249,7 @@ def test_a_server_of_plain_calls_loads_nothing_that_only_others_need(server: Any
     running.call(url, "/my_executor/echo", doc={})  # an error loads none of it either
     others = {
         "difflib",
+        "pluggy",
         "websockets",
         "xooai.asgi",
         "xooai.client",

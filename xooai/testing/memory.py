@@ -18,7 +18,6 @@ import msgspec
 from xooai.driver import DialOptions, Driver, Head, ListenOptions, Outcome, Site
 from xooai.ends import ClientEnd, End, ServerEnd
 from xooai.errors import DeadlineExceeded, InvalidArgument, Unavailable
-from xooai.plugins import hookimpl
 
 __all__ = ["MemoryDriver", "xooai_driver"]
 
@@ -162,7 +161,6 @@ def _name_in(url: str) -> str:
     return name
 
 
-@hookimpl
 def xooai_driver(scheme: str) -> Driver | None:
     """The driver for memory://."""
     return MemoryDriver() if scheme == "memory" else None
