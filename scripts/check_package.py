@@ -21,7 +21,7 @@ from environment import ROOT, SEVERAL, fail
 LIMIT = 12  # distributions that `pip install xooai` adds, xooai among them
 TOOLS = ["pytest", "pytest-cov", "pytest-xdist", "hypothesis", "markdown-it-py", "openapi-spec-validator", "packaging"]
 """What the suite needs of its own, beside what xooai brings."""
-SOURCE = ("xooai", "drivers")
+SOURCE = ("xooai", "drivers", "stores")
 OTHERS = {".git", ".venv", "dist", "build", "site", "__pycache__"}
 
 

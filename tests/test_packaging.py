@@ -30,6 +30,9 @@ LOCKS = {"test": "dev", "demo": "examples", "all": "all"}
 """Each lock, and the extra that it is of."""
 DRIVERS = {"xooai_http": "http", "xooai_grpc": "grpc", "xooai_quic": "quic"}
 """Each driver's package, and the extra that it needs."""
+STORES: dict[str, str | None] = {"xooai_fsspec": None}
+"""Each store's package, and the extra that all of it needs."""
+PLUGINS = {**DRIVERS, **STORES}
 PATIENCE = 120  # seconds for a process
 
 
@@ -86,22 +89,26 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]
         yield opened
 
 
-def test_the_wheel_holds_the_core_and_the_drivers_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_holds_the_core_the_drivers_the_stores_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
 
     assert {name.partition("/")[0] for name in names} == {
         "xooai",
-        *DRIVERS,
+        *PLUGINS,
         f"xooai-{project()['version']}.dist-info",
     }
-    assert {f"{package}/{file}" for package in ("xooai", *DRIVERS) for file in ("__init__.py", "py.typed")} <= names
+    assert {f"{package}/{file}" for package in ("xooai", *PLUGINS) for file in ("__init__.py", "py.typed")} <= names
     assert not [name for name in names if "__pycache__" in name or "/tests/" in name]
 
 
 def test_the_wheel_holds_every_file_of_the_source(wheel: zipfile.ZipFile) -> None:
     source = {
         path.relative_to(folder).as_posix()
-        for folder, package in ((ROOT, "xooai"), *((ROOT / "drivers", driver) for driver in DRIVERS))
+        for folder, package in (
+            (ROOT, "xooai"),
+            *((ROOT / "drivers", driver) for driver in DRIVERS),
+            *((ROOT / "stores", store) for store in STORES),
+        )
         for path in (folder / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
@@ -127,6 +134,8 @@ def test_the_wheel_has_its_licence_its_commands_and_a_scheme_for_each_plugin(whe
         "memory = xooai.testing.memory",
         "quic = xooai_quic.plugin",
     ]
+    stores = entry_points.partition("[xooai.stores]\n")[2].partition("\n\n")[0].splitlines()
+    assert sorted(stores) == ["file = xooai_fsspec.local", "memory = xooai.testing.memory_store"]
 
 
 # What it depends on
@@ -148,7 +157,7 @@ def test_every_requirement_names_a_package_of_the_registry_and_no_place() -> Non
 
 def sources() -> Iterator[tuple[Path, str | None]]:
     """The installed modules of the core and of each driver, with the extra under whose requirements they run."""
-    for package, brings in (("xooai", None), *DRIVERS.items()):
+    for package, brings in (("xooai", None), *PLUGINS.items()):
         root = Path(_folders(package)[0])
         for path in root.rglob("*.py"):
             folder = path.relative_to(root).parts[0]
@@ -183,7 +192,7 @@ def test_all_that_the_wheel_imports_is_declared() -> None:
         anywhere = distributions(requirements("all")) | declared
         for name in imported(path):
             module, allowed = name.removeprefix("lazily:"), anywhere if name.startswith("lazily:") else declared
-            if module in sys.stdlib_module_names or module in ("xooai", *DRIVERS) or module not in providers:
+            if module in sys.stdlib_module_names or module in ("xooai", *PLUGINS) or module not in providers:
                 continue
             found = {canonicalize_name(provider) for provider in providers[module]}
             if not found & allowed and "TYPE_CHECKING" in path.read_text() and found & anywhere:
@@ -268,7 +277,7 @@ def test_importing_opens_no_socket_writes_no_file_and_starts_no_thread(importing
 
 def test_importing_loads_no_plugin_and_nothing_of_an_extra(importing: dict[str, Any]) -> None:
     optional = {
-        *DRIVERS,
+        *PLUGINS,
         "uvicorn",
         "httptools",
         "uvloop",
@@ -310,7 +319,7 @@ def without(folder: Path, *packages: str) -> str:
     for entry in (entry for place in site for entry in Path(place).iterdir()):
         if re.split("[-.]", entry.name)[0] not in packages and entry.suffix != ".pth":
             (folder / entry.name).symlink_to(entry)
-    source = {str(Path(root).parent) for package in ("xooai", *DRIVERS) for root in _folders(package)} - site
+    source = {str(Path(root).parent) for package in ("xooai", *PLUGINS) for root in _folders(package)} - site
     return f"import sys; sys.path[:] = [p for p in sys.path if p not in {site | {''}}] + {[str(folder), *source]}\n"
 
 
@@ -365,7 +374,7 @@ for command in ("serve", "plugins"):
     assert said.endswith("plugins 0\n")
 
 
-def test_the_suite_of_drivers_without_its_extra_says_how_to_get_it_and_the_memory_driver_works(tmp_path: Path) -> None:
+def test_the_suites_without_their_extra_say_how_to_get_them_and_what_is_in_memory_works(tmp_path: Path) -> None:
     code = (
         without(tmp_path, "pytest", "_pytest")
         + """
@@ -379,14 +388,21 @@ with E() as e:
     e.start("memory://e")
     with E.at("memory://e") as there:
         print(there.echo(doc=Text(value="by memory")).read())
-try:
-    xooai.testing.DriverTests
-except PluginError as error:
-    print(error)
+print(xooai.testing.MemoryStore("e").url)
+for suite in ("DriverTests", "StoreTests"):
+    try:
+        getattr(xooai.testing, suite)
+    except PluginError as error:
+        print(error)
 """
     )
 
-    assert python(code).splitlines() == ["by memory", "DriverTests needs pytest; try: pip install 'xooai[testing]'"]
+    assert python(code).splitlines() == [
+        "by memory",
+        "memory://e",
+        "DriverTests needs pytest; try: pip install 'xooai[testing]'",
+        "StoreTests needs pytest; try: pip install 'xooai[testing]'",
+    ]
 
 
 # Nothing is downloaded

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from xooai import Executor, PluginError, Text, XooaiError, plugins, post
-from xooai.plugins import Plugin, driver, installed
+from xooai.plugins import Plugin, driver, installed, open_store, store
+from xooai.store import StoreOptions
+from xooai.testing import MemoryStore
 
 Install = Callable[..., Path]
 
@@ -114,6 +116,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 
     yield write
     driver.cache_clear()
+    store.cache_clear()
     for module in modules:
         sys.modules.pop(module, None)
 
@@ -165,7 +168,8 @@ def test_importing_xooai_loads_no_plugin() -> None:
     """T38, and no transport: only what is used is imported."""
     program = (
         "import sys, xooai; from xooai import Executor, Image, post\n"
-        "theirs = ('xooai_http', 'xooai_grpc', 'xooai_quic', 'pytest', 'uvicorn', 'httptools', 'uvloop', 'websockets', 'grpc')\n"
+        "theirs = ('xooai_http', 'xooai_grpc', 'xooai_quic', 'xooai_fsspec', 'pytest', 'uvicorn', 'httptools', 'uvloop', "
+        "'websockets', 'grpc')\n"
         "print([name for name in sys.modules if name.partition('.')[0] in theirs or name.startswith('xooai.testing')])"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -201,6 +205,8 @@ def test_our_own_schemes_are_listed_with_their_distribution() -> None:
         ("https", "xooai_http.plugin"),
         ("memory", "xooai.testing.memory"),
         ("quic", "xooai_quic.plugin"),
+        ("file", "xooai_fsspec.local"),
+        ("memory", "xooai.testing.memory_store"),
     ]
 
 
@@ -381,3 +387,66 @@ def test_an_operator_names_whose_plugins_are_loaded(
     assert "near_wire is loaded" in capsys.readouterr().out
     monkeypatch.setenv("XOOAI_PLUGINS", "")
     driver("http")
+
+
+# Stores
+
+STORE = """
+from xooai.plugins import hookimpl
+from xooai.testing import MemoryStore
+print("{module} is loaded")
+
+
+class Opener:
+    def open(self, url, options):
+        return {made}
+
+
+@hookimpl
+def xooai_store(scheme):
+    return Opener() if scheme == {scheme!r} else None
+"""
+
+
+def test_a_third_partys_store_is_opened_by_its_scheme(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+    """Loaded when its scheme is first used."""
+    text = STORE.format(module="acme_attic", scheme="attic", made="MemoryStore(url, options.name)")
+    install("acme-attic", ["attic"], text, group="xooai.stores")
+    assert capsys.readouterr().out == ""
+
+    found = open_store("attic://under/the/roof", StoreOptions(name="ours"))
+
+    assert type(found) is MemoryStore
+    assert (found.name, found.url) == ("ours", "memory://attic://under/the/roof")
+    assert capsys.readouterr().out == "acme_attic is loaded\n"
+    assert Plugin("xooai.stores", "attic", "acme_attic", "acme-attic") in installed()
+
+
+def test_a_plain_path_is_a_directory() -> None:
+    assert open_store("some/where").url == f"file://{Path.cwd()}/some/where"
+
+
+def test_a_scheme_of_stores_that_nobody_serves_lists_the_known_ones() -> None:
+    with pytest.raises(PluginError, match=r"nothing serves gopher://; installed are: .*file://, .*memory://"):
+        open_store("gopher://x/y")
+
+
+def test_a_driver_is_no_store() -> None:
+    with pytest.raises(PluginError, match="nothing serves quic://"):
+        open_store("quic://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("made", "missing"), [("object()", "put"), ("type('S', (), dict(put=print, get=print))()", "aclose")]
+)
+def test_what_is_no_store_is_told(install: Install, made: str, missing: str) -> None:
+    install(f"no-{missing}", ["bad"], STORE.format(module=missing, scheme="bad", made=made), group="xooai.stores")
+    with pytest.raises(PluginError, match=rf"the store at bad:// has no {missing}\(\); see xooai.store.Store"):
+        open_store("bad://x")
+
+
+def test_what_opens_no_stores_is_told(install: Install) -> None:
+    text = "from xooai.plugins import hookimpl\n\n\n@hookimpl\ndef xooai_store(scheme):\n    return 3\n"
+    install("three-attic", ["three"], text, group="xooai.stores")
+    with pytest.raises(PluginError, match=r"the store for three:// has no open\(\); see xooai.store.Opener"):
+        open_store("three://x")

@@ -20,13 +20,15 @@ import msgspec
 from xooai.driver import Driver
 from xooai.errors import PluginError
 from xooai.lazy import lazy
+from xooai.scheme import scheme_of
+from xooai.store import Opener, Store, StoreOptions
 
 if TYPE_CHECKING:
     import pluggy
 else:
     pluggy = lazy("pluggy")
 
-__all__ = ["Plugin", "driver", "hookimpl", "installed"]
+__all__ = ["Plugin", "driver", "hookimpl", "installed", "open_store", "store"]
 
 if TYPE_CHECKING:
     hookimpl = pluggy.HookimplMarker("xooai")
@@ -51,7 +53,7 @@ OWN = {
         "quic": "quic",
         "memory": "testing",
     },
-    "xooai.stores": {},
+    "xooai.stores": {"file": "", "memory": "testing"},
 }
 OWN_DISTRIBUTION = "xooai"
 ALLOWED = "XOOAI_PLUGINS"
@@ -66,8 +68,8 @@ class _Drivers:
 
 
 class _Stores:
-    def xooai_store(self, scheme: str) -> Any | None:
-        """Return the store for a URL scheme, or None where the plugin does not know it."""
+    def xooai_store(self, scheme: str) -> Opener | None:
+        """Return what opens the stores of a URL scheme, or None where the plugin does not know it."""
 
 
 class Plugin(msgspec.Struct, frozen=True):
@@ -190,6 +192,25 @@ def driver(scheme: str) -> Driver:
     if missing:
         raise PluginError(f"the driver for {scheme}:// has no {missing[0]}(); see xooai.driver.Driver")
     return found  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=32)
+def store(scheme: str) -> Opener:
+    """What opens the stores of a URL scheme, loaded on first use. Raises PluginError saying what to install."""
+    found = _stores.find(scheme)
+    if not callable(getattr(found, "open", None)):
+        raise PluginError(f"the store for {scheme}:// has no open(); see xooai.store.Opener")
+    return found  # type: ignore[no-any-return]
+
+
+def open_store(url: str, options: StoreOptions | None = None) -> Store:
+    """The store at a URL; a plain path is a directory of this machine. Raises PluginError and InvalidArgument."""
+    scheme = scheme_of(url) or "file"
+    found = store(scheme).open(url, options or StoreOptions())
+    missing = [name for name in ("put", "get", "aclose") if not callable(getattr(found, name, None))]
+    if missing:
+        raise PluginError(f"the store at {scheme}:// has no {missing[0]}(); see xooai.store.Store")
+    return found
 
 
 def installed() -> list[Plugin]:

@@ -17,6 +17,19 @@ def test_our_drivers_are_listed_with_their_distribution(xooai: Xooai) -> None:
     assert ["https://", "driver", "xooai", "xooai_http.plugin", "loads"] in rows
 
 
+GOOD = """
+from xooai.plugins import hookimpl
+from xooai.testing import MemoryStore
+print('good is imported')
+class Stores:
+    def open(self, url, options):
+        return MemoryStore(url)
+@hookimpl
+def xooai_store(scheme):
+    return Stores()
+"""
+
+
 @pytest.fixture
 def foreign(tmp_path: Path) -> Path:
     """Somebody else's distribution: a store that loads, one that lacks a module, one that breaks, a claim on http."""
@@ -27,7 +40,7 @@ def foreign(tmp_path: Path) -> Path:
     (about / "entry_points.txt").write_text(
         f"[xooai.stores]\n{stores}\n[xooai.drivers]\nhttp = foreign_http\nfoo = foreign_lacking\n"
     )
-    (tmp_path / "foreign_good.py").write_text("print('good is imported')\n")
+    (tmp_path / "foreign_good.py").write_text(GOOD)
     (tmp_path / "foreign_lacking.py").write_text("import boto_that_is_not_there\n")
     (tmp_path / "foreign_broken.py").write_text("raise ValueError('a bad day')\n")
     (tmp_path / "foreign_http.py").write_text("open('taken_over', 'w').close()\n")
@@ -43,12 +56,20 @@ def listed(foreign: Path) -> tuple[dict[tuple[str, str], str], str]:
     return {(scheme, distribution): state for scheme, _, distribution, _, state in rows}, err
 
 
+def test_our_stores_are_listed_beside_the_drivers(xooai: Xooai) -> None:
+    rows = [line.split() for line in xooai("plugins").out.splitlines()]
+
+    assert ["file://", "store", "xooai", "xooai_fsspec.local", "loads"] in rows
+
+
 def test_a_plugin_that_does_not_load_says_why_and_hides_no_other(foreign: Path) -> None:
     states, err = listed(foreign)
 
     assert states["good://", "xooai-foreign"] == "loads"
     assert "boto_that_is_not_there" in states["lacking://", "xooai-foreign"]
-    assert states["broken://", "xooai-foreign"] == "does not load: ValueError: a bad day"
+    assert states["broken://", "xooai-foreign"] == (
+        "broken:// cannot be used, its plugin 'xooai-foreign' fails: ValueError: a bad day"
+    )
     assert (
         states["foo://", "xooai-foreign"]
         == "foo:// needs the module 'boto_that_is_not_there'; try: pip install 'xooai-foreign'"

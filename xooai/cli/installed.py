@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import redirect_stdout
-from importlib import import_module
 
 from xooai import plugins
 from xooai.errors import PluginError
@@ -15,6 +14,7 @@ __all__ = ["plugin_table"]
 
 OWN = "xooai"  # the distribution whose schemes nobody takes over
 _KINDS = {"xooai.drivers": "driver", "xooai.stores": "store"}
+_FINDERS = {"xooai.drivers": plugins.driver, "xooai.stores": plugins.store}
 
 
 def plugin_table() -> str:
@@ -37,10 +37,7 @@ def _state(plugin: Plugin, own: Iterable[tuple[str, str]]) -> str:
         return f"not used: {plugin.scheme}:// is xooai's own"
     try:
         with redirect_stdout(sys.stderr):  # a plugin that prints while it is imported
-            if plugin.group == "xooai.drivers":
-                plugins.driver(plugin.scheme)
-            else:
-                import_module(plugin.module.partition(":")[0])
+            _FINDERS[plugin.group](plugin.scheme)
     except PluginError as error:
         return error.message
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin that is broken in its own way must not hide the others

@@ -1,4 +1,4 @@
-"""What authors of plugins test with: the conformance suite of drivers, and the driver that is its reference."""
+"""What authors of plugins test with: the conformance suites of drivers and stores, and a driver and a store to compare with."""
 
 import sys
 from importlib import import_module
@@ -8,27 +8,31 @@ from xooai.optional import load
 
 if TYPE_CHECKING:
     from xooai.testing.memory import MemoryDriver
+    from xooai.testing.memory_store import MemoryStore
+    from xooai.testing.stores import StoreTests
     from xooai.testing.suite import DriverTests
 
-__all__ = ["DriverTests", "MemoryDriver"]
+__all__ = ["DriverTests", "MemoryDriver", "MemoryStore", "StoreTests"]
 
-_SUITE = "xooai.testing.suite"
+_PLAIN = {"MemoryDriver": "xooai.testing.memory", "MemoryStore": "xooai.testing.memory_store"}
+_SUITES = {"DriverTests": "xooai.testing.suite", "StoreTests": "xooai.testing.stores"}
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name when it is first asked for (PEP 562): the memory driver needs no pytest, and the suite does.
+    """Load a public name when it is first asked for (PEP 562): what is in memory needs no pytest, and the suites do.
 
     Raises PluginError naming the extra where pytest is missing.
     """
-    if name == "MemoryDriver":
-        return import_module("xooai.testing.memory").MemoryDriver
-    if name == "DriverTests":
-        pytest = load("pytest", "DriverTests", "testing")
+    if name in _PLAIN:
+        return getattr(import_module(_PLAIN[name]), name)
+    if name in _SUITES:
+        pytest = load("pytest", name, "testing")
+        suite = _SUITES[name]
         if (
-            _SUITE not in sys.modules
+            suite not in sys.modules
         ):  # pytest rewrites asserts as a module is loaded, so that a failure shows what was found
-            pytest.register_assert_rewrite(_SUITE)
-        return import_module(_SUITE).DriverTests
+            pytest.register_assert_rewrite(suite)
+        return getattr(import_module(suite), name)
     raise AttributeError(f"module 'xooai.testing' has no attribute {name!r}; there are: {', '.join(__all__)}")
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import wraps
-from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -14,15 +12,12 @@ import pytest
 
 from xooai import plugins
 from xooai.driver import DialOptions, Driver, ListenOptions, Shape
+from xooai.testing.alone import on_a_loop
 from xooai.testing.suite.calls import Served
 from xooai.testing.suite.site import ScriptedSite
 
 __all__ = ["Fixtures", "Serve", "on_a_loop"]
 
-SETTLE = 2.0  # seconds in which tasks of a driver that has been closed have to end
-
-P = ParamSpec("P")
-Own = TypeVar("Own", bound="Fixtures")
 Serve = Callable[..., AbstractAsyncContextManager[Served]]
 
 SHAPES = (Shape.UNARY, Shape.CLIENT, Shape.SERVER, Shape.BIDI)
@@ -34,30 +29,6 @@ _CHOSEN: dict[str, Callable[[Shape, frozenset[Shape]], bool]] = {
     "undeclared": lambda shape, declared: shape not in declared,
 }
 """The parameters of tests that stand for a shape, and whether one is among those that a driver declares."""
-
-
-def on_a_loop(
-    test: Callable[Concatenate[Own, P], Coroutine[Any, Any, None]],
-) -> Callable[Concatenate[Own, P], None]:
-    """Run a test on a loop of its own. It fails when it leaves a task there, or an exception that nobody saw."""
-
-    @wraps(test)
-    def run(self: Own, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        asyncio.run(_alone(test(self, *args, **kwargs), self.patience))
-
-    return run
-
-
-async def _alone(test: Coroutine[Any, Any, None], patience: float) -> None:
-    complaints: list[str] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(repr(context)))
-    async with asyncio.timeout(patience):
-        await test
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    if left:
-        _, left = await asyncio.wait(left, timeout=SETTLE)
-    assert not left, f"the driver was closed, and leaves behind {len(left)} tasks: {left}"
-    assert not complaints, f"asyncio complains: {complaints}"
 
 
 def _none(name: str) -> Any:
