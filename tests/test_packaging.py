@@ -33,6 +33,9 @@ DRIVERS = {"xooai_http": "http", "xooai_grpc": "grpc", "xooai_quic": "quic"}
 STORES: dict[str, str | None] = {"xooai_fsspec": None}
 """Each store's package, and the extra that all of it needs."""
 PLUGINS = {**DRIVERS, **STORES}
+OBJECTS = ("cloud.py", "failures.py", "objects.py", "places.py", "upload.py")
+EXTRAS = {"over_qh3.py": "quic-fast", **dict.fromkeys(OBJECTS, "stores"), "s3.py": "s3"}
+"""Modules that run under an extra of their own."""
 PATIENCE = 120  # seconds for a process
 
 
@@ -135,14 +138,19 @@ def test_the_wheel_has_its_licence_its_commands_and_a_scheme_for_each_plugin(whe
         "quic = xooai_quic.plugin",
     ]
     stores = entry_points.partition("[xooai.stores]\n")[2].partition("\n\n")[0].splitlines()
-    assert sorted(stores) == ["file = xooai_fsspec.local", "memory = xooai.testing.memory_store"]
+    assert sorted(stores) == [
+        "file = xooai_fsspec.local",
+        "memory = xooai.testing.memory_store",
+        "s3 = xooai_fsspec.cloud",
+        "s3a = xooai_fsspec.cloud",
+    ]
 
 
 # What it depends on
 
 
 def test_the_extras_are_those_that_the_documentation_names() -> None:
-    extras = {"cli", "http", "grpc", "quic", "quic-fast", "media", "testing", "all", "examples", "dev"}
+    extras = {"cli", "http", "grpc", "quic", "quic-fast", "stores", "s3", "media", "testing", "all", "examples", "dev"}
     assert set(project()["optional-dependencies"]) == extras
 
 
@@ -161,7 +169,7 @@ def sources() -> Iterator[tuple[Path, str | None]]:
         root = Path(_folders(package)[0])
         for path in root.rglob("*.py"):
             folder = path.relative_to(root).parts[0]
-            extra = "quic-fast" if folder == "over_qh3.py" else brings
+            extra = EXTRAS.get(path.name, brings)
             yield path, folder if package == "xooai" and folder in ("cli", "testing") else extra
 
 
@@ -290,7 +298,7 @@ def test_importing_loads_no_plugin_and_nothing_of_an_extra(importing: dict[str, 
         "av",
         "soundfile",
     }
-    optional |= {"aioquic", "cryptography", "pylsqpack", "qh3", "service_identity"}
+    optional |= {"obstore", "boto3", "aioquic", "cryptography", "pylsqpack", "qh3", "service_identity"}
 
     assert optional & set(importing["modules"]) == set()
 

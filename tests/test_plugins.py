@@ -169,7 +169,7 @@ def test_importing_xooai_loads_no_plugin() -> None:
     program = (
         "import sys, xooai; from xooai import Executor, Image, post\n"
         "theirs = ('xooai_http', 'xooai_grpc', 'xooai_quic', 'xooai_fsspec', 'pytest', 'uvicorn', 'httptools', 'uvloop', "
-        "'websockets', 'grpc')\n"
+        "'websockets', 'grpc', 'obstore', 'boto3')\n"
         "print([name for name in sys.modules if name.partition('.')[0] in theirs or name.startswith('xooai.testing')])"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -207,6 +207,8 @@ def test_our_own_schemes_are_listed_with_their_distribution() -> None:
         ("quic", "xooai_quic.plugin"),
         ("file", "xooai_fsspec.local"),
         ("memory", "xooai.testing.memory_store"),
+        ("s3", "xooai_fsspec.cloud"),
+        ("s3a", "xooai_fsspec.cloud"),
     ]
 
 

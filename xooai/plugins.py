@@ -53,7 +53,7 @@ OWN = {
         "quic": "quic",
         "memory": "testing",
     },
-    "xooai.stores": {"file": "", "memory": "testing"},
+    "xooai.stores": {"file": "", "memory": "testing", "s3": "s3", "s3a": "s3"},
 }
 OWN_DISTRIBUTION = "xooai"
 ALLOWED = "XOOAI_PLUGINS"

@@ -1,0 +1,112 @@
+"""Where a URL of an object store leads: a bucket or container, a prefix in it, and how the engine is to reach it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from obstore.exceptions import BaseError
+from obstore.store import AzureStore, GCSStore, HTTPStore, S3Store
+
+from xooai.errors import InvalidArgument
+from xooai.store import StoreOptions
+
+__all__ = ["SCHEMES", "Place", "place_at"]
+
+CLIENT = {
+    "connect_timeout": "5s",
+    "read_timeout": "30s",  # of silence
+    "timeout": "365d",  # of a whole request: a reader may be as slow as it likes
+}
+RETRIES: dict[str, Any] = {
+    "max_retries": 5,
+    "retry_timeout": timedelta(seconds=30),  # the engine's own three minutes are longer than a call has
+    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2},
+}
+_ENDPOINTS = ("endpoint", "aws_endpoint_url_s3", "base_url")
+_PREFIX = re.compile(r"[A-Za-z0-9._=/-]*")
+"""Characters that are the same in every store, in URLs and in signatures of requests."""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """An engine's store of a whole bucket; `prefix` is empty or ends with '/'; `secrets` are what no text may show."""
+
+    scheme: str
+    bucket: str
+    prefix: str
+    engine: Any
+    secrets: frozenset[str]
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://{self.bucket}/{self.prefix}".rstrip("/")
+
+
+def _s3(bucket: str, options: Mapping[str, Any]) -> Any:
+    return S3Store(bucket, **options)
+
+
+def _gcs(bucket: str, options: Mapping[str, Any]) -> Any:
+    return GCSStore(bucket, **options)
+
+
+def _azure(container: str, options: Mapping[str, Any]) -> Any:
+    name, _, host = container.partition("@")  # container@account.dfs.core.windows.net
+    account = {"account_name": host.partition(".")[0]} if host else {}
+    return AzureStore(name, **{**account, **options})
+
+
+SCHEMES: dict[str, Callable[[str, Mapping[str, Any]], Any]] = {
+    "s3": _s3, "s3a": _s3, "gs": _gcs, "gcs": _gcs, "az": _azure, "abfs": _azure, "abfss": _azure,
+}  # fmt: skip
+
+
+def place_at(url: str, options: StoreOptions) -> Place:
+    """The place that `scheme://bucket/prefix` names. Raises InvalidArgument."""
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    given = dict(options.storage_options)
+    secrets = frozenset(value for value in map(str, _values(given)) if len(value) > 3)
+    prefix = parts.path.strip("/")
+    if not parts.netloc or ":" in parts.netloc.partition("@")[0] or parts.query or parts.fragment:
+        raise InvalidArgument(f"no place for a store; it is written {scheme}://bucket/prefix, credentials are options")
+    if not _PREFIX.fullmatch(prefix) or {"", ".", ".."} & set(prefix.split("/") if prefix else ()):
+        raise InvalidArgument(f"{prefix!r} is no prefix; it has letters, digits, and ._=- between slashes")
+    client = {**CLIENT, **given.pop("client_options", {})}
+    if any(str(given.get(name, "")).startswith("http://") for name in _ENDPOINTS):
+        client.setdefault("allow_http", True)  # the operator wrote so
+    retries = {**RETRIES, **given.pop("retry_config", {})}
+    try:
+        engine = SCHEMES[scheme](parts.netloc, {**given, "client_options": client, "retry_config": retries})
+    except (BaseError, ValueError, TypeError) as error:
+        names = ", ".join(sorted(given)) or "none"
+        raise InvalidArgument(
+            f"the storage_options of {scheme}:// do not fit ({type(error).__name__}); given are: {names}; "
+            "known are those of obstore's store for this scheme"
+        ) from None  # whose text may show what was given
+    return Place(scheme, parts.netloc, f"{prefix}/" if prefix else "", engine, secrets)
+
+
+def web_engine(url: str, options: StoreOptions) -> HTTPStore:
+    """The engine for reading below a URL of a web server."""
+    given = dict(options.storage_options)
+    client: Any = {**CLIENT, "allow_http": True, **given.pop("client_options", {})}
+    retries: Any = {**RETRIES, **given.pop("retry_config", {})}
+    if given:
+        raise InvalidArgument(f"unknown storage_options for a web server: {', '.join(sorted(given))}")
+    return HTTPStore(url, client_options=client, retry_config=retries)
+
+
+def _values(options: Mapping[str, Any]) -> list[Any]:
+    """All that might be a secret."""
+    found: list[Any] = []
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            found += _values(value)
+        elif isinstance(value, str) and re.search("key|secret|token|password|credential|header", name, re.IGNORECASE):
+            found.append(value)
+    return found
