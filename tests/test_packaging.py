@@ -33,7 +33,7 @@ DRIVERS = {"xooai_http": "http", "xooai_grpc": "grpc", "xooai_quic": "quic"}
 STORES: dict[str, str | None] = {"xooai_fsspec": None}
 """Each store's package, and the extra that all of it needs."""
 PLUGINS = {**DRIVERS, **STORES}
-OBJECTS = ("cloud.py", "failures.py", "objects.py", "places.py", "upload.py")
+OBJECTS = ("cloud.py", "failures.py", "objects.py", "places.py", "upload.py", "web.py")
 EXTRAS = {"over_qh3.py": "quic-fast", **dict.fromkeys(OBJECTS, "stores"), "s3.py": "s3"}
 """Modules that run under an extra of their own."""
 PATIENCE = 120  # seconds for a process
@@ -139,7 +139,14 @@ def test_the_wheel_has_its_licence_its_commands_and_a_scheme_for_each_plugin(whe
     ]
     stores = entry_points.partition("[xooai.stores]\n")[2].partition("\n\n")[0].splitlines()
     assert sorted(stores) == [
+        "abfs = xooai_fsspec.cloud",
+        "abfss = xooai_fsspec.cloud",
+        "az = xooai_fsspec.cloud",
         "file = xooai_fsspec.local",
+        "gcs = xooai_fsspec.cloud",
+        "gs = xooai_fsspec.cloud",
+        "http = xooai_fsspec.web",
+        "https = xooai_fsspec.web",
         "memory = xooai.testing.memory_store",
         "s3 = xooai_fsspec.cloud",
         "s3a = xooai_fsspec.cloud",

@@ -53,7 +53,19 @@ OWN = {
         "quic": "quic",
         "memory": "testing",
     },
-    "xooai.stores": {"file": "", "memory": "testing", "s3": "s3", "s3a": "s3"},
+    "xooai.stores": {
+        "file": "",
+        "memory": "testing",
+        "s3": "s3",
+        "s3a": "s3",
+        "gs": "stores",
+        "gcs": "stores",
+        "az": "stores",
+        "abfs": "stores",
+        "abfss": "stores",
+        "http": "stores",
+        "https": "stores",
+    },
 }
 OWN_DISTRIBUTION = "xooai"
 ALLOWED = "XOOAI_PLUGINS"

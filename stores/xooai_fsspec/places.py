@@ -15,7 +15,7 @@ from obstore.store import AzureStore, GCSStore, HTTPStore, S3Store
 from xooai.errors import InvalidArgument
 from xooai.store import StoreOptions
 
-__all__ = ["SCHEMES", "Place", "place_at"]
+__all__ = ["SCHEMES", "Place", "place_at", "web_engine"]
 
 CLIENT = {
     "connect_timeout": "5s",
@@ -70,7 +70,7 @@ def place_at(url: str, options: StoreOptions) -> Place:
     parts = urlsplit(url)
     scheme = parts.scheme.lower()
     given = dict(options.storage_options)
-    secrets = frozenset(value for value in map(str, _values(given)) if len(value) > 3)
+    secrets = _secrets(given)
     prefix = parts.path.strip("/")
     if not parts.netloc or ":" in parts.netloc.partition("@")[0] or parts.query or parts.fragment:
         raise InvalidArgument(f"no place for a store; it is written {scheme}://bucket/prefix, credentials are options")
@@ -91,14 +91,22 @@ def place_at(url: str, options: StoreOptions) -> Place:
     return Place(scheme, parts.netloc, f"{prefix}/" if prefix else "", engine, secrets)
 
 
-def web_engine(url: str, options: StoreOptions) -> HTTPStore:
-    """The engine for reading below a URL of a web server."""
+def web_engine(url: str, options: StoreOptions) -> tuple[HTTPStore, frozenset[str]]:
+    """The engine for reading below a URL of a web server, and what no text may show."""
     given = dict(options.storage_options)
+    secrets = _secrets(given)
     client: Any = {**CLIENT, "allow_http": True, **given.pop("client_options", {})}
     retries: Any = {**RETRIES, **given.pop("retry_config", {})}
     if given:
         raise InvalidArgument(f"unknown storage_options for a web server: {', '.join(sorted(given))}")
-    return HTTPStore(url, client_options=client, retry_config=retries)
+    try:
+        return HTTPStore(url, client_options=client, retry_config=retries), secrets
+    except (BaseError, ValueError, TypeError) as error:
+        raise InvalidArgument(f"the storage_options of a web server do not fit ({type(error).__name__})") from None
+
+
+def _secrets(options: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(value for value in map(str, _values(options)) if len(value) > 3)
 
 
 def _values(options: Mapping[str, Any]) -> list[Any]:

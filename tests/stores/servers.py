@@ -1,9 +1,10 @@
-"""Object stores for the tests, as processes of their own: moto's and SeaweedFS's S3, on loopback."""
+"""Object stores for the tests, as processes of their own, on loopback: moto's and SeaweedFS's S3, and Azurite."""
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -11,13 +12,18 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
-__all__ = ["ACCESS", "SECRET", "moto", "seaweed"]
+__all__ = ["ACCESS", "AZURE_ACCOUNT", "AZURE_KEY", "SECRET", "azurite", "bucket", "client", "moto", "seaweed"]
 
 ACCESS, SECRET = "some-access-key", "some-secret-key-that-nobody-may-see"
+AZURE_ACCOUNT = "devstoreaccount1"
+AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""Those of the emulator, the same for everybody, by its documentation."""
 PATIENCE = 60.0  # seconds for a server to answer
 
 
@@ -66,6 +72,23 @@ def moto() -> Iterator[str]:
         yield url
 
 
+def client(endpoint: str) -> Any:
+    """A client of S3 that is not ours."""
+    boto3 = import_module("boto3")
+    return boto3.client(
+        "s3", endpoint_url=endpoint, aws_access_key_id=ACCESS, aws_secret_access_key=SECRET, region_name="us-east-1"
+    )
+
+
+def bucket(endpoint: str) -> str:
+    """A new bucket."""
+    name = (
+        f"bucket{secrets.token_hex(8)}"  # no hyphen: the engine escapes it for GCS, and moto does not understand that
+    )
+    client(endpoint).create_bucket(Bucket=name)
+    return name
+
+
 @contextmanager
 def seaweed(folder: Path) -> Iterator[str]:
     """The URL of a server of SeaweedFS, with its files in `folder`."""
@@ -87,3 +110,24 @@ def seaweed(folder: Path) -> Iterator[str]:
     ]  # fmt: skip
     with running(command, f"http://127.0.0.1:{s3}") as url:
         yield url
+
+
+@contextmanager
+def azurite(folder: Path) -> Iterator[str]:
+    """The URL of a server of Azurite for its one account, with its files in `folder`; installed there, from npm."""
+    packages = [
+        "npm",
+        "install",
+        "--silent",
+        "--no-audit",
+        "--no-fund",
+        "azurite@3.35.0",
+    ]  # later ones want a later Node
+    subprocess.run(packages, cwd=folder, check=True, capture_output=True)
+    (port,) = free_ports(1)
+    program = folder / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
+    command = ["node", str(program), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder)]
+    with running(
+        [*command, "--disableTelemetry", "--skipApiVersionCheck", "--silent"], f"http://127.0.0.1:{port}"
+    ) as url:
+        yield f"{url}/{AZURE_ACCOUNT}"

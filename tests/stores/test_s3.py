@@ -23,9 +23,8 @@ import pytest
 pytest.importorskip("obstore", reason="no module 'obstore'; it comes with: pip install 'xooai[stores]'")
 pytest.importorskip("moto.server", reason="no module 'moto'; it comes with: pip install -e '.[dev]'")
 
-import boto3
 
-from servers import ACCESS, SECRET, moto, seaweed
+from servers import ACCESS, SECRET, bucket, client, moto, seaweed
 from xooai.content import MemoryContent
 from xooai.errors import DataLoss, InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable
 from xooai.plugins import open_store
@@ -35,22 +34,9 @@ from xooai.testing.stores.fixtures import Broken, Gated, Open, bytes_of, got, is
 from xooai_fsspec.s3 import S3
 
 
-def client(endpoint: str) -> Any:
-    return boto3.client(
-        "s3", endpoint_url=endpoint, aws_access_key_id=ACCESS, aws_secret_access_key=SECRET, region_name="us-east-1"
-    )
-
-
 def options(endpoint: str, **more: Any) -> StoreOptions:
     given = {"access_key_id": ACCESS, "secret_access_key": SECRET, "region": "us-east-1", "endpoint": endpoint}
     return StoreOptions(storage_options={**given, **more})
-
-
-def bucket(endpoint: str) -> str:
-    """A new bucket."""
-    name = f"bucket-{secrets.token_hex(8)}"
-    client(endpoint).create_bucket(Bucket=name)
-    return name
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +116,7 @@ def test_uploads_that_end_leave_no_parts(endpoint: str, place: str) -> None:
                 await store.put(Broken(bytes_of(20 << 20, 1), bytes_of(20 << 20, 2)))
             gated = Gated(bytes_of(40 << 20, 3))
             putting = asyncio.ensure_future(store.put(gated))
-            await gated.reached.wait()
+            await gated.reach(putting)
             putting.cancel()
             await asyncio.wait([putting])
 

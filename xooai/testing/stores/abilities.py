@@ -129,7 +129,7 @@ class AbilityTests(Fixtures):
                 _lacks("Sweeps")
             await store.put(complete)
             putting = asyncio.ensure_future(store.put(content))
-            await content.reached.wait()
+            await content.reach(putting)
             await other.sweep()
             content.released.set()
             await putting
@@ -145,7 +145,7 @@ class AbilityTests(Fixtures):
                 _lacks("Sweeps")
             async with aclosing(open_store()) as store:
                 putting = asyncio.ensure_future(store.put(content))
-                await content.reached.wait()
+                await content.reach(putting)
                 putting.cancel()
                 await asyncio.wait([putting])
                 with pytest.raises(DataLoss):

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -85,6 +85,15 @@ class Gated:
         await self.released.wait()
         async for chunk in MemoryContent(self._data, self.signature).read(max(start, middle), end):
             yield chunk
+
+    async def reach(self, putting: asyncio.Future[None]) -> None:
+        """Wait until it is at its middle. Raises what the put raises that ends before."""
+        reaching = asyncio.ensure_future(self.reached.wait())
+        both: set[asyncio.Future[Any]] = {reaching, putting}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if putting.done():
+            reaching.cancel()
+            putting.result()
 
 
 class Broken:

@@ -110,7 +110,7 @@ class PutTests(Fixtures):
         content = Gated(bytes_of(self.large))
         async with aclosing(open_store()) as store, aclosing(open_store()) as other:
             putting = asyncio.ensure_future(store.put(content))
-            await content.reached.wait()
+            await content.reach(putting)
             assert not await is_there(other, content.signature)
             content.released.set()
             await putting

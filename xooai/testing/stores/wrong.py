@@ -71,7 +71,7 @@ class WrongTests(Fixtures):
         content = Gated(bytes_of(self.large))
         async with aclosing(open_store()) as store:
             putting = asyncio.ensure_future(store.put(content))
-            await content.reached.wait()
+            await content.reach(putting)
             putting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await putting
