@@ -21,12 +21,13 @@ COMMANDS = {
     "node": "nodejs",
     "npm": "npm",
     "openssl": "openssl",
+    "strace": "strace",
     "unshare": "util-linux",
 }
 """What the tests call, and the package that brings it."""
 
-MODULES = ("@grpc/grpc-js@1.14.7", "@grpc/proto-loader@0.8.1")
-"""What a client in JavaScript needs, into `.cache/node`."""
+MODULES = ("@grpc/grpc-js@1.14.7", "@grpc/proto-loader@0.8.1", "azurite@3.35.0")  # later Azurites want a later Node
+"""What a client in JavaScript needs, and a server of Azure's protocol, into `.cache/node`."""
 
 
 def install() -> None:

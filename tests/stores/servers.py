@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ ACCESS, SECRET = "some-access-key", "some-secret-key-that-nobody-may-see"
 AZURE_ACCOUNT = "devstoreaccount1"
 AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """Those of the emulator, the same for everybody, by its documentation."""
+MODULES = Path(__file__).parents[2] / ".cache" / "node" / "node_modules"
+"""Where scripts/system_test.py installs what comes from npm."""
 PATIENCE = 60.0  # seconds for a server to answer
 
 
@@ -72,6 +75,7 @@ def moto() -> Iterator[str]:
         yield url
 
 
+@cache
 def client(endpoint: str) -> Any:
     """A client of S3 that is not ours."""
     boto3 = import_module("boto3")
@@ -114,18 +118,9 @@ def seaweed(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def azurite(folder: Path) -> Iterator[str]:
-    """The URL of a server of Azurite for its one account, with its files in `folder`; installed there, from npm."""
-    packages = [
-        "npm",
-        "install",
-        "--silent",
-        "--no-audit",
-        "--no-fund",
-        "azurite@3.35.0",
-    ]  # later ones want a later Node
-    subprocess.run(packages, cwd=folder, check=True, capture_output=True)
+    """The URL of a server of Azurite for its one account, with its files in `folder`."""
     (port,) = free_ports(1)
-    program = folder / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
+    program = MODULES / "azurite" / "dist" / "src" / "blob" / "main.js"
     command = ["node", str(program), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder)]
     with running(
         [*command, "--disableTelemetry", "--skipApiVersionCheck", "--silent"], f"http://127.0.0.1:{port}"

@@ -265,7 +265,7 @@ def test_a_reader_that_leaves_while_a_thread_reads_leaves_no_descriptor(store: D
 def test_a_put_and_a_get_of_much_hold_little(store: Directory, tmp_path: Path) -> None:
     """What is read of one content is bounded, however slow the other side is."""
     with (tmp_path / "large").open("wb") as file:
-        file.truncate(256 << 20)
+        file.truncate(96 << 20)
     code = f"""
 import asyncio, resource
 from contextlib import aclosing
@@ -292,7 +292,7 @@ asyncio.run(main())
     ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     size, grown = map(int, re.findall(r"\d+", ended.stdout))
 
-    assert size == 256 << 20
+    assert size == 96 << 20
     assert grown < 32 << 10, f"{grown} KiB"
 
 

@@ -16,6 +16,8 @@ from xooai.testing.stores.fixtures import Open, is_there
 
 
 class TestMemoryStore(StoreTests):
+    large = 3_000_000
+
     @pytest.fixture
     def open_store(self) -> Open:
         place = secrets.token_hex()
