@@ -16,6 +16,10 @@ from xooai.store import CHUNK, Content
 
 __all__ = ["FileContent", "MemoryContent", "Verifier", "check_range", "file_chunks", "key_of", "verified"]
 
+OFF_THE_LOOP = (
+    128 * 1024
+)  # bytes in a chunk that a thread hashes: to go there and back takes as long as to hash this much
+
 
 def key_of(signature: str) -> str:
     """Where a content is below a store's prefix: `ab/cd/` and the digest, and nothing of a user. Raises InvalidArgument."""
@@ -28,7 +32,10 @@ async def verified(content: Content) -> AsyncGenerator[bytes, None]:
     checking = Verifier(content)
     async with aclosing(content.read()) as chunks:
         async for chunk in chunks:
-            checking.update(chunk)
+            if len(chunk) < OFF_THE_LOOP:
+                checking.update(chunk)
+            else:
+                await asyncio.to_thread(checking.update, chunk)
             yield chunk
     checking.end()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, BinaryIO
 
@@ -42,30 +42,28 @@ class Directory:
                 return
         verifier = Verifier(content)
         draft = Draft(self._tree, verifier)
+        source: BinaryIO | None = None
         try:
             if isinstance(content, OnDisk):
-                with told(self.name):
-                    await asyncio.to_thread(_copied, draft, content)
+                source = await _opened(content.open)
+                await self._copy(source, draft)
+                source.close()
             else:
                 await self._stream(content, draft)
             verifier.end()
             with told(self.name):
                 await asyncio.to_thread(draft.publish, content.signature, content.size, durable=durable)
         except BaseException:
-            self._abandon(draft)
+            self._abandon(draft, source)
             raise
 
     async def take(self, file: BinaryIO, *, durable: bool = False) -> tuple[str, int]:
         hasher = Hasher()
         draft = Draft(self._tree, hasher)
-
-        def take() -> None:
-            draft.copy(file)
-            draft.publish(hasher.signature, hasher.size, durable=durable)
-
         try:
+            await self._copy(file, draft)
             with told(self.name):
-                await asyncio.to_thread(take)
+                await asyncio.to_thread(draft.publish, hasher.signature, hasher.size, durable=durable)
         except BaseException:
             self._abandon(draft)
             raise
@@ -82,7 +80,7 @@ class Directory:
     async def open(self, signature: str) -> BinaryIO:
         key = key_of(signature)
         with told(self.name, signature):
-            return os.fdopen(await asyncio.to_thread(self._tree.open, key), "rb")
+            return await _opened(lambda: os.fdopen(self._tree.open(key), "rb"))
 
     async def size(self, signature: str) -> int | None:
         key = key_of(signature)
@@ -121,6 +119,11 @@ class Directory:
             self._tree.sync(key)
         return is_there
 
+    async def _copy(self, file: BinaryIO, draft: Draft) -> None:
+        with told(self.name):
+            while await asyncio.to_thread(draft.copy, file):
+                pass
+
     async def _stream(self, content: Content, draft: Draft) -> None:
         """Write one batch while the next one is gathered."""
         writing: asyncio.Future[None] | None = None
@@ -135,10 +138,10 @@ class Directory:
             with told(self.name):
                 await writing
 
-    def _abandon(self, draft: Draft) -> None:
+    def _abandon(self, draft: Draft, source: BinaryIO | None = None) -> None:
         """Have what was written removed, by a thread: nobody waits for it but `aclose`."""
         draft.is_abandoned = True
-        leaving = asyncio.get_running_loop().run_in_executor(None, draft.abandon)
+        leaving = asyncio.get_running_loop().run_in_executor(None, draft.abandon, source)
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)
 
@@ -156,6 +159,21 @@ def open_directory(url: str, options: StoreOptions) -> Directory:
     return Directory(os.path.abspath(os.path.expanduser(path)), options.name)
 
 
+async def _opened(opening: Callable[[], BinaryIO]) -> BinaryIO:
+    """A file that a thread opens; closed where nobody waits for it any more."""
+    file = asyncio.get_running_loop().run_in_executor(None, opening)
+    try:
+        return await asyncio.shield(file)
+    except asyncio.CancelledError:
+        file.add_done_callback(_closed)
+        raise
+
+
+def _closed(file: asyncio.Future[BinaryIO]) -> None:
+    if not file.cancelled() and file.exception() is None:
+        file.result().close()
+
+
 async def _batches(content: Content) -> AsyncGenerator[list[bytes], None]:
     batch: list[bytes] = []
     size = 0
@@ -168,11 +186,6 @@ async def _batches(content: Content) -> AsyncGenerator[list[bytes], None]:
                 batch, size = [], 0
     if batch:
         yield batch
-
-
-def _copied(draft: Draft, content: OnDisk) -> None:
-    with content.open() as file:
-        draft.copy(file)
 
 
 def _seen(future: asyncio.Future[Any]) -> None:

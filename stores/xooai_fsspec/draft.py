@@ -14,6 +14,7 @@ from xooai_fsspec.tree import Tree
 
 __all__ = ["Draft"]
 
+TURN = 16 * 1024 * 1024  # bytes of a file that a thread copies before others have their turn: there are few threads
 STEP = 256 * 1024  # bytes hashed, then written: what was hashed is still in the core's own cache when it is copied
 
 
@@ -36,12 +37,16 @@ class Draft:
                 for place in range(0, len(view), STEP):
                     self._write(view[place : place + STEP])
 
-    def copy(self, file: BinaryIO) -> None:
-        """Append what is left to read in a file."""
+    def copy(self, file: BinaryIO) -> bool:
+        """Append what is left to read in a file, up to `TURN` bytes; whether there may be more."""
         buffer = memoryview(bytearray(STEP))
         with self._lock:
-            while size := _read_into(file, buffer):
+            for _ in range(TURN // STEP):
+                size = _read_into(file, buffer)
+                if not size:
+                    return False
                 self._write(buffer[:size])
+        return True
 
     def publish(self, signature: str, size: int, *, durable: bool) -> None:
         """Give it its place, now that all is written and right."""
@@ -57,9 +62,11 @@ class Draft:
         if durable:
             self._tree.sync(key_of(signature))
 
-    def abandon(self) -> None:
-        """Remove it, when the thread that is at work on it has stopped. Nothing happens where it was published."""
+    def abandon(self, source: BinaryIO | None = None) -> None:
+        """Remove it, and close what it is read from, when the thread at work on it has stopped; what was published stays."""
         with self._lock:
+            if source is not None:
+                source.close()
             fd, self._fd = self._fd, None
             try:
                 if fd is not None:

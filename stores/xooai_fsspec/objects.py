@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing, suppress
@@ -25,6 +26,7 @@ PART = 8 * 1024 * 1024  # bytes of a part: S3 takes no less than 5 MiB; a conten
 PARTS = 10_000  # in an upload: S3's limit
 AT_ONCE = 4  # parts under way for each content: with these, 32 MiB of it are in memory
 LONGEST = 7 * 24 * 3600.0  # seconds for which S3 and GCS presign
+_used_by: dict[str, int] = {}
 _KEY = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/([0-9a-f]{64})")
 
 
@@ -71,6 +73,7 @@ class Reading:
     def _engine(self) -> Any:
         if self._open_engine is None:
             raise Unavailable(f"the store {self.name!r} has been closed")
+        _check_process(self.name)
         return self._open_engine
 
     def _key(self, signature: str) -> str:
@@ -173,6 +176,16 @@ class Objects(Reading):
             except ENGINE:
                 if await self.size(content.signature) != content.size:
                     raise
+
+
+def _check_process(store: str) -> None:
+    """The engine's threads are gone in the child of a fork, and it waits for them without end."""
+    _used_by.setdefault("process", os.getpid())
+    if _used_by["process"] != os.getpid():
+        raise Unavailable(
+            f"the store {store!r} cannot be used here: this process was forked from one that has used such stores; "
+            "start it anew (multiprocessing's 'spawn'), or fork before the first use"
+        )
 
 
 async def _discard(sending: Awaitable[Any]) -> None:

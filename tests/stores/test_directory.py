@@ -262,6 +262,31 @@ def test_a_reader_that_leaves_while_a_thread_reads_leaves_no_descriptor(store: D
     assert set(os.listdir("/proc/self/fd")) == before
 
 
+def test_who_leaves_at_any_moment_leaves_no_descriptor_and_no_draft(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "given").write_bytes(bytes_of(2 << 20))
+    content = run(FileContent.of(tmp_path / "given"))
+    before = set(os.listdir("/proc/self/fd"))
+
+    async def leave() -> None:
+        async with aclosing(Directory(str(root))) as store:
+            for turns in range(60):
+                work = (store.put, store.open)[turns % 2]
+                given: Any = (content, content.signature)[turns % 2]
+                leaving = asyncio.ensure_future(work(given))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                leaving.cancel()
+                await asyncio.wait([leaving])
+                if not leaving.cancelled() and leaving.exception() is None and (file := leaving.result()):
+                    file.close()
+                await store.delete(content.signature)
+
+    asyncio.run(leave())
+
+    assert set(os.listdir("/proc/self/fd")) == before
+    assert files(root) == []
+
+
 def test_a_put_and_a_get_of_much_hold_little(store: Directory, tmp_path: Path) -> None:
     """What is read of one content is bounded, however slow the other side is."""
     with (tmp_path / "large").open("wb") as file:

@@ -421,3 +421,23 @@ asyncio.run(main())
 
     assert size == 256 << 20
     assert grown < 96 << 10, f"{grown} KiB"
+
+
+def test_the_child_of_a_fork_is_told_that_it_cannot(endpoint: str, place: str) -> None:
+    """The engine's threads are not there, and it would wait for them."""
+    code = f"""
+import asyncio, os, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_s3 import MemoryContent, open_store, options
+store = open_store({place!r}, options({endpoint!r}))
+asyncio.run(store.put(MemoryContent(b"x")))
+if os.fork() == 0:
+    try:
+        asyncio.run(store.put(MemoryContent(b"y")))
+    except Exception as error:
+        print(type(error).__name__, error, flush=True)
+    os._exit(0)
+os.wait()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
+    assert ended.stdout.startswith("Unavailable the store 's3' cannot be used here: this process was forked")
