@@ -54,10 +54,11 @@ class _Reading:
     def _read(self) -> list[bytes]:
         if self._fd is None:
             self._fd = self._opened()
+            os.lseek(self._fd, self._place, os.SEEK_SET)
         chunks: list[bytes] = []
         while len(chunks) < AT_ONCE:
             size = CHUNK if self._end is None else min(CHUNK, self._end - self._place)
-            chunk = os.pread(self._fd, size, self._place) if size > 0 else b""
+            chunk = os.read(self._fd, size) if size > 0 else b""
             if not chunk:
                 break
             chunks.append(chunk)

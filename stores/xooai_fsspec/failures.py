@@ -21,6 +21,8 @@ __all__ = ["ENGINE", "failing"]
 ENGINE = (BaseError, OSError, ValueError)
 """What obstore raises; a FileNotFoundError for what is not there."""
 
+_SIGNED = re.compile(r"[?&](sig|token|X-\w+-Signature)=", re.IGNORECASE)
+"""What makes a URL a secret."""
 _STATUS = re.compile(r"status code: (\d{3})")
 _NO_PLACE = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist", re.IGNORECASE)
 _FULL = re.compile(
@@ -41,7 +43,8 @@ def failing(store: str, secrets: frozenset[str], signature: str | None = None) -
         raise
     except ENGINE as error:
         text = str(error)
-        raise _told(store, error, text, signature) from (None if any(one in text for one in secrets) else error)
+        is_secret = _SIGNED.search(text) is not None or any(one in text for one in secrets)
+        raise _told(store, error, text, signature) from (None if is_secret else error)
 
 
 def _told(store: str, error: Exception, text: str, signature: str | None) -> XooaiError:

@@ -41,6 +41,9 @@ class Place(msgspec.Struct, frozen=True):
     engine: Any
     secrets: frozenset[str]
 
+    def __repr__(self) -> str:
+        return f"Place({self.url!r})"
+
     @property
     def url(self) -> str:
         return f"{self.scheme}://{self.bucket}/{self.prefix}".rstrip("/")
