@@ -22,9 +22,11 @@ from xooai_fsspec.upload import Upload
 
 __all__ = ["Objects", "Reading"]
 
-PART = 8 * 1024 * 1024  # bytes of a part: S3 takes no less than 5 MiB; a content of up to one part goes in one request
+PART = 5 * 1024 * 1024  # bytes of a part: S3 takes no less; a content of up to one part goes in one request
 PARTS = 10_000  # in an upload: S3's limit
-AT_ONCE = 4  # parts under way for each content: with these, 32 MiB of it are in memory
+AT_ONCE = (
+    6  # parts under way for a content, which are in memory; uploads side by side have fewer each, eight 120 MiB in all
+)
 LONGEST = 7 * 24 * 3600.0  # seconds for which S3 and GCS presign
 _used_by: dict[str, int] = {}
 _KEY = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/([0-9a-f]{64})")
@@ -92,6 +94,7 @@ class Objects(Reading):
     def __init__(self, place: Place, name: str = "") -> None:
         super().__init__(place.engine, place.url, name or place.scheme, place.prefix, place.secrets)
         self._leaving: set[asyncio.Future[None]] = set()
+        self._uploads = 0
 
     async def put(self, content: Content, *, durable: bool = False) -> None:
         key = self._key(content.signature)
@@ -150,10 +153,12 @@ class Objects(Reading):
 
     async def _upload(self, content: Content, key: str) -> None:
         part = max(PART, -(-content.size // PARTS))
+        self._uploads += 1
+        at_once = max(1, AT_ONCE // self._uploads)
         upload = Upload(
             lambda chunks: _discard(
                 obstore.put_async(
-                    self._engine, key, chunks, use_multipart=True, chunk_size=part, max_concurrency=AT_ONCE
+                    self._engine, key, chunks, use_multipart=True, chunk_size=part, max_concurrency=at_once
                 )
             )
         )
@@ -167,6 +172,8 @@ class Objects(Reading):
             self._leaving.add(upload.task)
             upload.task.add_done_callback(self._leaving.discard)
             raise
+        finally:
+            self._uploads -= 1
 
     async def _stored(self, content: Content, sending: Awaitable[None]) -> None:
         """Wait for what sends. When it fails, what it sent may be there all the same: an answer got lost, or another put it."""

@@ -54,3 +54,8 @@ def test_it_is_short() -> None:
     ]  # docstrings
     lines = [line for line in ast.unparse(tree).splitlines() if line.strip()]
     assert len(lines) - len(told) < 60
+
+
+def test_the_page_shows_it_as_it_is() -> None:
+    page = EXAMPLE.parents[1] / "docs" / "how-to" / "store.md"
+    assert f'```python title="xooai_sqlite.py"\n{EXAMPLE.read_text()}```' in page.read_text()
