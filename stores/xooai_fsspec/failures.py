@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from obstore.exceptions import (
     BaseError,
     InvalidPathError,
+    NotSupportedError,
     PermissionDeniedError,
     UnauthenticatedError,
     UnknownConfigurationKeyError,
@@ -16,7 +17,7 @@ from obstore.exceptions import (
 
 from xooai.errors import NotFound, PermissionDenied, ResourceExhausted, Unavailable, XooaiError
 
-__all__ = ["ENGINE", "failing"]
+__all__ = ["ENGINE", "failing", "knows_no_conditions"]
 
 ENGINE = (BaseError, OSError, ValueError)
 """What obstore raises; a FileNotFoundError for what is not there."""
@@ -45,6 +46,12 @@ def failing(store: str, secrets: frozenset[str], signature: str | None = None) -
         text = str(error)
         is_secret = _SIGNED.search(text) is not None or any(one in text for one in secrets)
         raise _told(store, error, text, signature) from (None if is_secret else error)
+
+
+def knows_no_conditions(error: Exception) -> bool:
+    """Whether a server has no conditional put: S3's answer to a header that it does not implement is 501."""
+    status = _STATUS.search(str(error))
+    return isinstance(error, NotSupportedError) or (status is not None and status[1] == "501")
 
 
 def _told(store: str, error: Exception, text: str, signature: str | None) -> XooaiError:

@@ -11,12 +11,12 @@ from datetime import timedelta
 from typing import Any
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, NotSupportedError
+from obstore.exceptions import AlreadyExistsError
 
 from xooai.content import check_range, key_of, verified
-from xooai.errors import InvalidArgument, NotFound, Unavailable
+from xooai.errors import InvalidArgument, NotFound, PermissionDenied, Unavailable
 from xooai.store import CHUNK, Content, Entry, Store
-from xooai_fsspec.failures import ENGINE, failing
+from xooai_fsspec.failures import ENGINE, failing, knows_no_conditions
 from xooai_fsspec.places import Place
 from xooai_fsspec.upload import Upload
 
@@ -98,12 +98,12 @@ class Objects(Reading):
 
     async def put(self, content: Content, *, durable: bool = False) -> None:
         key = self._key(content.signature)
-        if await self.size(content.signature) == content.size:
+        if await self._is_stored(content):
             return
         if content.size <= PART:
             async with aclosing(verified(content)) as chunks:
                 data = b"".join([chunk async for chunk in chunks])
-            await self._stored(content, self._create(key, data))
+            await self._stored(content, self._create(content, key, data))
         else:
             await self._upload(content, key)
 
@@ -143,13 +143,28 @@ class Objects(Reading):
             await asyncio.wait(self._leaving)
         await super().aclose()
 
-    async def _create(self, key: str, data: bytes) -> None:
+    async def _is_stored(self, content: Content) -> bool:
+        """Whether an object of its size has its key: one of another size is none of ours, and is replaced."""
+        try:
+            return await self.size(content.signature) == content.size
+        except (
+            PermissionDenied
+        ):  # what S3 answers for what is not there to who may not list; the put tells if it may not either
+            return False
+
+    async def _create(self, content: Content, key: str, data: bytes) -> None:
         try:
             await obstore.put_async(self._engine, key, data, mode="create", use_multipart=False)
         except AlreadyExistsError:
-            pass  # by somebody who was faster
-        except NotSupportedError:  # a server that knows no conditions
-            await obstore.put_async(self._engine, key, data, use_multipart=False)
+            # By somebody who was faster. Or there is another object; or two put at once, and S3 answers 409 and has neither.
+            if await self._is_stored(content):
+                return
+        except ENGINE as error:
+            if not knows_no_conditions(error):
+                raise
+        else:
+            return
+        await obstore.put_async(self._engine, key, data, use_multipart=False)
 
     async def _upload(self, content: Content, key: str) -> None:
         part = max(PART, -(-content.size // PARTS))
@@ -181,7 +196,7 @@ class Objects(Reading):
             try:
                 await sending
             except ENGINE:
-                if await self.size(content.signature) != content.size:
+                if not await self._is_stored(content):
                     raise
 
 
