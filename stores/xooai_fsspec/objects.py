@@ -18,14 +18,14 @@ from xooai.errors import InvalidArgument, NotFound, PermissionDenied, Unavailabl
 from xooai.store import CHUNK, Content, Entry, Store
 from xooai_fsspec.failures import ENGINE, failing, knows_no_conditions
 from xooai_fsspec.places import Place
-from xooai_fsspec.upload import Upload
+from xooai_fsspec.upload import Abandoned, Upload
 
 __all__ = ["Objects", "Reading"]
 
 PART = 5 * 1024 * 1024  # bytes of a part: S3 takes no less; a content of up to one part goes in one request
 PARTS = 10_000  # in an upload: S3's limit
 AT_ONCE = (
-    6  # parts under way for a content, which are in memory; uploads side by side have fewer each, eight 120 MiB in all
+    6  # parts under way, in memory, for a content; fewer where uploads are side by side, or parts larger than PART
 )
 LONGEST = 7 * 24 * 3600.0  # seconds for which S3 and GCS presign
 _used_by: dict[str, int] = {}
@@ -93,8 +93,7 @@ class Objects(Reading):
 
     def __init__(self, place: Place, name: str = "") -> None:
         super().__init__(place.engine, place.url, name or place.scheme, place.prefix, place.secrets)
-        self._leaving: set[asyncio.Future[None]] = set()
-        self._uploads = 0
+        self._uploads: set[Upload] = set()
 
     async def put(self, content: Content, *, durable: bool = False) -> None:
         key = self._key(content.signature)
@@ -138,9 +137,11 @@ class Objects(Reading):
         return True
 
     async def aclose(self) -> None:
-        """Wait until uploads that were abandoned have removed their parts."""
-        while self._leaving:
-            await asyncio.wait(self._leaving)
+        """End uploads that are under way, and wait until they have removed their parts."""
+        while self._uploads:
+            for upload in self._uploads:
+                upload.abandon()
+            await asyncio.wait([upload.task for upload in self._uploads])
         await super().aclose()
 
     async def _is_stored(self, content: Content) -> bool:
@@ -168,27 +169,25 @@ class Objects(Reading):
 
     async def _upload(self, content: Content, key: str) -> None:
         part = max(PART, -(-content.size // PARTS))
-        self._uploads += 1
-        at_once = max(1, AT_ONCE // self._uploads)
+        at_once = max(1, min(AT_ONCE // (len(self._uploads) + 1), AT_ONCE * PART // part))
         upload = Upload(
-            lambda chunks: _discard(
-                obstore.put_async(
-                    self._engine, key, chunks, use_multipart=True, chunk_size=part, max_concurrency=at_once
-                )
+            lambda chunks: obstore.put_async(
+                self._engine, key, chunks, use_multipart=True, chunk_size=part, max_concurrency=at_once
             )
         )
+        self._uploads.add(upload)
+        upload.task.add_done_callback(lambda _: self._uploads.discard(upload))
         try:
             async with aclosing(verified(content)) as chunks:
                 async for chunk in chunks:
-                    await self._stored(content, upload.put(chunk))
+                    if not await upload.put(chunk):
+                        break
             await self._stored(content, upload.end())
+        except Abandoned:
+            raise Unavailable(f"the store {self.name!r} has been closed") from None
         except BaseException:
             upload.abandon()
-            self._leaving.add(upload.task)
-            upload.task.add_done_callback(self._leaving.discard)
             raise
-        finally:
-            self._uploads -= 1
 
     async def _stored(self, content: Content, sending: Awaitable[None]) -> None:
         """Wait for what sends. When it fails, what it sent may be there all the same: an answer got lost, or another put it."""
@@ -208,10 +207,6 @@ def _check_process(store: str) -> None:
             f"the store {store!r} cannot be used here: this process was forked from one that has used such stores; "
             "start it anew (multiprocessing's 'spawn'), or fork before the first use"
         )
-
-
-async def _discard(sending: Awaitable[Any]) -> None:
-    await sending
 
 
 def _options(start: int, end: int | None) -> Any:

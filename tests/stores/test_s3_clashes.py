@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine, Iterator
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import aclosing
 from typing import Any
 
@@ -20,7 +21,7 @@ from xooai.content import MemoryContent, key_of
 from xooai.errors import Unavailable
 from xooai.plugins import open_store
 from xooai.store import Store, StoreOptions
-from xooai.testing.stores.fixtures import bytes_of, got
+from xooai.testing.stores.fixtures import Gated, bytes_of, got
 
 SMALL = MemoryContent(b"hello world")
 
@@ -94,3 +95,79 @@ def test_who_may_not_list_may_put(endpoint: str, name: str) -> None:
     with Proxy(endpoint) as proxy:
         proxy.failures.append(failing(1, "HEAD", "403"))
         assert run(put_and_got(opened(proxy.url, name), SMALL)) == b"hello world"
+
+
+class Overtaken(MemoryContent):
+    """A content that somebody else has put when its own upload fails, which then gets more of it."""
+
+    def __init__(self, data: bytes, proxy: Proxy, put_by_another: Callable[[MemoryContent], None]) -> None:
+        super().__init__(data)
+        self._proxy, self._put_by_another, self._is_overtaken = proxy, put_by_another, threading.Event()
+        proxy.failures.append(self._fail)
+
+    async def read(self, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
+        async for chunk in super().read(0, 30 << 20):  # six parts, which are under way
+            yield chunk
+        await asyncio.to_thread(self._put_by_another, self)
+        self._is_overtaken.set()
+        async for chunk in super().read(30 << 20, 32 << 20):
+            yield chunk
+        while not self._proxy.count("DELETE .*uploadId"):  # noqa: ASYNC110 - a thread counts them
+            await asyncio.sleep(0.01)
+        async for chunk in super().read(32 << 20):
+            yield chunk
+
+    def _fail(self, method: str, path: str) -> str | None:
+        if "partNumber" not in path:
+            return None
+        self._is_overtaken.wait(30)
+        return "500"
+
+
+def test_an_upload_that_fails_when_another_has_put_the_content_ends_well(endpoint: str, name: str) -> None:
+    def put_by_another(content: MemoryContent) -> None:
+        plant(endpoint, name, content, bytes(36 << 20))
+
+    async def put(store: Store, content: MemoryContent) -> None:
+        async with aclosing(store):
+            await store.put(content)
+
+    with Proxy(endpoint) as proxy:
+        run(put(opened(proxy.url, name), Overtaken(bytes(36 << 20), proxy, put_by_another)))
+
+
+async def reached_its_middle(store: Store, content: Gated, endpoint: str, name: str) -> asyncio.Future[None]:
+    """A put with an upload that the server knows of."""
+    putting = asyncio.ensure_future(store.put(content))
+    await content.reach(putting)
+    while not await asyncio.to_thread(uploads, endpoint, name):
+        await asyncio.sleep(0.01)
+    return putting
+
+
+def uploads(endpoint: str, name: str) -> list[Any]:
+    """The uploads that were begun and not ended."""
+    found: list[Any] = client(endpoint).list_multipart_uploads(Bucket=name).get("Uploads", [])
+    return found
+
+
+def test_a_loop_that_ends_in_the_middle_of_a_put_leaves_no_parts(endpoint: str, name: str) -> None:
+    async def leave() -> None:
+        await reached_its_middle(opened(endpoint, name), Gated(bytes_of(24 << 20)), endpoint, name)
+
+    run(leave())
+
+    assert uploads(endpoint, name) == []
+
+
+def test_a_store_that_is_closed_ends_what_is_put(endpoint: str, name: str) -> None:
+    async def close() -> None:
+        store, content = opened(endpoint, name), Gated(bytes_of(24 << 20))
+        putting = await reached_its_middle(store, content, endpoint, name)
+        await store.aclose()
+        content.released.set()
+        assert await asyncio.to_thread(uploads, endpoint, name) == []
+        with pytest.raises(Unavailable, match="the store 's3' has been closed"):
+            await putting
+
+    run(close())
