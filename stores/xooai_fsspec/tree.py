@@ -1,7 +1,7 @@
 """Files below one directory, reached from its descriptor: no link on the way is followed, and no name comes from a user.
 
-    ab/cd/<digest>     a content, as a whole
-    incoming/<random>  a draft: nobody reads it; its writer links it to its place, or removes it
+    ab/cd/<digest>            a content, as a whole
+    .xooai-incoming/<random>  a draft: nobody reads it; its writer links it to its place, or removes it
 
 All functions block.
 """
@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 
 __all__ = ["Tree"]
 
-INCOMING = "incoming"
+INCOMING = ".xooai-incoming"
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _READ = os.O_RDONLY | _NO_LINK | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe is not waited for
@@ -27,6 +27,7 @@ _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | getattr(os, "O_CLOEXE
 _WITHOUT_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 """What filesystems without hard links answer (FAT, some network and user filesystems)."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_DRAFT = re.compile(r"[0-9a-f]{32}")
 
 
 class Tree:
@@ -108,12 +109,12 @@ class Tree:
                 yield from self._files(f"{first:02x}", second)
 
     def sweep(self, older: float) -> int:
-        """Remove drafts that were not written to for `older` seconds; return how many there were."""
-        removed = 0
+        """Remove drafts of this user that were not written to for `older` seconds; return how many there were."""
+        before, removed = time.time() - older, 0
         with suppress(FileNotFoundError), self._folder(INCOMING) as folder:
-            for name in os.listdir(folder):
-                with suppress(FileNotFoundError):
-                    if os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime <= time.time() - older:
+            for name in filter(_DRAFT.fullmatch, os.listdir(folder)):
+                with suppress(OSError):  # one that cannot be removed does not keep the others
+                    if _is_draft(os.stat(name, dir_fd=folder, follow_symlinks=False), before):
                         os.unlink(name, dir_fd=folder)
                         removed += 1
         return removed
@@ -171,6 +172,10 @@ class Tree:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def _is_draft(status: os.stat_result, before: float) -> bool:
+    return stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_mtime <= before
 
 
 def _status(name: str, folder: int) -> os.stat_result | None:

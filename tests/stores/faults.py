@@ -88,7 +88,7 @@ def state(root: Path) -> dict[str, Any]:
     """What is there: the contents, each right or not, and how many drafts."""
     files = [path for path in root.glob("*/*/*") if path.is_file()]
     right = [hashlib.sha256(path.read_bytes()).hexdigest() == path.name for path in files]
-    return {"right": right, "drafts": len(list(root.glob("incoming/*")))}
+    return {"right": right, "drafts": len(list(root.glob(".xooai-incoming/*")))}
 
 
 def main() -> None:

@@ -150,7 +150,7 @@ from xooai_fsspec.directory import Directory
 class Endless(MemoryContent):
     async def read(self, start=0, end=None):
         yield bytes(3 << 20)
-        while not os.listdir({str(root / "incoming")!r}):
+        while not os.listdir({str(root / ".xooai-incoming")!r}):
             await asyncio.sleep(0.001)
         os.kill(os.getpid(), signal.SIGKILL)
         yield b""
@@ -158,7 +158,7 @@ content = Endless(b"")
 content.size = 1 << 30
 asyncio.run(Directory({str(root)!r}).put(content))
 """
-    (root / "incoming").mkdir(parents=True)
+    (root / ".xooai-incoming").mkdir(parents=True)
     ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
     assert ended.returncode == -9, ended.stderr
     assert len(files(root)) == 1
@@ -167,6 +167,20 @@ asyncio.run(Directory({str(root)!r}).put(content))
     os.utime(files(root)[0], (0, 0))
     assert run(store.sweep()) == 1
     assert files(root) == []
+
+
+def test_a_sweep_removes_drafts_and_nothing_else(store: Directory, root: Path) -> None:
+    kept = [root / "incoming" / "thesis", *(root / ".xooai-incoming" / name for name in ("notes", "A" * 32))]
+    draft, folder, link = (root / ".xooai-incoming" / (digit * 32) for digit in "012")
+    for path in (*kept, draft, folder / "inner"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+        os.utime(path, (0, 0))
+    os.utime(folder, (0, 0))
+    link.symlink_to(kept[0])
+
+    assert run(store.sweep(-60)) == 1
+    assert set(files(root)) == {*kept, folder / "inner", link}
 
 
 def test_a_put_whose_draft_was_swept_fails_and_may_be_repeated(store: Directory, root: Path) -> None:
