@@ -20,7 +20,7 @@ from xooai_fsspec.failures import ENGINE, failing, knows_no_conditions
 from xooai_fsspec.places import Place
 from xooai_fsspec.upload import Abandoned, Upload
 
-__all__ = ["Objects", "Reading"]
+__all__ = ["KEY", "Objects", "Reading"]
 
 PART = 5 * 1024 * 1024  # bytes of a part: S3 takes no less; a content of up to one part goes in one request
 PARTS = 10_000  # in an upload: S3's limit
@@ -29,7 +29,8 @@ AT_ONCE = (
 )
 LONGEST = 7 * 24 * 3600.0  # seconds for which S3 and GCS presign
 _used_by: dict[str, int] = {}
-_KEY = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/([0-9a-f]{64})")
+KEY = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/([0-9a-f]{64})")
+"""A content's key, below the prefix."""
 
 
 class Reading:
@@ -115,7 +116,7 @@ class Objects(Reading):
         with failing(self.name, self._secrets):
             async for some in obstore.list(self._engine, prefix=self._prefix.rstrip("/") or None, chunk_size=1000):
                 for found in some:
-                    if fits := _KEY.fullmatch(found["path"].removeprefix(self._prefix)):
+                    if fits := KEY.fullmatch(found["path"].removeprefix(self._prefix)):
                         yield Entry(f"sha256:{fits[1]}", found["size"], found["last_modified"].timestamp())
 
     async def presign(self, signature: str, seconds: float) -> str:
