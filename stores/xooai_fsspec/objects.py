@@ -94,6 +94,7 @@ class Objects(Reading):
 
     def __init__(self, place: Place, name: str = "") -> None:
         super().__init__(place.engine, place.url, name or place.scheme, place.prefix, place.secrets)
+        self._open_writer = place.writer
         self._uploads: set[Upload] = set()
 
     async def put(self, content: Content, *, durable: bool = False) -> None:
@@ -134,7 +135,7 @@ class Objects(Reading):
             await self._size_of(signature)
             return True
         with failing(self.name, self._secrets, signature):
-            await obstore.copy_async(self._engine, other._key(signature), key)
+            await obstore.copy_async(self._writer, other._key(signature), key)
         return True
 
     async def aclose(self) -> None:
@@ -143,7 +144,12 @@ class Objects(Reading):
             for upload in self._uploads:
                 upload.abandon()
             await asyncio.wait([upload.task for upload in self._uploads])
+        self._open_writer = None
         await super().aclose()
+
+    @property
+    def _writer(self) -> Any:
+        return self._open_writer if self._engine is not None else None
 
     async def _is_stored(self, content: Content) -> bool:
         """Whether an object of its size has its key: one of another size is none of ours, and is replaced."""
@@ -156,7 +162,7 @@ class Objects(Reading):
 
     async def _create(self, content: Content, key: str, data: bytes) -> None:
         try:
-            await obstore.put_async(self._engine, key, data, mode="create", use_multipart=False)
+            await obstore.put_async(self._writer, key, data, mode="create", use_multipart=False)
         except AlreadyExistsError:
             # By somebody who was faster. Or there is another object; or two put at once, and S3 answers 409 and has neither.
             if await self._is_stored(content):
@@ -166,14 +172,14 @@ class Objects(Reading):
                 raise
         else:
             return
-        await obstore.put_async(self._engine, key, data, use_multipart=False)
+        await obstore.put_async(self._writer, key, data, use_multipart=False)
 
     async def _upload(self, content: Content, key: str) -> None:
         part = max(PART, -(-content.size // PARTS))
         at_once = max(1, min(AT_ONCE // (len(self._uploads) + 1), AT_ONCE * PART // part))
         upload = Upload(
             lambda chunks: obstore.put_async(
-                self._engine, key, chunks, use_multipart=True, chunk_size=part, max_concurrency=at_once
+                self._writer, key, chunks, use_multipart=True, chunk_size=part, max_concurrency=at_once
             )
         )
         self._uploads.add(upload)

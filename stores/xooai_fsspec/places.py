@@ -22,6 +22,9 @@ CLIENT = {
     "read_timeout": "30s",  # of silence
     "timeout": "365d",  # of a whole request: a reader may be as slow as it likes
 }
+WRITING = {
+    "read_timeout": "300s"  # which runs while a part goes out, too: six parts of 5 MiB need 100 KiB/s
+}
 RETRIES: dict[str, Any] = {
     "max_retries": 5,
     "retry_timeout": timedelta(seconds=30),  # the engine's own three minutes are longer than a call has
@@ -33,12 +36,15 @@ _PREFIX = re.compile(r"[A-Za-z0-9._=/-]*")
 
 
 class Place(msgspec.Struct, frozen=True):
-    """An engine's store of a whole bucket; `prefix` is empty or ends with '/'; `secrets` are what no text may show."""
+    """An engine's store of a whole bucket, and one that is patient while it writes; `prefix` is empty or ends with '/';
+    `secrets` are what no text may show.
+    """
 
     scheme: str
     bucket: str
     prefix: str
     engine: Any
+    writer: Any
     secrets: frozenset[str]
 
     def __repr__(self) -> str:
@@ -79,19 +85,22 @@ def place_at(url: str, options: StoreOptions) -> Place:
         raise InvalidArgument(f"no place for a store; it is written {scheme}://bucket/prefix, credentials are options")
     if not _PREFIX.fullmatch(prefix) or {"", ".", ".."} & set(prefix.split("/") if prefix else ()):
         raise InvalidArgument(f"{prefix!r} is no prefix; it has letters, digits, and ._=- between slashes")
-    client = {**CLIENT, **given.pop("client_options", {})}
+    client = dict(given.pop("client_options", {}))
     if any(str(given.get(name, "")).startswith("http://") for name in _ENDPOINTS):
         client.setdefault("allow_http", True)  # the operator wrote so
     retries = {**RETRIES, **given.pop("retry_config", {})}
     try:
-        engine = SCHEMES[scheme](parts.netloc, {**given, "client_options": client, "retry_config": retries})
+        engine, writer = (
+            SCHEMES[scheme](parts.netloc, {**given, "client_options": {**ours, **client}, "retry_config": retries})
+            for ours in (CLIENT, CLIENT | WRITING)
+        )
     except (BaseError, ValueError, TypeError) as error:
         names = ", ".join(sorted(given)) or "none"
         raise InvalidArgument(
             f"the storage_options of {scheme}:// do not fit ({type(error).__name__}); given are: {names}; "
             "known are those of obstore's store for this scheme"
         ) from None  # whose text may show what was given
-    return Place(scheme, parts.netloc, f"{prefix}/" if prefix else "", engine, secrets)
+    return Place(scheme, parts.netloc, f"{prefix}/" if prefix else "", engine, writer, secrets)
 
 
 def web_engine(url: str, options: StoreOptions) -> tuple[HTTPStore, frozenset[str]]:

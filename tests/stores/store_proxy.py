@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import socket
 import threading
+import time
 from collections.abc import Callable
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 __all__ = ["Proxy", "failing"]
+
+STEP = 64 * 1024  # bytes taken at once where a network is slow
 
 
 class Proxy:
@@ -19,6 +23,8 @@ class Proxy:
         self.failures: list[Callable[[str, str], str | None]] = []
         self.requests: list[str] = []
         self._target = target
+        self.rate: float | None = None
+        """Bytes of a body that are taken in a second; without it, all at once."""
 
     def __enter__(self) -> Proxy:
         proxy = self
@@ -33,7 +39,7 @@ class Proxy:
                     self.close_connection = True
 
             def pass_on(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                body = taken(self, int(self.headers.get("content-length", 0)), proxy.rate)
                 proxy.requests.append(f"{self.command} {self.path}")
                 how = next(filter(None, (failure(self.command, self.path) for failure in proxy.failures)), "well")
                 if how.isdigit():
@@ -80,6 +86,18 @@ class Proxy:
 
     def count(self, pattern: str) -> int:
         return sum(re.search(pattern, request) is not None for request in self.requests)
+
+
+def taken(request: BaseHTTPRequestHandler, size: int, rate: float | None) -> bytes:
+    """The body of a request, no faster than `rate`."""
+    if rate is None:
+        return request.rfile.read(size)
+    request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, STEP)
+    parts = []
+    for place in range(0, size, STEP):
+        parts.append(request.rfile.read(min(STEP, size - place)))
+        time.sleep(len(parts[-1]) / rate)
+    return b"".join(parts)
 
 
 def failing(times: int, pattern: str, how: str) -> Callable[[str, str], str | None]:

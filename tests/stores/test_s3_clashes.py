@@ -49,8 +49,8 @@ def plant(endpoint: str, name: str, content: MemoryContent, data: bytes) -> None
     client(endpoint).put_object(Bucket=name, Key=f"some/prefix/{key_of(content.signature)}", Body=data)
 
 
-def run(work: Coroutine[Any, Any, Any]) -> Any:
-    return asyncio.run(asyncio.wait_for(work, 60))
+def run(work: Coroutine[Any, Any, Any], patience: float = 60) -> Any:
+    return asyncio.run(asyncio.wait_for(work, patience))
 
 
 async def put_and_got(store: Store, content: MemoryContent) -> bytes:
@@ -171,3 +171,12 @@ def test_a_store_that_is_closed_ends_what_is_put(endpoint: str, name: str) -> No
             await putting
 
     run(close())
+
+
+@pytest.mark.slow
+def test_a_put_that_makes_progress_slowly_is_not_given_up(endpoint: str, name: str) -> None:
+    """A part of 5 MB needs longer here than a server may be silent while something is read."""
+    data = bytes_of(5_000_000)
+    with Proxy(endpoint) as proxy:
+        proxy.rate = 125_000
+        assert run(put_and_got(opened(proxy.url, name), MemoryContent(data)), 90) == data
