@@ -26,7 +26,7 @@ class Directory:
     """Contents below a directory, which is made by the first put. Of `Store` and all abilities but presigning and copying.
 
     Safe for many threads and processes. Without `durable`, a power cut may take back what was put lately, or leave it short:
-    who reads it sees that by its signature, and the next put of the content replaces it.
+    who reads it sees that by its signature, and the next put that is `durable` replaces it, or any where its size is wrong.
     """
 
     def __init__(self, root: str, name: str = "") -> None:
@@ -114,15 +114,24 @@ class Directory:
             await asyncio.wait(self._leaving)
 
     def _has(self, key: str, size: int, durable: bool) -> bool:
-        is_there = self._tree.size(key) == size
+        is_there = self._tree.has(key, size, is_read=durable)
         if is_there and durable:  # it may have been put by somebody who did not wait
             self._tree.sync(key)
         return is_there
 
     async def _copy(self, file: BinaryIO, draft: Draft) -> None:
+        """Copy a file; where nobody waits for that any more, its thread has left the file all the same when this ends."""
         with told(self.name):
-            while await asyncio.to_thread(draft.copy, file):
-                pass
+            is_more = True
+            while is_more:
+                copying = asyncio.get_running_loop().run_in_executor(None, draft.copy, file)
+                copying.add_done_callback(_seen)
+                try:
+                    is_more = await asyncio.shield(copying)
+                except asyncio.CancelledError:
+                    draft.is_abandoned = True
+                    await asyncio.wait([copying])
+                    raise
 
     async def _stream(self, content: Content, draft: Draft) -> None:
         """Write one batch while the next one is gathered."""

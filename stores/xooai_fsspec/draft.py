@@ -8,7 +8,7 @@ from threading import Lock
 from typing import BinaryIO
 
 from xooai.content import Verifier, key_of
-from xooai.errors import Unavailable
+from xooai.errors import InvalidArgument, Unavailable
 from xooai.signature import Hasher
 from xooai_fsspec.tree import Tree
 
@@ -57,7 +57,7 @@ class Draft:
                 os.fsync(fd)
             self._fd = None
             os.close(fd)  # may tell that there was no room, on network filesystems
-            self._tree.publish(self._name, key_of(signature), size)
+            self._tree.publish(self._name, key_of(signature), size, is_read=durable)
             self._name = ""
         if durable:
             self._tree.sync(key_of(signature))
@@ -95,6 +95,9 @@ class Draft:
 
 def _read_into(file: BinaryIO, buffer: memoryview) -> int:
     try:
-        return file.readinto(buffer) or 0  # type: ignore[attr-defined]
+        size: int | None = file.readinto(buffer)  # type: ignore[attr-defined]
     except OSError as error:
         raise Unavailable(f"the file that is to be put cannot be read: {error.strerror}") from error
+    if size is None:
+        raise InvalidArgument("the file that is to be put does not wait for what it has not got yet; make it blocking")
+    return size

@@ -17,6 +17,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from xooai.signature import sign_file
+
 __all__ = ["Tree"]
 
 INCOMING = ".xooai-incoming"
@@ -63,20 +65,29 @@ class Tree:
         with self._folder(INCOMING, is_made=True) as folder:
             return os.open(name, _WRITE, 0o600, dir_fd=folder), name
 
-    def publish(self, name: str, key: str, size: int) -> None:
-        """Give a draft that is complete its place. Where a content of this size has it already, that one stays."""
+    def has(self, key: str, size: int, *, is_read: bool) -> bool:
+        """Whether a content of this size is there; and where it `is_read`, whether it is the right one."""
+        try:
+            fd = self.open(key)
+        except FileNotFoundError:
+            return False
+        with os.fdopen(fd, "rb", buffering=0) as file:
+            if os.fstat(fd).st_size != size:
+                return False
+            return not is_read or sign_file(file)[0].endswith(key.rpartition("/")[2])
+
+    def publish(self, name: str, key: str, size: int, *, is_read: bool) -> None:
+        """Give a draft that is complete its place. Where the content `has` it already, that one stays."""
         *folders, last = key.split("/")
         with self._folder(INCOMING) as source, self._folder(*folders, is_made=True) as place:
             try:
                 os.link(name, last, src_dir_fd=source, dst_dir_fd=place, follow_symlinks=False)
-            except FileExistsError:
-                # One of another size is what a power cut left of a put that was not durable.
-                if os.stat(last, dir_fd=place, follow_symlinks=False).st_size != size:
-                    os.rename(name, last, src_dir_fd=source, dst_dir_fd=place)
             except OSError as error:
-                if error.errno not in _WITHOUT_LINKS:
+                if error.errno not in _WITHOUT_LINKS and not isinstance(error, FileExistsError):
                     raise
-                os.rename(name, last, src_dir_fd=source, dst_dir_fd=place)
+                # One of another size is what a power cut left of a put that was not durable.
+                if not self.has(key, size, is_read=is_read):
+                    os.rename(name, last, src_dir_fd=source, dst_dir_fd=place)
         self.discard(name)
 
     def discard(self, name: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import io
 import os
 import re
 import resource
@@ -167,6 +169,76 @@ asyncio.run(Directory({str(root)!r}).put(content))
     os.utime(files(root)[0], (0, 0))
     assert run(store.sweep()) == 1
     assert files(root) == []
+
+
+def test_a_durable_put_replaces_what_is_there_and_is_another(store: Directory, root: Path) -> None:
+    """As a disk may lose bytes of a file and keep its size."""
+    for put in (lambda: store.put(CONTENT, durable=True), lambda: store.take(io.BytesIO(b"hello"), durable=True)):
+        run(store.put(CONTENT))
+        object_of(root).write_bytes(bytes(5))
+        run(put())
+        assert run(got(store, CONTENT.signature)) == b"hello"
+
+
+def test_what_is_no_file_is_not_taken_for_a_content(store: Directory, root: Path) -> None:
+    object_of(root).parent.mkdir(parents=True)
+    object_of(root).symlink_to("hello")  # whose own size is that of the content
+    with pytest.raises(PermissionDenied, match="link"):
+        run(store.take(io.BytesIO(b"hello")))
+
+    object_of(root).unlink()
+    os.mkfifo(object_of(root))
+    with pytest.raises(PermissionDenied, match="link"):
+        run(store.take(io.BytesIO(b"hello")))
+
+
+def test_without_links_what_is_there_stays(store: Directory, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*args: Any, **kwargs: Any) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", link)
+    run(store.put(CONTENT, durable=True))
+    before = object_of(root).stat().st_ino
+    run(store.take(io.BytesIO(b"hello")))
+
+    assert object_of(root).stat().st_ino == before
+    assert files(root) == [object_of(root)]
+
+
+def test_a_file_that_does_not_wait_is_not_taken_for_one_that_ends(store: Directory) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    os.write(writing, b"hel")
+    with (
+        os.fdopen(writing, "wb"),
+        os.fdopen(reading, "rb", buffering=0) as file,
+        pytest.raises(InvalidArgument, match="blocking"),
+    ):
+        run(store.take(file))
+
+
+def test_a_take_that_is_cancelled_leaves_its_file_alone(store: Directory) -> None:
+    class Slow(io.RawIOBase):
+        def __init__(self) -> None:
+            self.entered, self.go_on, self.is_in_use = threading.Event(), threading.Event(), False
+
+        def readinto(self, buffer: Any) -> int:
+            self.is_in_use = True
+            self.entered.set()
+            self.go_on.wait(30)
+            self.is_in_use = False
+            return 1
+
+    async def cancel() -> None:
+        file: Any = Slow()
+        taking = asyncio.ensure_future(store.take(file))
+        await asyncio.to_thread(file.entered.wait)
+        taking.cancel()
+        asyncio.get_running_loop().call_later(0.05, file.go_on.set)
+        await asyncio.wait([taking])
+        assert not file.is_in_use
+
+    run(cancel())
 
 
 def test_a_sweep_removes_drafts_and_nothing_else(store: Directory, root: Path) -> None:
