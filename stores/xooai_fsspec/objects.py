@@ -27,6 +27,7 @@ PARTS = 10_000  # in an upload: S3's limit
 AT_ONCE = (
     6  # parts under way, in memory, for a content; fewer where uploads are side by side, or parts larger than PART
 )
+COPIED = 5 * 1024**3  # bytes that S3 copies in one request; the engine knows no other
 LONGEST = 7 * 24 * 3600.0  # seconds for which S3 and GCS presign
 _used_by: dict[str, int] = {}
 KEY = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/([0-9a-f]{64})")
@@ -131,9 +132,11 @@ class Objects(Reading):
         key = self._key(signature)
         if not isinstance(other, Objects) or other._engine != self._engine:  # another bucket, or other credentials
             return False
-        if other._prefix == self._prefix or await self.size(signature) is not None:
-            await self._size_of(signature)
+        size = await other._size_of(signature)
+        if other._prefix == self._prefix or await self.size(signature) == size:
             return True
+        if size > COPIED:
+            return False
         with failing(self.name, self._secrets, signature):
             await obstore.copy_async(self._writer, other._key(signature), key)
         return True

@@ -37,11 +37,11 @@ def name(endpoint: str) -> str:
     return bucket(endpoint)
 
 
-def opened(endpoint: str, name: str, **more: Any) -> Any:
+def opened(endpoint: str, name: str, *, prefix: str = "some/prefix", **more: Any) -> Any:
     """A store that tries nothing again."""
     given = {"access_key_id": ACCESS, "secret_access_key": SECRET, "region": "us-east-1", "endpoint": endpoint}
     once = {"retry_config": {"max_retries": 0}}
-    return open_store(f"s3://{name}/some/prefix", StoreOptions(storage_options={**given, **once, **more}))
+    return open_store(f"s3://{name}/{prefix}", StoreOptions(storage_options={**given, **once, **more}))
 
 
 def plant(endpoint: str, name: str, content: MemoryContent, data: bytes) -> None:
@@ -95,6 +95,22 @@ def test_who_may_not_list_may_put(endpoint: str, name: str) -> None:
     with Proxy(endpoint) as proxy:
         proxy.failures.append(failing(1, "HEAD", "403"))
         assert run(put_and_got(opened(proxy.url, name), SMALL)) == b"hello world"
+
+
+def test_a_copy_is_one_of_the_server_and_replaces_an_object_of_another_size(endpoint: str, name: str) -> None:
+    plant(endpoint, name, SMALL, b"hell")
+
+    async def copy(url: str) -> bytes:
+        async with aclosing(opened(url, name)) as store, aclosing(opened(url, name, prefix="other")) as other:
+            await other.put(SMALL)
+            proxy.requests.clear()
+            assert await store.copy_from(other, SMALL.signature)
+            assert proxy.count("PUT") == 1
+            assert not proxy.count("GET")
+            return await got(store, SMALL.signature)
+
+    with Proxy(endpoint) as proxy:
+        assert run(copy(proxy.url)) == b"hello world"
 
 
 class Overtaken(MemoryContent):
