@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,6 +33,9 @@ RETRIES: dict[str, Any] = {
 _ENDPOINTS = ("endpoint", "aws_endpoint_url_s3", "base_url")
 _PREFIX = re.compile(r"[A-Za-z0-9._=/-]*")
 """Characters that are the same in every store, in URLs and in signatures of requests."""
+_USER = re.compile(r"//([^/@]+)@")
+_BUCKET = re.compile(r"[A-Za-z0-9._$-]+")
+"""What buckets and containers are called, `$web` among them."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -49,6 +52,10 @@ class Place(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"Place({self.url!r})"
+
+    def __rich_repr__(self) -> Iterator[str]:
+        """What rich shows; msgspec's own would show the secrets."""
+        yield self.url
 
     @property
     def url(self) -> str:
@@ -81,7 +88,9 @@ def place_at(url: str, options: StoreOptions) -> Place:
     given = dict(options.storage_options)
     secrets = _secrets(given)
     prefix = parts.path.strip("/")
-    if not parts.netloc or ":" in parts.netloc.partition("@")[0] or parts.query or parts.fragment:
+    bucket, at, host = parts.netloc.partition("@")  # container@account.dfs.core.windows.net is Azure's
+    is_place = _BUCKET.fullmatch(bucket) and (not at or (SCHEMES[scheme] is _azure and _BUCKET.fullmatch(host)))
+    if not is_place or parts.query or parts.fragment:
         raise InvalidArgument(f"no place for a store; it is written {scheme}://bucket/prefix, credentials are options")
     if not _PREFIX.fullmatch(prefix) or {"", ".", ".."} & set(prefix.split("/") if prefix else ()):
         raise InvalidArgument(f"{prefix!r} is no prefix; it has letters, digits, and ._=- between slashes")
@@ -127,6 +136,8 @@ def _values(options: Mapping[str, Any]) -> list[Any]:
     for name, value in options.items():
         if isinstance(value, Mapping):
             found += _values(value)
+        elif isinstance(value, str) and (user := _USER.search(value)):  # of an endpoint, or a proxy
+            found += [value, user[1], user[1].partition(":")[2]]
         elif isinstance(value, str) and re.search("key|secret|token|password|credential|header", name, re.IGNORECASE):
             found.append(value)
     return found

@@ -106,6 +106,8 @@ class Tree:
         for depth in range(len(folders), -1, -1):
             with self._folder(*folders[:depth]) as folder:
                 os.fsync(folder)
+        with suppress(PermissionError):  # who may not read the folder above has not made the store's either
+            _sync_folder(os.path.dirname(self.root))
 
     def remove(self, key: str) -> None:
         """Remove a content, if it is there."""
@@ -178,11 +180,15 @@ class Tree:
             self._make(above)
         with suppress(FileExistsError):
             os.mkdir(path, 0o700)
-        fd = os.open(above, _FOLDER)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        _sync_folder(above)
+
+
+def _sync_folder(path: str) -> None:
+    fd = os.open(path, _FOLDER)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _is_draft(status: os.stat_result, before: float) -> bool:

@@ -241,6 +241,25 @@ def test_a_take_that_is_cancelled_leaves_its_file_alone(store: Directory) -> Non
     run(cancel())
 
 
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_durable_put_has_the_content_and_every_name_on_its_way_on_the_disk(
+    store: Directory, root: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    synced = set()
+
+    def fsync(fd: int, real: Any = os.fsync) -> None:
+        synced.add(os.fstat(fd).st_ino)
+        real(fd)
+
+    if is_there:
+        run(store.put(CONTENT))
+    monkeypatch.setattr(os, "fsync", fsync)
+    run(store.put(CONTENT, durable=True))
+
+    place = object_of(root)
+    assert {path.stat().st_ino for path in (place, *list(place.parents)[:4])} <= synced
+
+
 def test_a_sweep_removes_drafts_and_nothing_else(store: Directory, root: Path) -> None:
     kept = [root / "incoming" / "thesis", *(root / ".xooai-incoming" / name for name in ("notes", "A" * 32))]
     draft, folder, link = (root / ".xooai-incoming" / (digit * 32) for digit in "012")

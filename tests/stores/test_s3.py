@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.pretty import pretty_repr
 
 pytest.importorskip("obstore", reason="no module 'obstore'; it comes with: pip install 'xooai[stores]'")
 pytest.importorskip("moto.server", reason="no module 'moto'; it comes with: pip install -e '.[dev]'")
@@ -30,6 +31,7 @@ from xooai.plugins import open_store
 from xooai.store import StoreOptions
 from xooai.testing import StoreTests
 from xooai.testing.stores.fixtures import Broken, Gated, Open, bytes_of, got, is_there
+from xooai_fsspec.places import place_at
 from xooai_fsspec.s3 import S3
 
 
@@ -280,6 +282,10 @@ def test_a_closed_store_says_so(endpoint: str, place: str) -> None:
         "s3://",
         "s3:///x",
         "s3://key:secret@bucket/x",
+        "s3://secret@bucket/x",
+        "s3://b%2f..%2fc/x",
+        "s3://a b/x",
+        "s3://evil.com\\x/y",
         "s3://b/x?y=z",
         "s3://b/../x",
         "s3://b/a//b",
@@ -297,6 +303,19 @@ def test_unknown_options_are_refused_and_no_value_is_shown() -> None:
     with pytest.raises(InvalidArgument, match="do not fit.*given are: .*endpoint, .*secret_key, some_option") as raised:
         open_store("s3://bucket", options("http://127.0.0.1:1", some_option=SECRET, secret_key=SECRET))
     assert SECRET not in "".join(traceback.format_exception(raised.value))
+
+
+def test_the_user_of_an_endpoint_is_shown_to_nobody() -> None:
+    place = options("http://somebody:hidden-word@127.0.0.1:1", retry_config={"max_retries": 0})
+    with pytest.raises(Unavailable) as raised:
+        run(got(open_store("s3://bucket/x", place), LARGE.signature))
+    assert "hidden-word" not in "".join(traceback.format_exception(raised.value))
+
+
+def test_what_shows_options_and_places_nicely_shows_no_secret() -> None:
+    given = options("http://127.0.0.1:1")
+    assert SECRET not in pretty_repr(given)
+    assert SECRET not in pretty_repr(place_at("s3://bucket/x", given))
 
 
 @pytest.mark.slow
