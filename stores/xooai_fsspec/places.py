@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
@@ -30,6 +31,11 @@ RETRIES: dict[str, Any] = {
     "retry_timeout": timedelta(seconds=30),  # the engine's own three minutes are longer than a call has
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2},
 }
+_CREDENTIALS = (
+    "AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)  # fmt: skip
+"""Variables of the environment that say which credentials to use; without them the engine asks the instance's own address."""
 _ENDPOINTS = ("endpoint", "aws_endpoint_url_s3", "base_url")
 _PREFIX = re.compile(r"[A-Za-z0-9._=/-]*")
 """Characters that are the same in every store, in URLs and in signatures of requests."""
@@ -109,7 +115,21 @@ def place_at(url: str, options: StoreOptions) -> Place:
             f"the storage_options of {scheme}:// do not fit ({type(error).__name__}); given are: {names}; "
             "known are those of obstore's store for this scheme"
         ) from None  # whose text may show what was given
+    if isinstance(engine, S3Store):
+        _check_credentials(engine)
     return Place(scheme, parts.netloc, f"{prefix}/" if prefix else "", engine, writer, secrets)
+
+
+def _check_credentials(engine: S3Store) -> None:
+    """Where another server than AWS is named, this machine's credentials in AWS are none for it: nobody is asked for them."""
+    config = engine.config
+    is_elsewhere = any("endpoint" in name for name in config)
+    is_given = "access_key_id" in config or config.get("skip_signature") or engine.credential_provider is not None
+    if is_elsewhere and not is_given and not any(name in os.environ for name in _CREDENTIALS):
+        raise InvalidArgument(
+            "a store of S3 at an endpoint needs access_key_id and secret_access_key among the storage_options, "
+            "or skip_signature for one that is open to all"
+        )
 
 
 def web_engine(url: str, options: StoreOptions) -> tuple[HTTPStore, frozenset[str]]:

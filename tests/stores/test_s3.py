@@ -305,6 +305,17 @@ def test_unknown_options_are_refused_and_no_value_is_shown() -> None:
     assert SECRET not in "".join(traceback.format_exception(raised.value))
 
 
+def test_an_endpoint_without_credentials_is_refused_and_the_instance_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    for more in ({}, {"region": "us-east-1"}):
+        with pytest.raises(InvalidArgument, match="needs access_key_id and secret_access_key"):
+            open_store("s3://bucket/x", StoreOptions(storage_options={"endpoint": "http://127.0.0.1:1", **more}))
+    for given in ({"endpoint": "http://127.0.0.1:1", "skip_signature": True}, {}):
+        open_store("s3://bucket/x", StoreOptions(storage_options=given))
+
+
 def test_the_user_of_an_endpoint_is_shown_to_nobody() -> None:
     place = options("http://somebody:hidden-word@127.0.0.1:1", retry_config={"max_retries": 0})
     with pytest.raises(Unavailable) as raised:
