@@ -151,15 +151,19 @@ class Tree:
 
     @contextmanager
     def _folder(self, *names: str, is_made: bool = False) -> Iterator[int]:
-        """A descriptor of a folder, which is made first where `is_made` says so."""
+        """A descriptor of a folder; where it `is_made` it is made first, and no other user may write to what is on its way."""
         fd = self._opened_root(is_made)
         try:
+            if is_made:
+                _check_owner(fd)
             for name in names:
                 if is_made:
                     with suppress(FileExistsError):
                         os.mkdir(name, 0o700, dir_fd=fd)
                 outer, fd = fd, os.open(name, _FOLDER | _NO_LINK, dir_fd=fd)
                 os.close(outer)
+                if is_made:
+                    _check_owner(fd)
             yield fd
         finally:
             os.close(fd)
@@ -181,6 +185,15 @@ class Tree:
         with suppress(FileExistsError):
             os.mkdir(path, 0o700)
         _sync_folder(above)
+
+
+def _check_owner(folder: int) -> None:
+    """Raise PermissionError where another user may put a file in the place of a draft or a content."""
+    status = os.fstat(folder)
+    if status.st_uid not in (os.geteuid(), 0) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(
+            errno.EPERM, "others may write to its folders, which have to be this user's alone (chown; chmod -R go-w)"
+        )
 
 
 def _sync_folder(path: str) -> None:

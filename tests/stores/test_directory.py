@@ -260,6 +260,18 @@ def test_a_durable_put_has_the_content_and_every_name_on_its_way_on_the_disk(
     assert {path.stat().st_ino for path in (place, *list(place.parents)[:4])} <= synced
 
 
+@pytest.mark.parametrize("folder", [".", ".xooai-incoming", object_of(Path()).parts[0], object_of(Path()).parent])
+def test_nothing_is_put_where_others_may_write(store: Directory, root: Path, folder: str) -> None:
+    """They could put something else in the place of what is written."""
+    (root / folder).mkdir(parents=True, mode=0o700)
+    (root / folder).chmod(0o777)
+    for putting in (store.put(CONTENT), store.take(io.BytesIO(b"hello"))):
+        with pytest.raises(PermissionDenied, match="others may write"):
+            run(putting)
+    run(store.aclose())
+    assert files(root) == []
+
+
 def test_a_sweep_removes_drafts_and_nothing_else(store: Directory, root: Path) -> None:
     kept = [root / "incoming" / "thesis", *(root / ".xooai-incoming" / name for name in ("notes", "A" * 32))]
     draft, folder, link = (root / ".xooai-incoming" / (digit * 32) for digit in "012")
