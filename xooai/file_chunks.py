@@ -12,6 +12,7 @@ from xooai.store import CHUNK
 
 __all__ = ["check_range", "file_chunks"]
 
+LAST = 2**63 - 1  # what systems count bytes of files with
 AT_ONCE = 4  # chunks read while a thread is at it: to go there and back costs as much as to read a quarter of one
 
 
@@ -19,6 +20,8 @@ def check_range(start: int, end: int | None) -> None:
     """Raise InvalidArgument for what is no range. What lies beyond the end of a content is one, as with slices."""
     if start < 0 or (end is not None and end < start):
         raise InvalidArgument(f"no range: from {start} up to {end}; it is 0 <= start <= end, or no end")
+    if start > LAST:
+        raise InvalidArgument(f"no range: it begins beyond {LAST}, where no file and no object has a byte")
 
 
 async def file_chunks(opened: Callable[[], int], start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
@@ -54,6 +57,8 @@ class _Reading:
     def _read(self) -> list[bytes]:
         if self._fd is None:
             self._fd = self._opened()
+            if self._place > os.fstat(self._fd).st_size:  # where a filesystem may refuse to go
+                return []
             os.lseek(self._fd, self._place, os.SEEK_SET)
         chunks: list[bytes] = []
         while len(chunks) < AT_ONCE:

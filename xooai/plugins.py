@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from xooai.driver import Driver
-from xooai.errors import PluginError
+from xooai.errors import InvalidArgument, PluginError, XooaiError
 from xooai.lazy import lazy
 from xooai.scheme import scheme_of
 from xooai.store import Opener, Store, StoreOptions
@@ -72,6 +72,9 @@ ALLOWED = "XOOAI_PLUGINS"
 """The environment variable by which an operator names the distributions whose plugins may be loaded, with commas between them;
 unset, all that are installed. xooai's own always may.
 """
+
+
+_NEARLY_A_URL = r"[A-Za-z][A-Za-z0-9+.-]+:(?!//)"
 
 
 class _Drivers:
@@ -217,8 +220,19 @@ def store(scheme: str) -> Opener:
 
 def open_store(url: str, options: StoreOptions | None = None) -> Store:
     """The store at a URL; a plain path is a directory of this machine. Raises PluginError and InvalidArgument."""
-    scheme = scheme_of(url) or "file"
-    found = store(scheme).open(url, options or StoreOptions())
+    scheme = scheme_of(url)
+    if scheme is None and re.match(_NEARLY_A_URL, url):
+        raise InvalidArgument(
+            f"{url.partition(':')[0]}: is no place for a store without '//' after it; a path with a colon is written ./with:colon"
+        )
+    scheme = scheme or "file"
+    opener = store(scheme)
+    try:
+        found = opener.open(url, options or StoreOptions())
+    except XooaiError:
+        raise
+    except Exception as error:  # noqa: BLE001 - somebody else's code, whose text may show the options
+        raise PluginError(f"the store at {scheme}:// cannot be opened: {type(error).__name__}") from None
     missing = [name for name in ("put", "get", "aclose") if not callable(getattr(found, name, None))]
     if missing:
         raise PluginError(f"the store at {scheme}:// has no {missing[0]}(); see xooai.store.Store")

@@ -6,7 +6,7 @@ A store has `put` and `get`. What it can do beyond these it shows by further met
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 import msgspec
@@ -168,10 +168,9 @@ class StoreOptions(msgspec.Struct, frozen=True):
         shown = ", ".join(f"{key!r}: ***" for key in self.storage_options)
         return f"StoreOptions(name={self.name!r}, storage_options={{{shown}}})"
 
-    def __rich_repr__(self) -> Iterator[tuple[str, Any]]:
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
         """What rich shows, in tracebacks too; msgspec's own would show the values."""
-        yield "name", self.name
-        yield "storage_options", dict.fromkeys(self.storage_options, "***")
+        return [("name", self.name), ("storage_options", dict.fromkeys(self.storage_options, "***"))]
 
 
 class Opener(Protocol):

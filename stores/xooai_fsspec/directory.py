@@ -152,13 +152,14 @@ class Directory:
         draft.is_abandoned = True
         leaving = asyncio.get_running_loop().run_in_executor(None, draft.abandon, source)
         self._leaving.add(leaving)
+        leaving.add_done_callback(_seen)
         leaving.add_done_callback(self._leaving.discard)
 
 
 def open_directory(url: str, options: StoreOptions) -> Directory:
     """The store at `file:///path` or a path: '~' is the home, all else is taken literally. Raises InvalidArgument."""
     path = url.partition("://")[2] if url.lower().startswith("file://") else url
-    if not path:
+    if not path or "\0" in path or (path is not url and not path.startswith(("/", "~"))):
         raise InvalidArgument(f"{url!r} names no directory; it is written file:///path")
     if options.storage_options:
         unknown = ", ".join(sorted(options.storage_options))
@@ -188,7 +189,8 @@ async def _batches(content: Content) -> AsyncGenerator[list[bytes], None]:
     size = 0
     async with aclosing(content.read()) as chunks:
         async for chunk in chunks:
-            batch.append(chunk)
+            if chunk:
+                batch.append(chunk)
             size += len(chunk)
             if size >= BATCH:
                 yield batch
@@ -198,6 +200,6 @@ async def _batches(content: Content) -> AsyncGenerator[list[bytes], None]:
 
 
 def _seen(future: asyncio.Future[Any]) -> None:
-    """A batch may fail while the next one is gathered, and that fail too: then nobody asks."""
+    """Nobody asks for it where something else has failed: a batch while the next one is gathered, or what is abandoned."""
     if not future.cancelled():
         future.exception()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -59,9 +59,9 @@ class Place(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         return f"Place({self.url!r})"
 
-    def __rich_repr__(self) -> Iterator[str]:
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
         """What rich shows; msgspec's own would show the secrets."""
-        yield self.url
+        return [("url", self.url)]
 
     @property
     def url(self) -> str:

@@ -28,6 +28,8 @@ _READ = os.O_RDONLY | _NO_LINK | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NO
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | getattr(os, "O_CLOEXEC", 0)
 _WITHOUT_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 """What filesystems without hard links answer (FAT, some network and user filesystems)."""
+_NO_FOLDER = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""What answers where somebody has put a file, or a link, in the place of a folder."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _DRAFT = re.compile(r"[0-9a-f]{32}")
 
@@ -136,15 +138,22 @@ class Tree:
         try:
             with self._folder(folder) as fd:
                 return [name for name in os.listdir(fd) if re.fullmatch("[0-9a-f]{2}", name)]
-        except FileNotFoundError:
-            return []
+        except OSError as error:
+            if error.errno in _NO_FOLDER:
+                return []
+            raise
 
     def _files(self, *folders: str) -> Iterator[tuple[str, int, float]]:
         try:
             with self._folder(*folders) as fd:
-                found = [(name, _status(name, fd)) for name in os.listdir(fd) if _DIGEST.fullmatch(name)]
-        except FileNotFoundError:
-            return
+                ours = [
+                    name for name in os.listdir(fd) if _DIGEST.fullmatch(name) and name.startswith("".join(folders))
+                ]
+                found = [(name, _status(name, fd)) for name in ours]
+        except OSError as error:
+            if error.errno in _NO_FOLDER:
+                return
+            raise
         for name, status in found:
             if status is not None and stat.S_ISREG(status.st_mode):
                 yield name, status.st_size, status.st_mtime
@@ -161,12 +170,12 @@ class Tree:
                     with suppress(FileExistsError):
                         os.mkdir(name, 0o700, dir_fd=fd)
                 outer, fd = fd, os.open(name, _FOLDER | _NO_LINK, dir_fd=fd)
-                os.close(outer)
+                _leave(outer)
                 if is_made:
                     _check_owner(fd)
             yield fd
         finally:
-            os.close(fd)
+            _leave(fd)
 
     def _opened_root(self, is_made: bool) -> int:
         try:
@@ -185,6 +194,13 @@ class Tree:
         with suppress(FileExistsError):
             os.mkdir(path, 0o700)
         _sync_folder(above)
+
+
+def _leave(folder: int) -> None:
+    with suppress(
+        OSError
+    ):  # of a descriptor that only reads: it is closed all the same, and what was opened in it is not lost
+        os.close(folder)
 
 
 def _check_owner(folder: int) -> None:

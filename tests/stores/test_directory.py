@@ -93,8 +93,12 @@ def test_a_plain_path_and_a_url_are_the_same_place(tmp_path: Path, monkeypatch: 
 
 
 def test_what_is_no_place_or_no_option_is_refused() -> None:
-    with pytest.raises(InvalidArgument, match="names no directory"):
-        open_store("file://")
+    for place in ("file://", "file://localhost/srv/x", "a\0b"):
+        with pytest.raises(InvalidArgument, match="names no directory"):
+            open_store(place)
+    for place in ("file:/abs/path", "s3:bucket/x", "http:/host", "store:x", "data:,x"):
+        with pytest.raises(InvalidArgument, match="is no place for a store without '//'"):
+            open_store(place)
     with pytest.raises(InvalidArgument, match="unknown storage_options for a directory: anon, key") as raised:
         open_store("/tmp/x", StoreOptions(storage_options={"key": "secret", "anon": True}))
     assert "secret" not in str(raised.value)
@@ -270,6 +274,19 @@ def test_nothing_is_put_where_others_may_write(store: Directory, root: Path, fol
             run(putting)
     run(store.aclose())
     assert files(root) == []
+
+
+def test_files_of_others_among_the_folders_are_not_listed(store: Directory, root: Path) -> None:
+    run(store.put(CONTENT))
+    (root / "00" / "00").mkdir(parents=True)
+    for foreign in ("ab", "00/01", f"00/00/{'f' * 64}"):
+        (root / foreign).write_bytes(b"x")
+    (root / "00" / "02").symlink_to(root)
+
+    async def listed() -> list[str]:
+        return [entry.signature async for entry in store.entries()]
+
+    assert run(listed()) == [CONTENT.signature]
 
 
 def test_a_sweep_removes_drafts_and_nothing_else(store: Directory, root: Path) -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.pretty import pretty_repr
 
 pytest.importorskip("obstore", reason="no module 'obstore'; it comes with: pip install 'xooai[stores]'")
 pytest.importorskip("moto.server", reason="no module 'moto'; it comes with: pip install -e '.[dev]'")
@@ -324,9 +323,10 @@ def test_the_user_of_an_endpoint_is_shown_to_nobody() -> None:
 
 
 def test_what_shows_options_and_places_nicely_shows_no_secret() -> None:
+    pretty = pytest.importorskip("rich.pretty", reason="no module 'rich'; it comes with: pip install 'xooai[cli]'")
     given = options("http://127.0.0.1:1")
-    assert SECRET not in pretty_repr(given)
-    assert SECRET not in pretty_repr(place_at("s3://bucket/x", given))
+    assert SECRET not in pretty.pretty_repr(given)
+    assert SECRET not in pretty.pretty_repr(place_at("s3://bucket/x", given))
 
 
 @pytest.mark.slow

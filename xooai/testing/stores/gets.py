@@ -37,6 +37,7 @@ class GetTests(Fixtures):
         ranges = [
             (0, 1), (0, SIZE), (1, None), (5, 5), (0, 0), (CHUNK - 1, CHUNK + 1), (CHUNK, None), (SIZE - 1, None),
             (SIZE - 1, SIZE), (3, SIZE + 100), (SIZE, None), (SIZE, SIZE + 1), (SIZE + 5, None), (SIZE + 5, SIZE + 9),
+            (2**62, None),
         ]  # fmt: skip
         async with aclosing(open_store()) as store:
             await store.put(content)

@@ -96,7 +96,7 @@ class WrongTests(Fixtures):
                 with pytest.raises(InvalidArgument):
                     await store.delete(signature)
 
-    @pytest.mark.parametrize(("start", "end"), [(-1, None), (-5, -1), (2, 1), (0, -1)])
+    @pytest.mark.parametrize(("start", "end"), [(-1, None), (-5, -1), (2, 1), (0, -1), (2**63, None)])
     @on_a_loop
     async def test_what_is_no_range_is_refused(self, open_store: Open, start: int, end: int | None) -> None:
         content = MemoryContent(b"12345")
