@@ -23,7 +23,7 @@ pytest.importorskip("moto.server", reason="no module 'moto'; it comes with: pip 
 
 from store_proxy import Proxy, failing
 
-from servers import ACCESS, SECRET, bucket, client, moto, seaweed
+from servers import ACCESS, SECRET, bucket, client, seaweed
 from xooai.content import MemoryContent
 from xooai.errors import DataLoss, InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable
 from xooai.plugins import open_store
@@ -37,12 +37,6 @@ from xooai_fsspec.s3 import S3
 def options(endpoint: str, **more: Any) -> StoreOptions:
     given = {"access_key_id": ACCESS, "secret_access_key": SECRET, "region": "us-east-1", "endpoint": endpoint}
     return StoreOptions(storage_options={**given, **more})
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with moto() as url:
-        yield url
 
 
 class TestMoto(StoreTests):

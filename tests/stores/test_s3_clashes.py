@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
 
@@ -16,7 +16,7 @@ pytest.importorskip("moto.server", reason="no module 'moto'; it comes with: pip 
 
 from store_proxy import Proxy, failing
 
-from servers import ACCESS, SECRET, bucket, client, moto
+from servers import ACCESS, SECRET, bucket, client
 from xooai.content import MemoryContent, key_of
 from xooai.errors import Unavailable
 from xooai.plugins import open_store
@@ -24,12 +24,6 @@ from xooai.store import Store, StoreOptions
 from xooai.testing.stores.fixtures import Gated, bytes_of, got
 
 SMALL = MemoryContent(b"hello world")
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with moto() as url:
-        yield url
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 pytest.importorskip("obstore", reason="no module 'obstore'; it comes with: pip install 'xooai[stores]'")
 pytest.importorskip("moto.server", reason="no module 'moto'; it comes with: pip install -e '.[dev]'")
 
-from servers import ACCESS, SECRET, bucket, client, moto
+from servers import ACCESS, SECRET, bucket, client
 from xooai.content import MemoryContent, key_of
 from xooai.errors import InvalidArgument, Unavailable
 from xooai.plugins import open_store
@@ -26,12 +25,6 @@ def opened(url: str, **given: Any) -> S3:
     store = open_store(url, StoreOptions(storage_options=given))
     assert isinstance(store, S3)
     return store
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with moto() as url:
-        yield url
 
 
 @pytest.fixture
