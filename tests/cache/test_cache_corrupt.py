@@ -1,0 +1,304 @@
+"""What was changed in the cache is seen, moved away and fetched again; what cannot be read now is not taken for that."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import resource
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cache_origins import Origin, object_of, read
+
+from xooai.cache import Cache
+from xooai.cache.folder import place
+from xooai.errors import ResourceExhausted
+from xooai.signature import sign
+from xooai.testing.stores.fixtures import bytes_of
+
+DATA, OTHER = bytes_of(1 << 20), bytes_of(1 << 20, 1)
+NAME = sign(DATA)
+
+
+def flip(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    before = file.stat().st_ctime_ns
+    while file.stat().st_ctime_ns == before:  # the clock of a filesystem goes in steps
+        file.write_bytes(data)
+
+
+def flip_with_its_time_set_back(file: Path) -> None:
+    before = file.stat()
+    flip(file)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def swap(file: Path) -> None:
+    other = object_of(file.parents[3], sign(OTHER))
+    file.rename(file.with_name("aside"))
+    other.rename(file)
+    file.with_name("aside").rename(other)
+
+
+def replace_by_a_folder(file: Path) -> None:
+    file.unlink()
+    (file / "x").mkdir(parents=True)
+
+
+def replace_by_a_link(file: Path) -> None:
+    file.rename(file.parents[4] / "elsewhere")
+    file.symlink_to(file.parents[4] / "elsewhere")
+
+
+def replace_by_a_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "a bit is flipped": flip,
+    "a bit is flipped and the time set back": flip_with_its_time_set_back,
+    "all is cut off": lambda file: os.truncate(file, 0),
+    "half is cut off": lambda file: os.truncate(file, len(DATA) // 2),
+    "a byte is added": lambda file: file.write_bytes(file.read_bytes() + b"x"),
+    "another is in its place": swap,
+    "a folder is in its place": replace_by_a_folder,
+    "a link is in its place": replace_by_a_link,
+    "a pipe is in its place": replace_by_a_pipe,
+}
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["same process", "another process"])
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_what_is_corrupt_is_moved_away_and_fetched_again(
+    tmp_path: Path, damage: Callable[[Path], object], is_known: bool
+) -> None:
+    async def main() -> None:
+        root = tmp_path / "cache"
+        origin, cache = Origin(DATA, OTHER), Cache(str(root))
+        assert await read(cache, sign(OTHER), origin) == OTHER
+        assert await read(cache, NAME, origin) == DATA
+        damage(object_of(root, NAME))
+
+        later = cache if is_known else Cache(str(root))
+        assert await later.find(NAME) is None
+        assert await read(later, NAME, origin) == DATA
+        assert await read(later, sign(OTHER), origin) == OTHER
+
+        swapped = damage is swap
+        assert later.counts.corrupt == 1 + swapped
+        assert origin.gets == 3 + swapped
+        assert len(list((root / "corrupt").iterdir())) == 1 + swapped
+        assert await read(later, NAME, Origin()) == DATA
+
+    asyncio.run(main())
+
+
+def test_what_a_disk_changed_by_itself_is_seen_by_reading_it_as_a_whole(tmp_path: Path) -> None:
+    async def main() -> None:
+        origin, cache = Origin(DATA), Cache(str(tmp_path))
+        await read(cache, NAME, origin)
+        flip(object_of(tmp_path, NAME))
+        now = object_of(tmp_path, NAME).stat()
+        mark = " ".join(map(str, (now.st_size, now.st_ino, now.st_mtime_ns, now.st_ctime_ns)))
+        (tmp_path / "marks" / NAME[7:9] / NAME[7:]).write_text(f"{mark}\n")
+
+        later = Cache(str(tmp_path))
+        assert await read(later, NAME, origin) != DATA
+        assert await read(later, NAME, origin, verify=True) == DATA
+        assert (later.counts.corrupt, origin.gets) == (1, 2)
+        assert await read(later, NAME, origin, verify=True) == DATA
+        assert origin.gets == 2
+
+    asyncio.run(main())
+
+
+def test_a_content_that_nobody_marked_is_verified_and_not_fetched(tmp_path: Path) -> None:
+    async def main() -> None:
+        await read(Cache(str(tmp_path)), NAME, Origin(DATA))
+        shutil.rmtree(tmp_path / "marks")
+        assert await Cache(str(tmp_path)).find(NAME) is None
+        for _ in range(2):
+            later = Cache(str(tmp_path))
+            assert await read(later, NAME, Origin()) == DATA
+        file = await Cache(str(tmp_path)).find(NAME)
+        assert file is not None
+        file.close()
+
+    asyncio.run(main())
+
+
+def test_of_what_is_corrupt_the_newest_are_kept(tmp_path: Path) -> None:
+    async def main() -> None:
+        cache = Cache(str(tmp_path))
+        for number in range(20):
+            data = number.to_bytes(1, "big")
+            for _ in range(2):
+                assert await read(cache, sign(data), Origin(data)) == data
+                if object_of(tmp_path, sign(data)).stat().st_size == 1:
+                    object_of(tmp_path, sign(data)).write_bytes(b"")
+        assert cache.counts.corrupt == 20
+        kept = {path.name.partition(".")[0] for path in (tmp_path / "corrupt").iterdir()}
+        assert kept == {sign(number.to_bytes(1, "big"))[7:] for number in range(4, 20)}
+
+    asyncio.run(main())
+
+
+@contextmanager
+def unprivileged(folder: Path) -> Iterator[None]:
+    """Not root, who may read everything."""
+    if os.geteuid():
+        yield
+        return
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, 65534, 65534, follow_symlinks=False)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def anywhere() -> Iterator[Path]:
+    """A folder that is reached by every user."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@contextmanager
+def nothing_may_be_opened() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_what_may_not_be_read_is_no_corruption(anywhere: Path) -> None:
+    root, origin = anywhere / "cache", Origin(DATA)
+
+    async def main() -> None:
+        cache = Cache(str(root))
+        assert await read(cache, NAME, origin) == DATA
+        object_of(root, NAME).chmod(0)
+        with unprivileged(root):
+            assert await read(cache, NAME, origin) == DATA
+        assert (cache.counts.around, cache.counts.corrupt, origin.gets) == (1, 0, 2)
+        object_of(root, NAME).chmod(0o600)
+        with unprivileged(root):
+            assert await read(cache, NAME, origin) == DATA
+        assert (cache.counts.corrupt, origin.gets) == (0, 2)
+
+    asyncio.run(main())
+
+
+def test_a_process_without_descriptors_takes_nothing_for_corrupt(tmp_path: Path) -> None:
+    async def main() -> None:
+        origin, cache = Origin(DATA), Cache(str(tmp_path))
+        await read(cache, NAME, origin)
+        with nothing_may_be_opened(), pytest.raises(ResourceExhausted) as raised:
+            await cache.get(NAME, origin)
+        assert raised.value.reason == "load"
+        assert (cache.counts.around, cache.counts.corrupt) == (1, 0)
+        assert await read(cache, NAME, Origin()) == DATA
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("call", ["open", "read"])
+def test_a_disk_that_fails_takes_nothing_for_corrupt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    real = os.open
+
+    def failing(path: str, *more: Any, **named: Any) -> int:
+        if path != NAME[7:]:
+            return real(path, *more, **named)
+        if call == "read":
+            return real("/proc/self/mem", os.O_RDONLY)  # whose first page cannot be read
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async def main() -> None:
+        origin, cache = Origin(DATA), Cache(str(tmp_path))
+        await read(cache, NAME, origin)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", failing)
+            assert await read(cache, NAME, origin) == DATA
+        assert (cache.counts.around, cache.counts.corrupt, origin.gets) == (1, 0, 2)
+        assert await read(cache, NAME, Origin()) == DATA
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777])
+def test_a_folder_that_others_may_write_to_is_not_used(tmp_path: Path, mode: int) -> None:
+    async def main() -> None:
+        tmp_path.chmod(mode)
+        origin, cache = Origin(DATA), Cache(str(tmp_path))
+        assert await read(cache, NAME, origin) == DATA
+        assert list(tmp_path.iterdir()) == []
+        tmp_path.chmod(0o755)
+        assert await read(cache, NAME, origin) == DATA
+        assert (cache.counts.around, cache.counts.misses) == (1, 1)
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a folder to another user")
+@pytest.mark.parametrize("is_link", [False, True], ids=["folder", "link"])
+def test_a_folder_of_another_user_is_not_used(tmp_path: Path, is_link: bool, caplog: pytest.LogCaptureFixture) -> None:
+    root = tmp_path / "cache"
+    if is_link:
+        (tmp_path / "own").mkdir()
+        root.symlink_to(tmp_path / "own")
+    else:
+        root.mkdir()
+    os.chown(root, 65534, 65534, follow_symlinks=False)
+
+    assert asyncio.run(read(Cache(str(root)), NAME, Origin(DATA))) == DATA
+
+    assert list(root.iterdir()) == []
+    assert "belongs to another user; XOOAI_CACHE names a folder of one's own" in caplog.text
+
+
+def test_a_link_in_the_place_of_a_mark_or_a_lock_is_not_followed(tmp_path: Path) -> None:
+    async def main() -> None:
+        precious = tmp_path / "precious"
+        precious.write_text("precious")
+        root = tmp_path / "cache"
+        for folder in (root / "locks", root / "marks" / NAME[7:9]):
+            folder.mkdir(parents=True)
+            (folder / NAME[7:]).symlink_to(precious)
+        root.chmod(0o700)
+        assert await read(Cache(str(root)), NAME, Origin(DATA)) == DATA
+        assert precious.read_text() == "precious"
+
+    asyncio.run(main())
+
+
+def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative/means/nothing")
+    monkeypatch.delenv("XOOAI_CACHE", raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    assert place() == f"{tmp_path}/.cache/xooai"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
+    assert place() == "/elsewhere/xooai"
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert place() == f"{tmp_path}/Library/Caches/xooai"
+    monkeypatch.setenv("XOOAI_CACHE", "~/mine")
+    assert place() == f"{tmp_path}/mine"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XOOAI_CACHE", "mine")
+    assert place() == f"{tmp_path}/mine"

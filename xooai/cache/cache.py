@@ -1,0 +1,95 @@
+"""Contents by signature, kept on this machine: fetched once, verified, shared by all processes of a user."""
+
+from __future__ import annotations
+
+import os
+from typing import BinaryIO
+
+from xooai.cache.flights import Flights
+from xooai.cache.folder import Folder, place
+from xooai.cache.shelf import Counts, Shelf, Unusable
+from xooai.cache.source import Source, StoreSource
+from xooai.cache.spool import spooled
+from xooai.errors import DataLoss, Unavailable
+from xooai.log import logger
+from xooai.signature import check
+from xooai.store import Content, Store
+
+__all__ = ["Cache"]
+
+ATTEMPTS = 4  # a content may be removed again before its reader has it open: so often in a row only where nothing fits
+
+_log = logger("xooai.cache")
+
+
+class Cache:
+    """A cache at a folder, for one loop: `root`, or what XOOAI_CACHE says, or the platform's own. Opening it makes nothing.
+
+    Who reads is served also where the cache cannot be used, from the source, and a warning tells why.
+    """
+
+    def __init__(self, root: str | None = None) -> None:
+        self.counts = Counts()
+        self._shelf = Shelf(Folder(place() if root is None else os.path.abspath(root)), self.counts)
+        self._flights = Flights()
+        self._told = ""
+
+    async def open(self, content: Content, *, verify: bool = False) -> BinaryIO:
+        """A content as a file that can seek and has a `fileno`, verified; it belongs to the caller, and stays readable when the
+        cache removes it. Where it is here, nothing is fetched, and with `verify` it is read as a whole once more. Raises what
+        reading the content raises, DataLoss where that gives something else, ResourceExhausted where it has no room at all.
+        """
+        return await self._open(content, verify)
+
+    async def get(self, signature: str, store: Store, *, size: int | None = None, verify: bool = False) -> BinaryIO:
+        """As `open`, of a content in a store, which is asked for its size where that is not known."""
+        return await self._open(StoreSource(store, signature, size), verify)
+
+    async def find(self, signature: str) -> BinaryIO | None:
+        """A content as a file, where it is here; None where it would have to be fetched, or verified as a whole."""
+        check(signature)
+        try:
+            return await self._shelf.find(signature)
+        except Unusable as trouble:
+            self._tell(trouble)
+            return None
+
+    async def aclose(self) -> None:
+        """End what is on its way. Any number of times."""
+        await self._flights.aclose()
+        await self._shelf.aclose()
+
+    async def _open(self, source: Source, verify: bool) -> BinaryIO:
+        check(source.signature)
+        try:
+            return _of_size(await self._kept(source, verify), source)
+        except Unusable as trouble:
+            self._tell(trouble)
+        self.counts.around += 1
+        return await spooled(source, self._shelf.folder.root)
+
+    async def _kept(self, source: Source, verify: bool) -> BinaryIO:
+        signature = source.signature
+        for attempt in range(ATTEMPTS):
+            if not (verify and attempt == 0):
+                file = await self._shelf.find(signature)
+                if file is not None:
+                    self.counts.hits += attempt == 0
+                    return file
+            await self._flights.join(signature, source, lambda: self._shelf.bring(source, again=verify))
+        raise Unusable(Unavailable("contents are removed from the cache before they are read: it is too small"))
+
+    def _tell(self, trouble: Unusable) -> None:
+        """Warn of what is wrong, once until it is something else."""
+        text = str(trouble)
+        if text != self._told:
+            self._told = text
+            _log.warning("contents are served around the cache at %s: %s", self._shelf.folder.root, text)
+
+
+def _of_size(file: BinaryIO, source: Source) -> BinaryIO:
+    size = os.fstat(file.fileno()).st_size
+    if source.size in (None, size):
+        return file
+    file.close()
+    raise DataLoss(f"{source.signature} has {size:,} bytes, it should have {source.size:,}")

@@ -1,0 +1,78 @@
+"""Contents that were not what their signatures say, moved out of the way: the newest are kept, to be looked at."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import time
+from contextlib import suppress
+
+from xooai.cache.folder import Folder
+from xooai.content import key_of
+
+__all__ = ["Corrupt"]
+
+KEPT = 16  # things: enough to see what happens to a disk
+KEPT_BYTES = 64 * 1024 * 1024  # with what is larger the folder would grow beyond the cache's own limit
+
+
+class Corrupt:
+    """What was found corrupt in one cache. All methods block."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    def move(self, signature: str) -> bool:
+        """Move a content out of its place, whatever is there: a file, a folder, a link. Whether there was anything."""
+        digest = signature.rpartition(":")[2]
+        found = os.path.join(self._folder.contents, key_of(signature))
+        moved = os.path.join(self._folder.corrupt, f"{digest}.{secrets.token_hex(4)}")
+        with suppress(FileExistsError):
+            os.mkdir(self._folder.corrupt, 0o700)
+        try:
+            os.rename(found, moved)
+        except FileNotFoundError:
+            return False
+        with suppress(OSError):
+            os.utime(moved, follow_symlinks=False)  # the newest are kept: those found last
+        self.bound()
+        return True
+
+    def bound(self) -> None:
+        """Remove what is too much, the oldest first."""
+        total = 0
+        for place, (_, size, path) in enumerate(sorted(self._all(), reverse=True)):
+            total += size
+            if place >= KEPT or total > KEPT_BYTES:
+                _remove(path)
+                total -= size
+
+    def clear(self) -> tuple[int, int]:
+        """Remove all; how many there were, and how large."""
+        found = self._all()
+        for _, _, path in found:
+            _remove(path)
+        return len(found), sum(size for _, size, _ in found)
+
+    def sizes(self) -> tuple[int, int]:
+        """How many there are, and how large."""
+        found = self._all()
+        return len(found), sum(size for _, size, _ in found)
+
+    def _all(self) -> list[tuple[float, int, str]]:
+        """Time, size and path of each."""
+        try:
+            with os.scandir(self._folder.corrupt) as entries:
+                found = [(entry.stat(follow_symlinks=False), entry.path) for entry in entries]
+        except FileNotFoundError:
+            return []
+        return [(min(status.st_mtime, time.time()), status.st_size, path) for status, path in found]
+
+
+def _remove(path: str) -> None:
+    with suppress(OSError):
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)

@@ -1,0 +1,128 @@
+"""Where the cache is, what is where in it, and whether it may be used.
+
+    contents/            a store: the contents themselves
+    marks/ab/<digest>    what a content's file was when it was verified, and when it was used
+    locks/<digest>       held by who brings that content
+    corrupt/<random>     what was not what its signature says
+
+All functions block.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from contextlib import suppress
+
+from xooai.errors import FailedPrecondition, PermissionDenied, ResourceExhausted, Unavailable, XooaiError
+
+__all__ = ["PLACE", "Folder", "place", "told"]
+
+PLACE = "XOOAI_CACHE"
+"""The environment variable that says where the cache is."""
+
+_TAG = "CACHEDIR.TAG"
+_TAGGED = b"Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of xooai. See: https://bford.info/cachedir/\n"
+"""What tells programs that make backups to leave a folder out (https://bford.info/cachedir/)."""
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_NO_HANDLES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
+
+def place() -> str:
+    """The folder for the cache: XOOAI_CACHE, or the one that the platform has for caches. Raises FailedPrecondition."""
+    given = os.environ.get(PLACE)
+    path = os.path.expanduser(given or os.path.join(_platform(), "xooai"))
+    if not os.path.isabs(path):
+        if given and not given.startswith("~"):
+            return os.path.abspath(given)
+        raise FailedPrecondition(f"there is no home for a cache; {PLACE} says where it should be")
+    return path
+
+
+def _platform() -> str:
+    if sys.platform == "darwin":
+        return "~/Library/Caches"
+    if sys.platform == "win32":
+        return os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    return named if os.path.isabs(named) else "~/.cache"  # one that is relative has no meaning (XDG Base Directory)
+
+
+class Folder:
+    """The folder of a cache."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.contents = os.path.join(root, "contents")
+        self.corrupt = os.path.join(root, "corrupt")
+        self.locks = os.path.join(root, "locks")
+        self.marks = os.path.join(root, "marks")
+
+    def make(self) -> None:
+        """Make the folder where it is not there, open to this user alone. Raises PermissionDenied where others may change it."""
+        try:
+            _make(self.root)
+            self._check()
+            with suppress(FileExistsError):
+                self._tag()
+        except XooaiError:
+            raise
+        except OSError as error:
+            raise told(error, f"the cache at {self.root}") from error
+
+    def file(self, path: str, flags: int) -> int:
+        """A descriptor of a file below the folder; where it may be made, so are the folders on the way."""
+        flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+        try:
+            return os.open(path, flags, 0o600)
+        except FileNotFoundError:
+            if not flags & os.O_CREAT:
+                raise
+        _make(os.path.dirname(path))
+        return os.open(path, flags, 0o600)
+
+    def _check(self) -> None:
+        """The folder, and a link that it may be, belong to this user, and nobody else may write there."""
+        if not hasattr(os, "geteuid"):
+            return
+        user = os.geteuid()
+        found, link = os.stat(self.root), os.lstat(self.root)
+        if found.st_uid != user or link.st_uid not in (user, 0):
+            raise PermissionDenied(
+                f"the cache at {self.root} belongs to another user; {PLACE} names a folder of one's own"
+            )
+        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise PermissionDenied(f"other users may write to the cache at {self.root}; try: chmod go-w {self.root}")
+
+    def _tag(self) -> None:
+        fd = self.file(os.path.join(self.root, _TAG), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        try:
+            os.write(fd, _TAGGED)
+        finally:
+            os.close(fd)
+
+
+def _make(path: str) -> None:
+    """Make a folder with those above it, each open to this user alone, as the XDG specification has it."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        _make(os.path.dirname(path))
+        _make(path)
+
+
+def told(error: OSError, what: str) -> XooaiError:
+    """What goes wrong with files, as our error."""
+    if error.errno in _FULL:
+        return ResourceExhausted(f"{what} is full", reason="storage")
+    if error.errno in _DENIED:
+        return PermissionDenied(f"{what} may not be used: {error.strerror}")
+    if error.errno in _NO_HANDLES:
+        return ResourceExhausted(f"{what} cannot be used now: {error.strerror}", reason="load", retry_after=1)
+    return Unavailable(f"{what} does not work: {error.strerror}")

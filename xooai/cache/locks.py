@@ -1,0 +1,107 @@
+"""Locks between processes, by files: who is killed frees what it held."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+
+from xooai import forks
+from xooai.aside import in_thread
+from xooai.cache.folder import Folder
+
+if sys.platform != "win32":  # where there are no directories as stores, thus no cache
+    import fcntl
+
+__all__ = ["Locks"]
+
+FIRST, LAST = (
+    0.002,
+    0.1,
+)  # seconds between two attempts, growing: a small content is there soon, a large one may take minutes
+PATIENCE = 600.0  # seconds: who holds a lock for longer is taken for stuck, and to bring a content twice does no harm
+
+
+class Locks:
+    """The locks of one cache, by names that are no user's."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._held: set[int] = set()
+        forks.renewed(self)
+
+    @asynccontextmanager
+    async def held(self, name: str) -> AsyncGenerator[None, None]:
+        """Wait for a lock and hold it. Where the filesystem has no locks, or no room for one, nobody waits."""
+        path = os.path.join(self._folder.locks, name)
+        fd = await self._taken(path)
+        if fd is not None:
+            self._held.add(fd)
+        try:
+            yield
+        finally:
+            if fd is not None and fd in self._held:
+                self._held.discard(fd)
+                _free(fd, path)
+
+    def is_held(self, name: str) -> bool:
+        """Whether somebody holds a lock. Blocks."""
+        path = os.path.join(self._folder.locks, name)
+        try:
+            fd = self._folder.file(path, os.O_RDWR)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+        return False
+
+    def renew(self) -> None:
+        """In the child of a fork the descriptors are copies, by which a lock of the parent's would outlive it."""
+        held, self._held = self._held, set()
+        for fd in held:
+            os.close(fd)
+
+    async def _taken(self, path: str) -> int | None:
+        delay, end = FIRST, time.monotonic() + PATIENCE
+        while True:
+            try:
+                fd = await in_thread(lambda: self._attempt(path), lambda fd: _free(fd, path))
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    return None
+            except OSError:
+                return None  # whether the cache works at all is seen when it is written to
+            else:
+                return fd
+            await asyncio.sleep(delay)
+            delay = min(delay * 1.5, LAST)
+
+    def _attempt(self, path: str) -> int:
+        """A descriptor that holds the lock. Raises BlockingIOError where another one does."""
+        while True:
+            fd = self._folder.file(path, os.O_RDWR | os.O_CREAT)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(fd), os.lstat(path)):
+                        return fd
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)  # of a file that its last holder removed: the next attempt makes another
+
+
+def _free(fd: int, path: str) -> None:
+    """Let go of a lock, and remove its file while it is still ours."""
+    with suppress(OSError):
+        os.unlink(path)
+    os.close(fd)

@@ -1,0 +1,102 @@
+"""What a content's file was when it was verified, and when it was used last: a small file for each content.
+
+A file whose size, inode and times are those of then is taken to be what it was: the times change with every write, and also
+when somebody sets them back. What a disk changes by itself it does not show there; reading with `verify` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from contextlib import suppress
+from typing import NamedTuple
+
+from xooai.cache.folder import Folder
+
+__all__ = ["Marks", "Stamp"]
+
+USED_EVERY = 60.0  # seconds: a use within the same minute is not recorded, which would be a write for each read
+KNOWN_LIMIT = 10_000  # marks in memory, some 3 MB; beyond, all are read from their files again
+
+
+class Stamp(NamedTuple):
+    """What a file is, as far as it shows without reading it. Times in nanoseconds since 1970."""
+
+    size: int
+    inode: int
+    modified: int
+    changed: int
+
+    @classmethod
+    def of(cls, fd: int) -> Stamp:
+        status = os.fstat(fd)
+        return cls(status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+
+
+class Marks:
+    """The marks of one cache."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._known: dict[str, tuple[Stamp, float]] = {}
+
+    async def is_right(self, digest: str, stamp: Stamp) -> bool:
+        """Whether a file is what it was when it was verified, by any process; then this counts as a use of it."""
+        known, until = self._known.get(digest, (None, 0.0))
+        if known == stamp and time.monotonic() < until:
+            return True
+        if not await asyncio.to_thread(self._is_right, digest, stamp):
+            self._known.pop(digest, None)
+            return False
+        self._know(digest, stamp)
+        return True
+
+    async def put(self, digest: str, stamp: Stamp) -> None:
+        """Say that a file has been verified. Where that cannot be written, it holds for this process."""
+        await asyncio.to_thread(self._write, digest, stamp)
+        self._know(digest, stamp)
+
+    async def remove(self, digest: str) -> None:
+        """Say nothing of a file any more."""
+        self._known.pop(digest, None)
+        await asyncio.to_thread(self._remove, digest)
+
+    def _know(self, digest: str, stamp: Stamp) -> None:
+        if len(self._known) >= KNOWN_LIMIT:
+            self._known.clear()
+        self._known[digest] = stamp, time.monotonic() + USED_EVERY
+
+    def _path(self, digest: str) -> str:
+        return os.path.join(self._folder.marks, digest[:2], digest)
+
+    def _is_right(self, digest: str, stamp: Stamp) -> bool:
+        try:
+            fd = self._folder.file(self._path(digest), os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            if os.read(fd, 200) != _written(stamp):
+                return False
+            os.utime(fd)
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+        return True
+
+    def _write(self, digest: str, stamp: Stamp) -> None:
+        with suppress(OSError):
+            fd = self._folder.file(self._path(digest), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            try:
+                os.write(fd, _written(stamp))
+            finally:
+                os.close(fd)
+
+    def _remove(self, digest: str) -> None:
+        with suppress(OSError):
+            os.unlink(self._path(digest))
+
+
+def _written(stamp: Stamp) -> bytes:
+    return " ".join(map(str, stamp)).encode() + b"\n"

@@ -1,0 +1,187 @@
+"""The cache on disk: contents found, verified, brought once, and moved away when they are not what their signatures say."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol, TypeVar
+
+from xooai.cache.corrupt import Corrupt
+from xooai.cache.folder import Folder, told
+from xooai.cache.locks import Locks
+from xooai.cache.marks import Marks, Stamp
+from xooai.cache.source import Source, Watched, sized
+from xooai.cache.spool import Spooled, spooled
+from xooai.cache.whole import signature_of
+from xooai.errors import DataLoss, FailedPrecondition, NotFound, XooaiError
+from xooai.log import logger
+from xooai.plugins import open_store
+from xooai.signature import check
+from xooai.store import Content, Deletes, Lists, Opens, Store, StoreOptions, Sweeps
+
+__all__ = ["Counts", "Shelf", "Unusable"]
+
+T = TypeVar("T")
+
+_log = logger("xooai.cache")
+_NO_FILE = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR})
+"""What opening tells of a link, a folder or a device where a content belongs."""
+
+
+class Unusable(Exception):
+    """The cache cannot give or take a content now, which says nothing against either: its reader is served around the cache."""
+
+    def __init__(self, error: XooaiError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+@dataclass
+class Counts:
+    """What happened in one process since its cache was opened."""
+
+    hits: int = 0
+    misses: int = 0
+    around: int = 0
+    """Contents served around the cache."""
+    corrupt: int = 0
+
+
+class Files(Store, Opens, Deletes, Lists, Sweeps, Protocol):
+    """The store below a cache."""
+
+
+class Shelf:
+    """The contents of one cache on disk, for one loop; other loops and processes have their own at the same place."""
+
+    def __init__(self, folder: Folder, counts: Counts) -> None:
+        self.folder, self.counts = folder, counts
+        self.marks = Marks(folder)
+        self.locks = Locks(folder)
+        self.corrupt = Corrupt(folder)
+        self._files: Files | None = None
+
+    async def find(self, signature: str) -> BinaryIO | None:
+        """A content that is here and is what it was when it was verified; None otherwise. Raises Unusable."""
+        files = self._files or await self.files()
+        try:
+            file = await files.open(signature)
+        except NotFound:
+            return None
+        except XooaiError as error:
+            if _is_no_file(error):
+                return None
+            raise Unusable(error) from error
+        try:
+            if await self.marks.is_right(check(signature)[1], Stamp.of(file.fileno())):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+        return None
+
+    async def bring(self, source: Source, *, again: bool = False) -> None:
+        """Have a content here, verified. One that is here and was not verified before, or has to be `again`, is read as a whole;
+        one that is not here is fetched. Raises what the source raises, DataLoss where it gives something else, and Unusable.
+        """
+        await self._prepare()
+        async with self.locks.held(check(source.signature)[1]):
+            if not await self.is_whole(source.signature, again=again):
+                self.counts.misses += 1
+                await self._fetch(source)
+
+    async def is_whole(self, signature: str, *, again: bool = False) -> bool:
+        """Whether a content is here and right, verified as a whole where it was not before, or `again`; one that is not right is
+        moved away. Raises Unusable.
+        """
+        algorithm, digest = check(signature)
+        if again:
+            await self.marks.remove(digest)
+        elif file := await self.find(signature):  # another process brought it while this one waited
+            file.close()
+            return True
+        files = await self.files()
+        try:
+            file = await files.open(signature)
+            stamp = Stamp.of(file.fileno())
+            found = await signature_of(file, algorithm)
+        except NotFound:
+            return False
+        except XooaiError as error:
+            if not _is_no_file(error):
+                raise Unusable(error) from error
+            found = "no file"
+        except OSError as error:
+            raise Unusable(told(error, "the cache")) from error
+        if found == signature:
+            await self.marks.put(digest, stamp)
+            return True
+        await self._move_away(signature, found)
+        return False
+
+    async def files(self) -> Files:
+        """The store below; its folder is made and looked at first. Raises Unusable."""
+        if self._files is None:
+            await self._prepare()
+            try:
+                store = open_store(self.folder.contents, StoreOptions(name="cache"))
+            except XooaiError as error:  # a system without directories as stores
+                raise Unusable(error) from error
+            if not all(isinstance(store, one) for one in (Opens, Deletes, Lists, Sweeps)):
+                raise Unusable(FailedPrecondition(f"the store {store.name!r} cannot do what a cache needs"))
+            self._files = store  # type: ignore[assignment] # looked at above
+        assert self._files is not None
+        return self._files
+
+    async def aclose(self) -> None:
+        if self._files is not None:
+            await self._files.aclose()
+
+    async def _prepare(self) -> None:
+        await self._usable(self.folder.make)
+
+    async def _fetch(self, source: Source) -> None:
+        size = await sized(source)
+        if size is None:
+            with await spooled(source, self.folder.root) as file:
+                await self._put(Spooled(file, source.signature))
+        else:
+            await self._put(Watched(source, size))
+
+    async def _put(self, content: Content) -> None:
+        """Put a content, and mark it: the store below has verified what it wrote."""
+        files = await self.files()
+        try:
+            await files.put(content)
+            file = await files.open(content.signature)
+        except DataLoss:
+            raise
+        except XooaiError as error:
+            if isinstance(content, Watched) and content.error is not None:
+                raise
+            raise Unusable(error) from error
+        with file:
+            stamp = Stamp.of(file.fileno())
+        await self.marks.put(check(content.signature)[1], stamp)
+
+    async def _move_away(self, signature: str, found: str) -> None:
+        _log.warning("the cache has %s, which should be %s: moved to %s", found, signature, self.folder.corrupt)
+        await self.marks.remove(check(signature)[1])
+        if await self._usable(lambda: self.corrupt.move(signature)):
+            self.counts.corrupt += 1
+
+    async def _usable(self, work: Callable[[], T]) -> T:
+        """Do something with the cache's folder, in a thread."""
+        try:
+            return await asyncio.to_thread(work)
+        except XooaiError as error:
+            raise Unusable(error) from error
+        except OSError as error:
+            raise Unusable(told(error, f"the cache at {self.folder.root}")) from error
+
+
+def _is_no_file(error: XooaiError) -> bool:
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _NO_FILE
