@@ -14,7 +14,7 @@ from xooai.errors import Unavailable
 from xooai.store import Content
 from xooai.testing import MemoryStore
 
-__all__ = ["Bare", "Origin", "object_of", "read"]
+__all__ = ["Bare", "Origin", "files_of", "object_of", "read"]
 
 
 class Origin(MemoryStore):
@@ -70,6 +70,11 @@ class Bare:
 def object_of(root: Path, signature: str) -> Path:
     """The file of a content."""
     return root / "contents" / key_of(signature)
+
+
+def files_of(root: Path) -> list[Path]:
+    """All that is kept, or was to be: without what is always there."""
+    return [path for path in root.rglob("*") if path.is_file() and path.name not in ("CACHEDIR.TAG", "swept", "total")]
 
 
 async def read(cache: Cache, signature: str, origin: Origin | Bare, *, verify: bool = False) -> bytes:

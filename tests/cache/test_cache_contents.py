@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from cache_origins import Bare, Origin, object_of, read
+from cache_origins import Bare, Origin, files_of, object_of, read
 
 from xooai.cache import Cache
 from xooai.content import FileContent, MemoryContent
@@ -23,10 +23,6 @@ NAME = sign(DATA)
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path / "above" / "cache"
-
-
-def files(root: Path) -> list[Path]:
-    return [path for path in root.rglob("*") if path.is_file() and path.name != "CACHEDIR.TAG"]
 
 
 def test_a_content_is_fetched_once_wherever_it_is_said_to_be(root: Path) -> None:
@@ -131,7 +127,7 @@ def test_a_content_that_is_not_what_its_signature_says_is_never_seen(root: Path,
             await cache.open(content)
         assert await cache.find(content.signature) is None
         await cache.aclose()
-        assert files(root) == []
+        assert files_of(root) == []
 
     asyncio.run(main())
 
@@ -142,7 +138,7 @@ def test_a_store_without_sizes_that_gives_another_content_is_told(root: Path) ->
         origin._held[NAME] = (b"another", 0.0)
         with pytest.raises(DataLoss):
             await read(cache, NAME, Bare(origin))
-        assert files(root) == []
+        assert files_of(root) == []
 
     asyncio.run(main())
 
@@ -190,7 +186,7 @@ def test_opening_it_makes_nothing_and_what_it_makes_is_its_users_alone(root: Pat
         asyncio.run(main())
     finally:
         os.umask(old)
-    assert len(files(root)) == 2
+    assert len(files_of(root)) == 2
     modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (root.parent, root, *root.rglob("*"))}
     assert {mode for path, mode in modes.items() if path.is_dir()} == {0o700}
     assert {mode for path, mode in modes.items() if path.is_file()} == {0o600}

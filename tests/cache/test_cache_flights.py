@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cache_origins import Origin, object_of, read
+from cache_origins import Origin, files_of, object_of, read
 
 from xooai.cache import Cache
 from xooai.content import MemoryContent
@@ -119,7 +119,7 @@ def test_a_fetch_that_nobody_waits_for_ends_and_leaves_nothing(tmp_path: Path) -
         await asyncio.wait(tasks)
         await cache.aclose()
         assert (origin.gets, origin.cancelled) == (1, 1)
-        assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["CACHEDIR.TAG"]
+        assert files_of(tmp_path) == []
         origin.released.set()
         assert await read(cache, NAME, origin) == DATA
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
+from contextvars import Context
 from typing import BinaryIO
 
+from xooai.cache.counts import Counts
 from xooai.cache.flights import Flights
-from xooai.cache.folder import Folder, place
-from xooai.cache.shelf import Counts, Shelf, Unusable
+from xooai.cache.folder import Folder, given_limit, place
+from xooai.cache.shelf import Shelf, Unusable
 from xooai.cache.source import Source, StoreSource
 from xooai.cache.spool import spooled
+from xooai.cache.sweep import HOUR, sweep_when_due
 from xooai.errors import DataLoss, Unavailable
 from xooai.log import logger
 from xooai.signature import check
@@ -28,11 +33,15 @@ class Cache:
     Who reads is served also where the cache cannot be used, from the source, and a warning tells why.
     """
 
-    def __init__(self, root: str | None = None) -> None:
+    def __init__(self, root: str | None = None, *, limit: int | None = None) -> None:
+        """`limit` is in bytes: at most that much is kept, or what XOOAI_CACHE_LIMIT says, or 10 GiB or a tenth of the disk."""
         self.counts = Counts()
-        self._shelf = Shelf(Folder(place() if root is None else os.path.abspath(root)), self.counts)
+        folder = Folder(place() if root is None else os.path.abspath(root))
+        self._shelf = Shelf(folder, given_limit() if limit is None else limit, self.counts)
         self._flights = Flights()
         self._told = ""
+        self._sweeping: asyncio.Task[int] | None = None
+        self._next_sweep = 0.0
 
     async def open(self, content: Content, *, verify: bool = False) -> BinaryIO:
         """A content as a file that can seek and has a `fileno`, verified; it belongs to the caller, and stays readable when the
@@ -57,10 +66,14 @@ class Cache:
     async def aclose(self) -> None:
         """End what is on its way. Any number of times."""
         await self._flights.aclose()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.wait([self._sweeping])
         await self._shelf.aclose()
 
     async def _open(self, source: Source, verify: bool) -> BinaryIO:
         check(source.signature)
+        self._sweep()
         try:
             return _of_size(await self._kept(source, verify), source)
         except Unusable as trouble:
@@ -79,6 +92,13 @@ class Cache:
             await self._flights.join(signature, source, lambda: self._shelf.bring(source, again=verify))
         raise Unusable(Unavailable("contents are removed from the cache before they are read: it is too small"))
 
+    def _sweep(self) -> None:
+        """Have what dead processes left removed, beside what else is done."""
+        if time.monotonic() >= self._next_sweep:
+            self._next_sweep = time.monotonic() + HOUR
+            self._sweeping = asyncio.get_running_loop().create_task(sweep_when_due(self._shelf), context=Context())
+            self._sweeping.add_done_callback(_swept)
+
     def _tell(self, trouble: Unusable) -> None:
         """Warn of what is wrong, once until it is something else."""
         text = str(trouble)
@@ -93,3 +113,9 @@ def _of_size(file: BinaryIO, source: Source) -> BinaryIO:
         return file
     file.close()
     raise DataLoss(f"{source.signature} has {size:,} bytes, it should have {source.size:,}")
+
+
+def _swept(sweeping: asyncio.Task[int]) -> None:
+    """What hinders a sweep is told when it hinders a reader."""
+    if not sweeping.cancelled():
+        sweeping.exception()

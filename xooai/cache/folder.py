@@ -4,6 +4,8 @@
     marks/ab/<digest>    what a content's file was when it was verified, and when it was used
     locks/<digest>       held by who brings that content
     corrupt/<random>     what was not what its signature says
+    total                how much it holds
+    swept                whose time says when leftovers were removed last
 
 All functions block.
 """
@@ -12,17 +14,29 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import sys
 from contextlib import suppress
 
-from xooai.errors import FailedPrecondition, PermissionDenied, ResourceExhausted, Unavailable, XooaiError
+from xooai.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    PermissionDenied,
+    ResourceExhausted,
+    Unavailable,
+    XooaiError,
+)
 
-__all__ = ["PLACE", "Folder", "place", "told"]
+__all__ = ["LIMIT", "PLACE", "Folder", "given_limit", "place", "told"]
 
 PLACE = "XOOAI_CACHE"
 """The environment variable that says where the cache is."""
 
+LIMIT = "XOOAI_CACHE_LIMIT"
+"""The environment variable that says how many bytes it may hold, as 20GiB or 500MiB."""
+
+_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _TAG = "CACHEDIR.TAG"
 _TAGGED = b"Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of xooai. See: https://bford.info/cachedir/\n"
 """What tells programs that make backups to leave a folder out (https://bford.info/cachedir/)."""
@@ -41,6 +55,17 @@ def place() -> str:
             return os.path.abspath(given)
         raise FailedPrecondition(f"there is no home for a cache; {PLACE} says where it should be")
     return path
+
+
+def given_limit() -> int | None:
+    """What XOOAI_CACHE_LIMIT says, in bytes; None where it says nothing. Raises InvalidArgument."""
+    given = os.environ.get(LIMIT)
+    if not given:
+        return None
+    found = re.fullmatch(r"(\d+)\s*([KMGT]?)(?:iB)?", given.strip())
+    if found is None:
+        raise InvalidArgument(f"{LIMIT} is {given!r}; it is a number of bytes, as 20GiB, 500MiB or 1000000")
+    return int(found[1]) * _UNITS[found[2]]
 
 
 def _platform() -> str:

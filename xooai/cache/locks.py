@@ -49,9 +49,8 @@ class Locks:
 
     def is_held(self, name: str) -> bool:
         """Whether somebody holds a lock. Blocks."""
-        path = os.path.join(self._folder.locks, name)
         try:
-            fd = self._folder.file(path, os.O_RDWR)
+            fd = self._folder.file(os.path.join(self._folder.locks, name), os.O_RDWR)
         except OSError:
             return False
         try:
@@ -63,6 +62,18 @@ class Locks:
         finally:
             os.close(fd)
         return False
+
+    def sweep(self, older: float) -> int:
+        """Remove the files of locks that nobody holds and that were made `older` seconds ago; how many there were. Blocks."""
+        removed = 0
+        with suppress(FileNotFoundError):
+            for name in os.listdir(self._folder.locks):
+                path = os.path.join(self._folder.locks, name)
+                with suppress(OSError):
+                    if os.lstat(path).st_mtime <= time.time() - older:
+                        _free(self._attempt(path), path)
+                        removed += 1
+        return removed
 
     def renew(self) -> None:
         """In the child of a fork the descriptors are copies, by which a lock of the parent's would outlive it."""

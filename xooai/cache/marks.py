@@ -62,6 +62,15 @@ class Marks:
         self._known.pop(digest, None)
         await asyncio.to_thread(self._remove, digest)
 
+    def used(self) -> dict[str, float]:
+        """When each content was used last, in seconds since 1970, by its digest. Blocks."""
+        found = {}
+        for folder in _listed(self._folder.marks):
+            for entry in _listed(folder.path):
+                with suppress(OSError):
+                    found[entry.name] = entry.stat(follow_symlinks=False).st_mtime
+        return found
+
     def _know(self, digest: str, stamp: Stamp) -> None:
         if len(self._known) >= KNOWN_LIMIT:
             self._known.clear()
@@ -100,3 +109,11 @@ class Marks:
 
 def _written(stamp: Stamp) -> bytes:
     return " ".join(map(str, stamp)).encode() + b"\n"
+
+
+def _listed(path: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(path) as entries:
+            return list(entries)
+    except OSError:
+        return []

@@ -5,23 +5,24 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import BinaryIO, Protocol, TypeVar
+from typing import BinaryIO, TypeVar
 
 from xooai.cache.corrupt import Corrupt
+from xooai.cache.counts import Counts
 from xooai.cache.folder import Folder, told
 from xooai.cache.locks import Locks
 from xooai.cache.marks import Marks, Stamp
+from xooai.cache.room import Files, Room, default_limit
 from xooai.cache.source import Source, Watched, sized
 from xooai.cache.spool import Spooled, spooled
 from xooai.cache.whole import signature_of
-from xooai.errors import DataLoss, FailedPrecondition, NotFound, XooaiError
+from xooai.errors import DataLoss, FailedPrecondition, NotFound, XooaiError, too_large
 from xooai.log import logger
 from xooai.plugins import open_store
 from xooai.signature import check
-from xooai.store import Content, Deletes, Lists, Opens, Store, StoreOptions, Sweeps
+from xooai.store import Content, Deletes, Lists, Opens, StoreOptions, Sweeps
 
-__all__ = ["Counts", "Shelf", "Unusable"]
+__all__ = ["Shelf", "Unusable"]
 
 T = TypeVar("T")
 
@@ -38,29 +39,16 @@ class Unusable(Exception):
         self.error = error
 
 
-@dataclass
-class Counts:
-    """What happened in one process since its cache was opened."""
-
-    hits: int = 0
-    misses: int = 0
-    around: int = 0
-    """Contents served around the cache."""
-    corrupt: int = 0
-
-
-class Files(Store, Opens, Deletes, Lists, Sweeps, Protocol):
-    """The store below a cache."""
-
-
 class Shelf:
     """The contents of one cache on disk, for one loop; other loops and processes have their own at the same place."""
 
-    def __init__(self, folder: Folder, counts: Counts) -> None:
+    def __init__(self, folder: Folder, limit: int | None, counts: Counts) -> None:
         self.folder, self.counts = folder, counts
         self.marks = Marks(folder)
         self.locks = Locks(folder)
         self.corrupt = Corrupt(folder)
+        self.room = Room(folder, self.marks, self.locks, counts)
+        self._limit = limit
         self._files: Files | None = None
 
     async def find(self, signature: str) -> BinaryIO | None:
@@ -136,6 +124,13 @@ class Shelf:
         assert self._files is not None
         return self._files
 
+    async def limit(self) -> int:
+        """How many bytes it may hold. Raises Unusable."""
+        if self._limit is None:
+            await self._prepare()
+            self._limit = await self._usable(lambda: default_limit(self.folder.root))
+        return self._limit
+
     async def aclose(self) -> None:
         if self._files is not None:
             await self._files.aclose()
@@ -153,8 +148,11 @@ class Shelf:
 
     async def _put(self, content: Content) -> None:
         """Put a content, and mark it: the store below has verified what it wrote."""
-        files = await self.files()
+        files, limit = await self.files(), await self.limit()
+        if content.size > limit:
+            raise Unusable(too_large(content.size, limit, "a content that the cache cannot keep"))
         try:
+            await self.room.make(files, content.size, limit)
             await files.put(content)
             file = await files.open(content.signature)
         except DataLoss:
@@ -166,12 +164,14 @@ class Shelf:
         with file:
             stamp = Stamp.of(file.fileno())
         await self.marks.put(check(content.signature)[1], stamp)
+        await self.room.add(stamp.size)
 
     async def _move_away(self, signature: str, found: str) -> None:
         _log.warning("the cache has %s, which should be %s: moved to %s", found, signature, self.folder.corrupt)
         await self.marks.remove(check(signature)[1])
         if await self._usable(lambda: self.corrupt.move(signature)):
             self.counts.corrupt += 1
+        await self.room.forget()
 
     async def _usable(self, work: Callable[[], T]) -> T:
         """Do something with the cache's folder, in a thread."""

@@ -19,9 +19,12 @@ from xooai.signature import Hasher, check
 __all__ = ["Spooled", "spooled"]
 
 
-async def spooled(source: Source, folder: str, limit: int | None = None) -> BinaryIO:
+UNKNOWN = 10 * 1024**3  # bytes of a content whose size nobody tells: a source without an end must not fill the disk
+
+
+async def spooled(source: Source, folder: str) -> BinaryIO:
     """A content in a file of its own, at its beginning, in `folder`, or where that cannot be, where the system has such files.
-    It belongs to the caller. Raises what the source raises, DataLoss, and ResourceExhausted: beyond `limit` bytes, or no room.
+    It belongs to the caller. Raises what the source raises, DataLoss, and ResourceExhausted where there is no room.
     """
     algorithm, _ = check(source.signature)
     what = f"the disk for a content of {'unknown size' if source.size is None else f'{source.size:,} bytes'}"
@@ -29,13 +32,14 @@ async def spooled(source: Source, folder: str, limit: int | None = None) -> Bina
         file = await in_thread(lambda: _temporary(folder), lambda file: file.close())
     except OSError as error:
         raise told(error, what) from error
+    most = UNKNOWN if source.size is None else source.size
     try:
         hasher = Hasher(algorithm)
         async with aclosing(source.read()) as chunks:
             async for chunk in chunks:
                 await asyncio.to_thread(_append, file, hasher, chunk)
-                if limit is not None and hasher.size > limit:
-                    raise too_large(None, limit, "a content without a size")
+                if hasher.size > most:
+                    raise _too_much(source)
         await asyncio.to_thread(file.seek, 0)
     except XooaiError:
         file.close()
@@ -50,6 +54,12 @@ async def spooled(source: Source, folder: str, limit: int | None = None) -> Bina
         file.close()
         raise DataLoss(f"the content is {hasher.signature}, {hasher.size:,} bytes; it should be {source.signature}")
     return cast(BinaryIO, file)
+
+
+def _too_much(source: Source) -> XooaiError:
+    if source.size is None:
+        return too_large(None, UNKNOWN, "a content of unknown size")
+    return DataLoss(f"the content has more than the {source.size:,} bytes that it should have")
 
 
 def _temporary(folder: str) -> IO[bytes]:

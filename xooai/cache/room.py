@@ -1,0 +1,156 @@
+"""How much the cache holds, and what it removes for more: what was not used for longest.
+
+Processes share a count of bytes and contents in a small file, which a lock guards. It is made anew by looking at all contents,
+where it is missing and whenever something is removed; so what a process that died has not counted is found out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple, Protocol
+
+from xooai.cache.counts import Counts
+from xooai.cache.folder import Folder
+from xooai.cache.locks import Locks
+from xooai.cache.marks import Marks
+from xooai.errors import XooaiError
+from xooai.signature import check
+from xooai.store import Deletes, Lists, Opens, Store, Sweeps
+
+__all__ = ["Files", "Held", "Room", "default_limit"]
+
+LARGEST = 10 * 1024**3  # bytes: some thousands of pictures and dozens of videos, which few will miss on a disk of today
+SHARE = 10  # at most this part of the disk, where that is less: the disk is there for more than a cache
+CONTENTS = 100_000  # to look at them all takes a second or two
+LOW = 7 / 8  # how much stays where something has to go: one look at all contents serves for an eighth of them
+BLOCK = 4096  # bytes that filesystems give to a file at once: of many small contents most is this
+
+
+class Files(Store, Opens, Deletes, Lists, Sweeps, Protocol):
+    """The store below a cache."""
+
+
+class Held(NamedTuple):
+    """What a cache holds: bytes on the disk, and contents."""
+
+    size: int
+    number: int
+
+
+class _Content(NamedTuple):
+    used: float
+    size: int
+    signature: str
+
+
+def default_limit(root: str) -> int:
+    """Bytes that a cache may hold where nobody has said how many. Blocks."""
+    return min(LARGEST, shutil.disk_usage(root).total // SHARE)
+
+
+class Room:
+    """The room of one cache."""
+
+    def __init__(self, folder: Folder, marks: Marks, locks: Locks, counts: Counts) -> None:
+        self._folder, self._marks, self._locks, self._counts = folder, marks, locks, counts
+        self._path = os.path.join(folder.root, "total")
+
+    async def make(self, files: Files, size: int, limit: int) -> None:
+        """Have room for a content of so many bytes, which is counted when it is here. Raises what the store below raises."""
+        async with self._locks.held("total"):
+            held = await asyncio.to_thread(self._read)
+            if held is None or held.size + on_disk(size) > limit or held.number >= CONTENTS:
+                most, count = int(limit * LOW) - on_disk(size), int(CONTENTS * LOW)
+                await self._remove(files, limit - on_disk(size), most, count)
+
+    async def add(self, size: int) -> None:
+        """Count a content that is here now."""
+        async with self._locks.held("total"):
+            held = await asyncio.to_thread(self._read)
+            if held is not None:
+                await asyncio.to_thread(self._write, Held(held.size + on_disk(size), held.number + 1))
+
+    async def free(self, files: Files, size: int) -> bool:
+        """Remove contents of so many bytes, for a disk that is full; whether there were any."""
+        async with self._locks.held("total"):
+            found = await self._all(files)
+            total = sum(content.size for content in found)
+            return await self._remove_from(files, found, lambda held: held.size > total - on_disk(size)) > 0
+
+    async def forget(self) -> None:
+        """Have all contents looked at before the next one comes: something else than this has changed them."""
+        await asyncio.to_thread(self._forget)
+
+    async def _remove(self, files: Files, high: int, low: int, count: int) -> None:
+        """Where there is more than `high`, remove what was used least lately, until no more than `low` is there."""
+        found = await self._all(files)
+        if sum(content.size for content in found) <= high and len(found) < CONTENTS:
+            low, count = high, CONTENTS  # nothing has to go: the count was missing, or wrong
+        await self._remove_from(files, found, lambda held: held.size > low or held.number > count)
+
+    async def _remove_from(self, files: Files, found: list[_Content], is_too_much: Callable[[Held], bool]) -> int:
+        held = Held(sum(content.size for content in found), len(found))
+        before = held.number
+        for content in found:
+            if not is_too_much(held):
+                break
+            if await self._is_removed(files, content.signature):
+                held = Held(held.size - content.size, held.number - 1)
+        await asyncio.to_thread(self._write, held)
+        self._counts.evicted += before - held.number
+        return before - held.number
+
+    async def _is_removed(self, files: Files, signature: str) -> bool:
+        """Remove a content, unless somebody is just bringing it."""
+        digest = check(signature)[1]
+        if await asyncio.to_thread(self._locks.is_held, digest):
+            return False
+        try:
+            await files.delete(signature)
+        except XooaiError:  # what cannot be removed takes its room for now
+            return False
+        await self._marks.remove(digest)
+        return True
+
+    async def _all(self, files: Files) -> list[_Content]:
+        """All contents, what was used least lately first."""
+        used = await asyncio.to_thread(self._marks.used)
+        found = [
+            _Content(used.get(check(entry.signature)[1], entry.modified), on_disk(entry.size), entry.signature)
+            async for entry in files.entries()
+        ]
+        return sorted(found)
+
+    def _read(self) -> Held | None:
+        try:
+            fd = self._folder.file(self._path, os.O_RDONLY)
+        except OSError:
+            return None
+        try:
+            size, count = os.read(fd, 100).split()
+            return Held(int(size), int(count))
+        except (OSError, ValueError):  # who wrote it died while it did
+            return None
+        finally:
+            os.close(fd)
+
+    def _write(self, held: Held) -> None:
+        with suppress(OSError):  # what is missing is counted anew
+            fd = self._folder.file(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            try:
+                os.write(fd, b"%d %d\n" % held)
+            finally:
+                os.close(fd)
+
+    def _forget(self) -> None:
+        with suppress(OSError):
+            os.unlink(self._path)
+
+
+def on_disk(size: int) -> int:
+    """Bytes that a file of this size takes."""
+    return -(-size // BLOCK) * BLOCK
