@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from contextvars import Context
 from typing import BinaryIO
 
@@ -15,6 +17,7 @@ from xooai.cache.shelf import Shelf, Unusable
 from xooai.cache.source import Source, StoreSource
 from xooai.cache.spool import spooled
 from xooai.cache.sweep import HOUR, sweep_when_due
+from xooai.content import file_chunks, verified
 from xooai.errors import DataLoss, Unavailable
 from xooai.log import logger
 from xooai.signature import check
@@ -54,6 +57,26 @@ class Cache:
         """As `open`, of a content in a store, which is asked for its size where that is not known."""
         return await self._open(StoreSource(store, signature, size), verify)
 
+    async def stream(self, content: Content) -> AsyncGenerator[bytes, None]:
+        """All of a content, in chunks; for who needs no file. Raises as `open`. Where the cache cannot take it, it comes from its
+        source as it is read there, in no more memory than that, and DataLoss only at its end.
+        """
+        check(content.signature)
+        self._sweep()
+        try:
+            file = _of_size(await self._kept(content, False), content)
+        except Unusable as trouble:
+            self._tell(trouble)
+            self.counts.around += 1
+            async with aclosing(verified(content)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+            return
+        with file:
+            async with aclosing(file_chunks(lambda: os.dup(file.fileno()))) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
     async def find(self, signature: str) -> BinaryIO | None:
         """A content as a file, where it is here; None where it would have to be fetched, or verified as a whole."""
         check(signature)
@@ -78,8 +101,9 @@ class Cache:
             return _of_size(await self._kept(source, verify), source)
         except Unusable as trouble:
             self._tell(trouble)
+            folder = None if trouble.is_full else self._shelf.folder.root
         self.counts.around += 1
-        return await spooled(source, self._shelf.folder.root)
+        return await spooled(source, folder)
 
     async def _kept(self, source: Source, verify: bool) -> BinaryIO:
         signature = source.signature

@@ -64,33 +64,36 @@ class Room:
         async with self._locks.held("total"):
             held = await asyncio.to_thread(self._read)
             if held is None or held.size + on_disk(size) > limit or held.number >= CONTENTS:
-                most, count = int(limit * LOW) - on_disk(size), int(CONTENTS * LOW)
-                await self._remove(files, limit - on_disk(size), most, count)
+                await self._remove(files, limit - on_disk(size), int(limit * LOW) - on_disk(size))
 
-    async def add(self, size: int) -> None:
-        """Count a content that is here now."""
+    async def add(self, files: Files, size: int, limit: int) -> None:
+        """Count a content that is here now. Where several came into the same room, others make way. Raises as `make`."""
         async with self._locks.held("total"):
             held = await asyncio.to_thread(self._read)
-            if held is not None:
+            if held is None or held.size + on_disk(size) > limit:
+                await self._remove(files, limit, int(limit * LOW))
+            else:
                 await asyncio.to_thread(self._write, Held(held.size + on_disk(size), held.number + 1))
 
     async def free(self, files: Files, size: int) -> bool:
-        """Remove contents of so many bytes, for a disk that is full; whether there were any."""
+        """Remove contents of so many bytes, for a disk that is full; False where that is not enough, and nothing was removed."""
         async with self._locks.held("total"):
             found = await self._all(files)
             total = sum(content.size for content in found)
+            if total + await asyncio.to_thread(self._free) < on_disk(size):
+                return False
             return await self._remove_from(files, found, lambda held: held.size > total - on_disk(size)) > 0
 
     async def forget(self) -> None:
         """Have all contents looked at before the next one comes: something else than this has changed them."""
         await asyncio.to_thread(self._forget)
 
-    async def _remove(self, files: Files, high: int, low: int, count: int) -> None:
+    async def _remove(self, files: Files, high: int, low: int) -> None:
         """Where there is more than `high`, remove what was used least lately, until no more than `low` is there."""
-        found = await self._all(files)
+        found, number = await self._all(files), int(CONTENTS * LOW)
         if sum(content.size for content in found) <= high and len(found) < CONTENTS:
-            low, count = high, CONTENTS  # nothing has to go: the count was missing, or wrong
-        await self._remove_from(files, found, lambda held: held.size > low or held.number > count)
+            low, number = high, CONTENTS  # nothing has to go: the count was missing, or wrong
+        await self._remove_from(files, found, lambda held: held.size > low or held.number > number)
 
     async def _remove_from(self, files: Files, found: list[_Content], is_too_much: Callable[[Held], bool]) -> int:
         held = Held(sum(content.size for content in found), len(found))
@@ -145,6 +148,12 @@ class Room:
                 os.write(fd, b"%d %d\n" % held)
             finally:
                 os.close(fd)
+
+    def _free(self) -> int:
+        try:
+            return shutil.disk_usage(self._folder.root).free
+        except OSError:
+            return 0
 
     def _forget(self) -> None:
         with suppress(OSError):

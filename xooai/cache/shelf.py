@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import BinaryIO, TypeVar
 
 from xooai.cache.corrupt import Corrupt
@@ -16,7 +17,7 @@ from xooai.cache.room import Files, Room, default_limit
 from xooai.cache.source import Source, Watched, sized
 from xooai.cache.spool import Spooled, spooled
 from xooai.cache.whole import signature_of
-from xooai.errors import DataLoss, FailedPrecondition, NotFound, XooaiError, too_large
+from xooai.errors import DataLoss, FailedPrecondition, NotFound, ResourceExhausted, XooaiError, too_large
 from xooai.log import logger
 from xooai.plugins import open_store
 from xooai.signature import check
@@ -36,7 +37,7 @@ class Unusable(Exception):
 
     def __init__(self, error: XooaiError) -> None:
         super().__init__(error.message)
-        self.error = error
+        self.is_full = isinstance(error, ResourceExhausted) and error.reason == "storage"
 
 
 class Shelf:
@@ -147,24 +148,38 @@ class Shelf:
             await self._put(Watched(source, size))
 
     async def _put(self, content: Content) -> None:
-        """Put a content, and mark it: the store below has verified what it wrote."""
+        """Put a content, on a disk that is full by removing others, and mark it: the store below has verified what it wrote."""
         files, limit = await self.files(), await self.limit()
         if content.size > limit:
             raise Unusable(too_large(content.size, limit, "a content that the cache cannot keep"))
+        await self._made_room(self.room.make(files, content.size, limit))
         try:
-            await self.room.make(files, content.size, limit)
+            stamp = await self._written(files, content)
+        except Unusable as full:
+            if not (full.is_full and await self._made_room(self.room.free(files, content.size))):
+                raise
+            stamp = await self._written(files, content)
+        await self.marks.put(check(content.signature)[1], stamp)
+        with suppress(XooaiError):  # then it is counted when all are
+            await self.room.add(files, stamp.size, limit)
+
+    async def _made_room(self, making: Awaitable[T]) -> T:
+        try:
+            return await making
+        except XooaiError as error:  # contents that cannot be looked at
+            raise Unusable(error) from error
+
+    async def _written(self, files: Files, content: Content) -> Stamp:
+        try:
             await files.put(content)
-            file = await files.open(content.signature)
+            with await files.open(content.signature) as file:
+                return Stamp.of(file.fileno())
         except DataLoss:
             raise
         except XooaiError as error:
             if isinstance(content, Watched) and content.error is not None:
                 raise
             raise Unusable(error) from error
-        with file:
-            stamp = Stamp.of(file.fileno())
-        await self.marks.put(check(content.signature)[1], stamp)
-        await self.room.add(stamp.size)
 
     async def _move_away(self, signature: str, found: str) -> None:
         _log.warning("the cache has %s, which should be %s: moved to %s", found, signature, self.folder.corrupt)

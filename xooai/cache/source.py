@@ -59,10 +59,11 @@ class Watched:
         self._source = source
 
     async def read(self, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
+        self.error = None
         try:
             async with aclosing(self._source.read(start, end)) as chunks:
                 async for chunk in chunks:
                     yield chunk
-        except BaseException as error:
+        except Exception as error:
             self.error = error
             raise

@@ -22,8 +22,8 @@ __all__ = ["Spooled", "spooled"]
 UNKNOWN = 10 * 1024**3  # bytes of a content whose size nobody tells: a source without an end must not fill the disk
 
 
-async def spooled(source: Source, folder: str) -> BinaryIO:
-    """A content in a file of its own, at its beginning, in `folder`, or where that cannot be, where the system has such files.
+async def spooled(source: Source, folder: str | None) -> BinaryIO:
+    """A content in a file of its own, at its beginning, in `folder`, or where it cannot be there, where the system has such.
     It belongs to the caller. Raises what the source raises, DataLoss, and ResourceExhausted where there is no room.
     """
     algorithm, _ = check(source.signature)
@@ -62,7 +62,7 @@ def _too_much(source: Source) -> XooaiError:
     return DataLoss(f"the content has more than the {source.size:,} bytes that it should have")
 
 
-def _temporary(folder: str) -> IO[bytes]:
+def _temporary(folder: str | None) -> IO[bytes]:
     try:
         return tempfile.TemporaryFile(dir=folder)
     except OSError:  # a cache that may not be used, or is not there

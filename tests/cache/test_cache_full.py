@@ -1,0 +1,108 @@
+"""A disk that is full stops no reader: others make room, or the content is served around the cache."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
+from pathlib import Path
+
+import pytest
+from cache_origins import Origin, files_of, object_of, read
+
+from xooai.cache import Cache
+from xooai.content import MemoryContent
+from xooai.errors import DataLoss, ResourceExhausted
+from xooai.signature import sign
+from xooai.testing.stores.fixtures import Broken, Once, bytes_of
+
+DATA = bytes_of(3 << 20)
+NAME = sign(DATA)
+SMALL = bytes_of(1000)
+PROGRAM = Path(__file__).parent / "full_disk.py"
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No file may have more bytes than this."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def streamed(cache: Cache, content: MemoryContent | Broken) -> bytes:
+    async with aclosing(cache.stream(content)) as chunks:
+        return b"".join([chunk async for chunk in chunks])
+
+
+def test_what_has_no_room_on_disk_is_streamed_and_kept_when_there_is_room(tmp_path: Path) -> None:
+    async def main() -> None:
+        cache, content = Cache(str(tmp_path)), Once(DATA)
+        assert await read(cache, sign(SMALL), Origin(SMALL)) == SMALL
+        with largest_file(1 << 20):
+            assert await streamed(cache, content) == DATA
+            with pytest.raises(ResourceExhausted, match="the disk for a content of 3,145,728 bytes is full") as raised:
+                await cache.open(content)
+        assert raised.value.reason == "storage"
+        await cache.aclose()
+        assert not object_of(tmp_path, NAME).exists()
+        assert all(path.stat().st_size for path in files_of(tmp_path / "contents"))
+
+        content.reads = 0
+        assert await streamed(cache, content) == DATA
+        assert await streamed(cache, content) == DATA
+        assert content.reads == 1
+
+    asyncio.run(main())
+
+
+def test_a_full_disk_is_no_reason_to_remove_what_would_not_be_enough(tmp_path: Path) -> None:
+    async def main() -> None:
+        cache = Cache(str(tmp_path))
+        await read(cache, sign(SMALL), Origin(SMALL))
+        huge = MemoryContent(DATA)
+        huge.size = 1 << 62
+        files = await cache._shelf.files()
+        assert not await cache._shelf.room.free(files, huge.size)
+        assert object_of(tmp_path, sign(SMALL)).exists()
+
+    asyncio.run(main())
+
+
+def test_what_is_streamed_around_the_cache_and_is_wrong_is_told_at_its_end(tmp_path: Path) -> None:
+    async def main() -> None:
+        cache = Cache(str(tmp_path), limit=0)
+        with pytest.raises(DataLoss):
+            await streamed(cache, Broken(DATA, b"x" + DATA[1:]))
+        kept = Cache(str(tmp_path))
+        with pytest.raises(DataLoss):
+            await streamed(kept, Broken(DATA, b"x" + DATA[1:]))
+
+    asyncio.run(main())
+
+
+def test_two_hundred_whom_a_full_cache_cannot_serve_are_served(tmp_path: Path) -> None:
+    async def main() -> None:
+        cache = Cache(str(tmp_path), limit=0)
+        found = await asyncio.gather(*(streamed(cache, MemoryContent(SMALL)) for _ in range(200)))
+        assert found == [SMALL] * 200
+        assert cache.counts.around == 200
+
+    asyncio.run(main())
+
+
+@pytest.mark.system
+def test_a_cache_on_a_disk_of_eight_mebibytes_takes_a_hundred() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        line = 'mount -t tmpfs -o size=8m none "$1" && exec "$2" -W error "$3" "$1"'
+        command = ["unshare", "--mount", "sh", "-euc", line, "sh", folder, sys.executable, str(PROGRAM)]
+        ended = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == "done\n"
