@@ -1,13 +1,13 @@
-"""Blocking work in a thread, whose result is not lost where its caller leaves."""
+"""Blocking work in a thread: what it gives, and the file that it reads, is not lost where its caller leaves."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import BinaryIO, Generic, TypeVar
 
-__all__ = ["in_thread"]
+__all__ = ["in_thread", "with_file"]
 
 T = TypeVar("T")
 
@@ -20,6 +20,41 @@ async def in_thread(work: Callable[[], T], drop: Callable[[T], object]) -> T:
     except asyncio.CancelledError:
         piece.leave()
         raise
+
+
+async def with_file(file: BinaryIO, work: Callable[[BinaryIO, Callable[[], bool]], T]) -> T:
+    """What `work(file, is_left)` returns; it may end early where `is_left()` is true: then nobody waits. The file is closed."""
+    using = _Using(file, work)
+    try:
+        return await asyncio.to_thread(using.run)
+    finally:
+        using.leave()
+
+
+class _Using(Generic[T]):
+    def __init__(self, file: BinaryIO, work: Callable[[BinaryIO, Callable[[], bool]], T]) -> None:
+        self._file, self._work = file, work
+        self._lock = Lock()
+        self._is_left = False
+
+    def run(self) -> T:
+        try:
+            with self._lock:
+                return self._work(self._file, lambda: self._is_left)
+        finally:
+            if self._is_left:
+                self._close()
+
+    def leave(self) -> None:
+        self._is_left = True
+        self._close()
+
+    def _close(self) -> None:
+        if self._lock.acquire(blocking=False):  # else the thread that has it closes the file when it is done
+            try:
+                self._file.close()
+            finally:
+                self._lock.release()
 
 
 class _Piece(Generic[T]):

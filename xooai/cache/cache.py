@@ -8,24 +8,28 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from contextvars import Context
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
+from xooai.aside import with_file
 from xooai.cache.counts import Counts
 from xooai.cache.flights import Flights
-from xooai.cache.folder import Folder, given_limit, place
+from xooai.cache.folder import Folder, given_limit, place, told
+from xooai.cache.memory import LARGEST, Memory
 from xooai.cache.shelf import Shelf, Unusable
-from xooai.cache.source import Source, StoreSource
+from xooai.cache.source import FromStore, Source, checked
 from xooai.cache.spool import spooled
 from xooai.cache.sweep import HOUR, sweep_when_due
-from xooai.content import file_chunks, verified
-from xooai.errors import DataLoss, Unavailable
+from xooai.content import file_chunks
+from xooai.errors import DataLoss, Unavailable, XooaiError
 from xooai.log import logger
-from xooai.signature import check
-from xooai.store import Content, Store
+from xooai.signature import check, sign
+from xooai.store import Store
 
 __all__ = ["Cache"]
 
 ATTEMPTS = 4  # a content may be removed again before its reader has it open: so often in a row only where nothing fits
+
+T = TypeVar("T")
 
 _log = logger("xooai.cache")
 
@@ -41,41 +45,53 @@ class Cache:
         self.counts = Counts()
         folder = Folder(place() if root is None else os.path.abspath(root))
         self._shelf = Shelf(folder, given_limit() if limit is None else limit, self.counts)
+        self._memory = Memory()
         self._flights = Flights()
         self._told = ""
         self._sweeping: asyncio.Task[int] | None = None
         self._next_sweep = 0.0
 
-    async def open(self, content: Content, *, verify: bool = False) -> BinaryIO:
+    async def open(self, source: Source, *, verify: bool = False) -> BinaryIO:
         """A content as a file that can seek and has a `fileno`, verified; it belongs to the caller, and stays readable when the
         cache removes it. Where it is here, nothing is fetched, and with `verify` it is read as a whole once more. Raises what
-        reading the content raises, DataLoss where that gives something else, ResourceExhausted where it has no room at all.
+        reading the source raises, DataLoss where that gives something else, ResourceExhausted where it has no room at all.
         """
-        return await self._open(content, verify)
+        try:
+            return await self._kept(source, verify)
+        except Unusable as trouble:
+            self._around(trouble)
+            folder = None if trouble.is_full else self._shelf.folder.root
+        return await spooled(source, folder)
 
     async def get(self, signature: str, store: Store, *, size: int | None = None, verify: bool = False) -> BinaryIO:
         """As `open`, of a content in a store, which is asked for its size where that is not known."""
-        return await self._open(StoreSource(store, signature, size), verify)
+        return await self.open(FromStore(store, signature, size), verify=verify)
 
-    async def stream(self, content: Content) -> AsyncGenerator[bytes, None]:
+    async def read(self, source: Source) -> bytes:
+        """All of a content; small ones stay in memory. Raises as `open`, and needs no room on the disk."""
+        check(source.signature)
+        data = self._memory.get(source.signature)
+        if data is not None:
+            self.counts.hits += 1
+            return _of_size(data, len(data), source)
+        data = await self._read(source)
+        self._memory.put(source.signature, data)
+        return data
+
+    async def stream(self, source: Source) -> AsyncGenerator[bytes, None]:
         """All of a content, in chunks; for who needs no file. Raises as `open`. Where the cache cannot take it, it comes from its
         source as it is read there, in no more memory than that, and DataLoss only at its end.
         """
-        check(content.signature)
-        self._sweep()
         try:
-            file = _of_size(await self._kept(content, False), content)
+            file = await self._kept(source, False)
         except Unusable as trouble:
-            self._tell(trouble)
-            self.counts.around += 1
-            async with aclosing(verified(content)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-            return
-        with file:
-            async with aclosing(file_chunks(lambda: os.dup(file.fileno()))) as chunks:
-                async for chunk in chunks:
-                    yield chunk
+            self._around(trouble)
+            reading = checked(source)
+        else:
+            reading = _chunks(file)
+        async with aclosing(reading) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def find(self, signature: str) -> BinaryIO | None:
         """A content as a file, where it is here; None where it would have to be fetched, or verified as a whole."""
@@ -94,27 +110,35 @@ class Cache:
             await asyncio.wait([self._sweeping])
         await self._shelf.aclose()
 
-    async def _open(self, source: Source, verify: bool) -> BinaryIO:
-        check(source.signature)
-        self._sweep()
-        try:
-            return _of_size(await self._kept(source, verify), source)
-        except Unusable as trouble:
-            self._tell(trouble)
-            folder = None if trouble.is_full else self._shelf.folder.root
-        self.counts.around += 1
-        return await spooled(source, folder)
-
     async def _kept(self, source: Source, verify: bool) -> BinaryIO:
+        """A content from disk, fetched where it is not there. Raises Unusable."""
         signature = source.signature
+        check(signature)
+        self._sweep()
         for attempt in range(ATTEMPTS):
             if not (verify and attempt == 0):
                 file = await self._shelf.find(signature)
                 if file is not None:
                     self.counts.hits += attempt == 0
-                    return file
+                    return _sized(file, source)
             await self._flights.join(signature, source, lambda: self._shelf.bring(source, again=verify))
         raise Unusable(Unavailable("contents are removed from the cache before they are read: it is too small"))
+
+    async def _read(self, source: Source) -> bytes:
+        try:
+            for verify in (False, True):
+                file = await self._kept(source, verify)
+                data, is_right = await with_file(file, lambda file, _: _whole(file, source.signature))
+                if is_right:
+                    return data
+        except Unusable as trouble:
+            self._around(trouble)
+        except XooaiError:  # some of which are an OSError too
+            raise
+        except OSError as error:
+            self._around(Unusable(told(error, "the cache")))
+        async with aclosing(checked(source)) as chunks:
+            return b"".join([chunk async for chunk in chunks])
 
     def _sweep(self) -> None:
         """Have what dead processes left removed, beside what else is done."""
@@ -123,20 +147,43 @@ class Cache:
             self._sweeping = asyncio.get_running_loop().create_task(sweep_when_due(self._shelf), context=Context())
             self._sweeping.add_done_callback(_swept)
 
+    def _around(self, trouble: Unusable) -> None:
+        self.counts.around += 1
+        self._tell(trouble)
+
     def _tell(self, trouble: Unusable) -> None:
-        """Warn of what is wrong, once until it is something else."""
+        """Warn of what is wrong with the cache, once until it is something else."""
         text = str(trouble)
         if text != self._told:
             self._told = text
             _log.warning("contents are served around the cache at %s: %s", self._shelf.folder.root, text)
 
 
-def _of_size(file: BinaryIO, source: Source) -> BinaryIO:
-    size = os.fstat(file.fileno()).st_size
-    if source.size in (None, size):
-        return file
-    file.close()
-    raise DataLoss(f"{source.signature} has {size:,} bytes, it should have {source.size:,}")
+def _whole(file: BinaryIO, signature: str) -> tuple[bytes, bool]:
+    """All of a file, and whether it is right, which is soon seen of a small one: it will be in memory for long."""
+    data = file.read()
+    return data, len(data) > LARGEST or sign(data) == signature
+
+
+async def _chunks(file: BinaryIO) -> AsyncGenerator[bytes, None]:
+    with file:
+        async with aclosing(file_chunks(lambda: os.dup(file.fileno()))) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+
+def _sized(file: BinaryIO, source: Source) -> BinaryIO:
+    try:
+        return _of_size(file, os.fstat(file.fileno()).st_size, source)
+    except DataLoss:
+        file.close()
+        raise
+
+
+def _of_size(found: T, size: int, source: Source) -> T:
+    if source.size not in (None, size):
+        raise DataLoss(f"{source.signature} has {size:,} bytes, it should have {source.size:,}")
+    return found
 
 
 def _swept(sweeping: asyncio.Task[int]) -> None:

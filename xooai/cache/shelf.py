@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import BinaryIO, TypeVar
 
+from xooai.aside import with_file
 from xooai.cache.corrupt import Corrupt
 from xooai.cache.counts import Counts
 from xooai.cache.folder import Folder, told
@@ -16,11 +17,10 @@ from xooai.cache.marks import Marks, Stamp
 from xooai.cache.room import Files, Room, default_limit
 from xooai.cache.source import Source, Watched, sized
 from xooai.cache.spool import Spooled, spooled
-from xooai.cache.whole import signature_of
 from xooai.errors import DataLoss, FailedPrecondition, NotFound, ResourceExhausted, XooaiError, too_large
 from xooai.log import logger
 from xooai.plugins import open_store
-from xooai.signature import check
+from xooai.signature import Hasher, check
 from xooai.store import Content, Deletes, Lists, Opens, StoreOptions, Sweeps
 
 __all__ = ["Shelf", "Unusable"]
@@ -28,6 +28,7 @@ __all__ = ["Shelf", "Unusable"]
 T = TypeVar("T")
 
 _log = logger("xooai.cache")
+STEP = 256 * 1024  # bytes read at once, then hashed while they are in the core's own cache
 _NO_FILE = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR})
 """What opening tells of a link, a folder or a device where a content belongs."""
 
@@ -96,7 +97,7 @@ class Shelf:
         try:
             file = await files.open(signature)
             stamp = Stamp.of(file.fileno())
-            found = await signature_of(file, algorithm)
+            found = await with_file(file, lambda file, is_left: _signature(file, algorithm, is_left))
         except NotFound:
             return False
         except XooaiError as error:
@@ -196,6 +197,14 @@ class Shelf:
             raise Unusable(error) from error
         except OSError as error:
             raise Unusable(told(error, f"the cache at {self.folder.root}")) from error
+
+
+def _signature(file: BinaryIO, algorithm: str, is_left: Callable[[], bool]) -> str:
+    hasher = Hasher(algorithm)
+    buffer = memoryview(bytearray(STEP))
+    while not is_left() and (size := file.readinto(buffer)):  # type: ignore[attr-defined]
+        hasher.update(buffer[:size])
+    return hasher.signature  # which nobody looks at where all have left
 
 
 def _is_no_file(error: XooaiError) -> bool:

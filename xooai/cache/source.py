@@ -7,10 +7,14 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
-from xooai.errors import NotFound
+from xooai.errors import DataLoss, NotFound, XooaiError, too_large
+from xooai.signature import Hasher, check
 from xooai.store import Sizes, Store
 
-__all__ = ["Source", "StoreSource", "Watched", "sized"]
+__all__ = ["FromStore", "Source", "Watched", "checked", "sized"]
+
+
+UNKNOWN = 10 * 1024**3  # bytes of a content whose size nobody tells: a source without an end must not fill the disk
 
 
 class Source(Protocol):
@@ -29,7 +33,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class StoreSource:
+class FromStore:
     """A content of a store. Two of the same store are equal."""
 
     store: Store
@@ -42,12 +46,31 @@ class StoreSource:
 
 async def sized(source: Source) -> int | None:
     """The size of a content, asked of its store where it is not known; None where that cannot tell. Raises as its `get` does."""
-    if source.size is None and isinstance(source, StoreSource) and isinstance(source.store, Sizes):
+    if source.size is None and isinstance(source, FromStore) and isinstance(source.store, Sizes):
         size = await source.store.size(source.signature)
         if size is None:
             raise NotFound(f"the store {source.store.name!r} has no {source.signature}")
         return size
     return source.size
+
+
+async def checked(source: Source) -> AsyncGenerator[bytes, None]:
+    """All of a content, then DataLoss where it was another. Raises ResourceExhausted for one without a size that does not end."""
+    hasher, most = Hasher(check(source.signature)[0]), UNKNOWN if source.size is None else source.size
+    async with aclosing(source.read()) as chunks:
+        async for chunk in chunks:
+            if hasher.size + len(chunk) > most:
+                raise _too_much(source)
+            hasher.update(chunk)
+            yield chunk
+    if hasher.signature != source.signature or source.size not in (None, hasher.size):
+        raise DataLoss(f"the content is {hasher.signature}, {hasher.size:,} bytes; it should be {source.signature}")
+
+
+def _too_much(source: Source) -> XooaiError:
+    if source.size is None:
+        return too_large(None, UNKNOWN, "a content of unknown size")
+    return DataLoss(f"the content has more than the {source.size:,} bytes that it should have")
 
 
 class Watched:
