@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 
 from xooai.cache.folder import Folder
+from xooai.cache.room import Held, on_disk
 from xooai.content import key_of
 
 __all__ = ["Corrupt"]
@@ -48,17 +49,17 @@ class Corrupt:
                 _remove(path)
                 total -= size
 
-    def clear(self) -> tuple[int, int]:
-        """Remove all; how many there were, and how large."""
-        found = self._all()
-        for _, _, path in found:
+    def clear(self) -> Held:
+        """Remove all; what there was."""
+        held = self.held()
+        for _, _, path in self._all():
             _remove(path)
-        return len(found), sum(size for _, size, _ in found)
+        return held
 
-    def sizes(self) -> tuple[int, int]:
-        """How many there are, and how large."""
+    def held(self) -> Held:
+        """How much there is."""
         found = self._all()
-        return len(found), sum(size for _, size, _ in found)
+        return Held(sum(on_disk(size) for _, size, _ in found), len(found))
 
     def _all(self) -> list[tuple[float, int, str]]:
         """Time, size and path of each."""

@@ -63,6 +63,14 @@ class Locks:
             os.close(fd)
         return False
 
+    def count(self) -> int:
+        """How many contents are locked: those on their way. Blocks."""
+        try:
+            names = os.listdir(self._folder.locks)
+        except OSError:
+            return 0
+        return sum(self.is_held(name) for name in names if name != "total")
+
     def sweep(self, older: float) -> int:
         """Remove the files of locks that nobody holds and that were made `older` seconds ago; how many there were. Blocks."""
         removed = 0

@@ -21,7 +21,7 @@ from xooai.errors import XooaiError
 from xooai.signature import check
 from xooai.store import Deletes, Lists, Opens, Store, Sweeps
 
-__all__ = ["Files", "Held", "Room", "default_limit"]
+__all__ = ["Files", "Held", "Room", "default_limit", "on_disk"]
 
 LARGEST = 10 * 1024**3  # bytes: some thousands of pictures and dozens of videos, which few will miss on a disk of today
 SHARE = 10  # at most this part of the disk, where that is less: the disk is there for more than a cache
@@ -83,6 +83,14 @@ class Room:
             if total + await asyncio.to_thread(self._free) < on_disk(size):
                 return False
             return await self._remove_from(files, found, lambda held: held.size > total - on_disk(size)) > 0
+
+    async def clear(self, files: Files) -> Held:
+        """Remove all but what is on its way; what there was."""
+        async with self._locks.held("total"):
+            found = await self._all(files)
+            number = await self._remove_from(files, found, lambda _: True)
+            left = {content.signature for content in await self._all(files)}
+        return Held(sum(content.size for content in found if content.signature not in left), number)
 
     async def forget(self) -> None:
         """Have all contents looked at before the next one comes: something else than this has changed them."""

@@ -38,6 +38,7 @@ class Unusable(Exception):
 
     def __init__(self, error: XooaiError) -> None:
         super().__init__(error.message)
+        self.error = error
         self.is_full = isinstance(error, ResourceExhausted) and error.reason == "storage"
 
 

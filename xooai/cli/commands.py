@@ -20,6 +20,7 @@ COMMANDS = {
     "describe": "Show endpoints with their parameters and replies.",
     "export": "Write what tools of other languages read: a .proto file.",
     "plugins": "List the installed drivers and stores.",
+    "cache": "Show, empty or verify the cache of contents.",
     "new": "Write a small project that runs and tests itself.",
 }
 INTERRUPTED = 130  # 128 + SIGINT, as shells tell it
