@@ -18,7 +18,7 @@ from cache_origins import Origin, object_of, read
 
 from xooai.cache import Cache
 from xooai.cache.folder import place
-from xooai.errors import ResourceExhausted
+from xooai.errors import FailedPrecondition, ResourceExhausted
 from xooai.signature import sign
 from xooai.testing.stores.fixtures import bytes_of
 
@@ -203,6 +203,32 @@ def test_what_may_not_be_read_is_no_corruption(anywhere: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_cache_that_may_only_be_read_gives_what_it_has(anywhere: Path) -> None:
+    root = anywhere / "cache"
+
+    async def main() -> None:
+        cache = Cache(str(root))
+        for data in (DATA, OTHER):
+            assert await read(cache, sign(data), Origin(data)) == data
+        shutil.rmtree(root / "marks" / sign(OTHER)[7:9])
+        folders = [root, *(path for path in root.rglob("*") if path.is_dir())]
+        with unprivileged(root):
+            object_of(root, NAME).chmod(0o400)
+            later = Cache(str(root))
+            assert await read(later, NAME, Origin()) == DATA
+            for folder in folders:
+                folder.chmod(0o500)
+            later = Cache(str(root))
+            assert [await read(later, name, Origin()) for name in (NAME, sign(OTHER))] == [DATA, OTHER]
+            new = bytes_of(1000, 2)
+            assert await read(later, sign(new), Origin(new)) == new
+            for folder in folders:
+                folder.chmod(0o700)
+        assert (later.counts.around, later.counts.corrupt) == (1, 0)
+
+    asyncio.run(main())
+
+
 def test_a_process_without_descriptors_takes_nothing_for_corrupt(tmp_path: Path) -> None:
     async def main() -> None:
         origin, cache = Origin(DATA), Cache(str(tmp_path))
@@ -270,6 +296,24 @@ def test_a_folder_of_another_user_is_not_used(tmp_path: Path, is_link: bool, cap
 
     assert list(root.iterdir()) == []
     assert "belongs to another user; XOOAI_CACHE names a folder of one's own" in caplog.text
+
+
+def test_who_has_no_home_is_served_around_the_cache(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    for name in ("XOOAI_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    cache = Cache()
+
+    assert [asyncio.run(read(cache, NAME, Origin(DATA))) for _ in range(2)] == [DATA, DATA]
+
+    assert cache.counts.around == 2
+    assert [record.message for record in caplog.records] == [
+        "contents are served around the cache at -: there is no home for a cache; XOOAI_CACHE says where it should be"
+    ]
+    with pytest.raises(FailedPrecondition, match="XOOAI_CACHE says where"):
+        place()
 
 
 def test_a_link_in_the_place_of_a_mark_or_a_lock_is_not_followed(tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ def test_processes_that_want_a_content_fetch_it_once(tmp_path: Path) -> None:
     assert said(leader, "\n") == "right 0\n"
     assert [said(follower) for follower in followers] == ["right 0\n"] * 3
     assert processes.gets == 1
-    assert list((processes.root / "locks").iterdir()) == []
+    assert files_of(processes.root / "locks") == []
 
 
 def test_a_process_that_is_killed_while_it_fetches_makes_way_for_the_next(tmp_path: Path) -> None:

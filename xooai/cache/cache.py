@@ -20,7 +20,7 @@ from xooai.cache.source import FromStore, Source, checked
 from xooai.cache.spool import spooled
 from xooai.cache.sweep import HOUR, sweep_when_due
 from xooai.content import file_chunks
-from xooai.errors import DataLoss, Unavailable, XooaiError
+from xooai.errors import DataLoss, FailedPrecondition, Unavailable, XooaiError
 from xooai.log import logger
 from xooai.signature import check, sign
 from xooai.store import Store
@@ -30,6 +30,8 @@ __all__ = ["Cache"]
 ATTEMPTS = 4  # a content may be removed again before its reader has it open: so often in a row only where nothing fits
 
 T = TypeVar("T")
+
+WARNED_EVERY = 60.0  # seconds: of a full disk every reader would tell
 
 _log = logger("xooai.cache")
 
@@ -43,11 +45,11 @@ class Cache:
     def __init__(self, root: str | None = None, *, limit: int | None = None) -> None:
         """`limit` is in bytes: at most that much is kept, or what XOOAI_CACHE_LIMIT says, or 10 GiB or a tenth of the disk."""
         self.counts = Counts()
-        folder = Folder(place() if root is None else os.path.abspath(root))
+        folder = Folder(_place() if root is None else os.path.abspath(root))
         self._shelf = Shelf(folder, given_limit() if limit is None else limit, self.counts)
         self._memory = Memory()
         self._flights = Flights()
-        self._told = ""
+        self._next_warning = 0.0
         self._sweeping: asyncio.Task[int] | None = None
         self._next_sweep = 0.0
 
@@ -60,7 +62,7 @@ class Cache:
             return await self._kept(source, verify)
         except Unusable as trouble:
             self._around(trouble)
-            folder = None if trouble.is_full else self._shelf.folder.root
+            folder = None if trouble.is_full else self._shelf.folder.root or None
         return await spooled(source, folder)
 
     async def get(self, signature: str, store: Store, *, size: int | None = None, verify: bool = False) -> BinaryIO:
@@ -152,11 +154,17 @@ class Cache:
         self._tell(trouble)
 
     def _tell(self, trouble: Unusable) -> None:
-        """Warn of what is wrong with the cache, once until it is something else."""
-        text = str(trouble)
-        if text != self._told:
-            self._told = text
-            _log.warning("contents are served around the cache at %s: %s", self._shelf.folder.root, text)
+        """Warn of what is wrong with the cache, now and then; that a content is larger than it is nothing wrong."""
+        if time.monotonic() >= self._next_warning and not trouble.is_size:
+            self._next_warning = time.monotonic() + WARNED_EVERY
+            _log.warning("contents are served around the cache at %s: %s", self._shelf.folder.root or "-", trouble)
+
+
+def _place() -> str:
+    try:
+        return place()
+    except FailedPrecondition:  # which whoever reads is warned of
+        return ""
 
 
 def _whole(file: BinaryIO, signature: str) -> tuple[bytes, bool]:

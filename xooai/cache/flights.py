@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
+from xooai import forks
 from xooai.errors import Unavailable
 
 __all__ = ["Flights"]
@@ -22,6 +23,11 @@ class Flights:
     """The work under way on one loop, by name."""
 
     def __init__(self) -> None:
+        self.renew()
+        forks.renewed(self)
+
+    def renew(self) -> None:
+        """Begin without work: also in the child of a fork, where nobody goes on with that of the parent."""
         self._under_way: dict[str, _Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 

@@ -36,6 +36,7 @@ PLACE = "XOOAI_CACHE"
 LIMIT = "XOOAI_CACHE_LIMIT"
 """The environment variable that says how many bytes it may hold, as 20GiB or 500MiB."""
 
+_HOMELESS = f"there is no home for a cache; {PLACE} says where it should be"
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _TAG = "CACHEDIR.TAG"
 _TAGGED = b"Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of xooai. See: https://bford.info/cachedir/\n"
@@ -53,7 +54,7 @@ def place() -> str:
     if not os.path.isabs(path):
         if given and not given.startswith("~"):
             return os.path.abspath(given)
-        raise FailedPrecondition(f"there is no home for a cache; {PLACE} says where it should be")
+        raise FailedPrecondition(_HOMELESS)
     return path
 
 
@@ -78,7 +79,7 @@ def _platform() -> str:
 
 
 class Folder:
-    """The folder of a cache."""
+    """The folder of a cache; `root` is "" where there is no place for one."""
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -89,10 +90,12 @@ class Folder:
 
     def make(self) -> None:
         """Make the folder where it is not there, open to this user alone. Raises PermissionDenied where others may change it."""
+        if not self.root:
+            raise FailedPrecondition(_HOMELESS)
         try:
             _make(self.root)
             self._check()
-            with suppress(FileExistsError):
+            with suppress(OSError):  # it is there, or the disk may only be read, which is no reason not to
                 self._tag()
         except XooaiError:
             raise

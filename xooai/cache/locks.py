@@ -6,8 +6,8 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from xooai import forks
 from xooai.aside import in_thread
@@ -16,7 +16,10 @@ from xooai.cache.folder import Folder
 if sys.platform != "win32":  # where there are no directories as stores, thus no cache
     import fcntl
 
-__all__ = ["Locks"]
+__all__ = ["TOTAL", "Locks"]
+
+TOTAL = "total"
+"""The name of the lock of how much there is; all others are digests."""
 
 FIRST, LAST = (
     0.002,
@@ -47,6 +50,20 @@ class Locks:
                 self._held.discard(fd)
                 _free(fd, path)
 
+    @contextmanager
+    def at_once(self, name: str) -> Generator[bool, None, None]:
+        """Hold a lock where nobody else does, for a moment; whether it is held. Blocks, and does not wait."""
+        path = os.path.join(self._folder.locks, name)
+        try:
+            fd = self._attempt(path)
+        except OSError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            _free(fd, path)
+
     def is_held(self, name: str) -> bool:
         """Whether somebody holds a lock. Blocks."""
         try:
@@ -69,7 +86,7 @@ class Locks:
             names = os.listdir(self._folder.locks)
         except OSError:
             return 0
-        return sum(self.is_held(name) for name in names if name != "total")
+        return sum(self.is_held(name) for name in names if name != TOTAL)
 
     def sweep(self, older: float) -> int:
         """Remove the files of locks that nobody holds and that were made `older` seconds ago; how many there were. Blocks."""
@@ -120,7 +137,8 @@ class Locks:
 
 
 def _free(fd: int, path: str) -> None:
-    """Let go of a lock, and remove its file while it is still ours."""
-    with suppress(OSError):
-        os.unlink(path)
+    """Let go of a lock, and remove its file while it is still ours; that of the count, which everybody needs, stays."""
+    if not path.endswith(TOTAL):
+        with suppress(OSError):
+            os.unlink(path)
     os.close(fd)

@@ -1,7 +1,8 @@
 """What a content's file was when it was verified, and when it was used last: a small file for each content.
 
 A file whose size, inode and times are those of then is taken to be what it was: the times change with every write, and also
-when somebody sets them back. What a disk changes by itself it does not show there; reading with `verify` does.
+when somebody sets them back, and a file that a power cut left short has another size. What a disk changes by itself does not
+show there; reading with `verify` shows it.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ class Marks:
         try:
             if os.read(fd, 200) != _written(stamp):
                 return False
-            os.utime(fd)
+            with suppress(OSError):  # of a disk that may only be read
+                os.utime(fd)
         except OSError:
             return False
         finally:

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 from xooai.cache.counts import Counts
 from xooai.cache.folder import Folder
-from xooai.cache.locks import Locks
+from xooai.cache.locks import TOTAL, Locks
 from xooai.cache.marks import Marks
 from xooai.errors import XooaiError
 from xooai.signature import check
@@ -57,27 +57,27 @@ class Room:
 
     def __init__(self, folder: Folder, marks: Marks, locks: Locks, counts: Counts) -> None:
         self._folder, self._marks, self._locks, self._counts = folder, marks, locks, counts
-        self._path = os.path.join(folder.root, "total")
+        self._path = os.path.join(folder.root, TOTAL)
 
     async def make(self, files: Files, size: int, limit: int) -> None:
         """Have room for a content of so many bytes, which is counted when it is here. Raises what the store below raises."""
-        async with self._locks.held("total"):
-            held = await asyncio.to_thread(self._read)
-            if held is None or held.size + on_disk(size) > limit or held.number >= CONTENTS:
+        if await asyncio.to_thread(self._fits_at_once, size, limit, is_added=False):
+            return
+        async with self._locks.held(TOTAL):
+            if not await asyncio.to_thread(self._fits, size, limit, is_added=False):
                 await self._remove(files, limit - on_disk(size), int(limit * LOW) - on_disk(size))
 
     async def add(self, files: Files, size: int, limit: int) -> None:
         """Count a content that is here now. Where several came into the same room, others make way. Raises as `make`."""
-        async with self._locks.held("total"):
-            held = await asyncio.to_thread(self._read)
-            if held is None or held.size + on_disk(size) > limit:
+        if await asyncio.to_thread(self._fits_at_once, size, limit, is_added=True):
+            return
+        async with self._locks.held(TOTAL):
+            if not await asyncio.to_thread(self._fits, size, limit, is_added=True):
                 await self._remove(files, limit, int(limit * LOW))
-            else:
-                await asyncio.to_thread(self._write, Held(held.size + on_disk(size), held.number + 1))
 
     async def free(self, files: Files, size: int) -> bool:
         """Remove contents of so many bytes, for a disk that is full; False where that is not enough, and nothing was removed."""
-        async with self._locks.held("total"):
+        async with self._locks.held(TOTAL):
             found = await self._all(files)
             total = sum(content.size for content in found)
             if total + await asyncio.to_thread(self._free) < on_disk(size):
@@ -86,7 +86,7 @@ class Room:
 
     async def clear(self, files: Files) -> Held:
         """Remove all but what is on its way; what there was."""
-        async with self._locks.held("total"):
+        async with self._locks.held(TOTAL):
             found = await self._all(files)
             number = await self._remove_from(files, found, lambda _: True)
             left = {content.signature for content in await self._all(files)}
@@ -135,6 +135,20 @@ class Room:
             async for entry in files.entries()
         ]
         return sorted(found)
+
+    def _fits_at_once(self, size: int, limit: int, *, is_added: bool) -> bool:
+        """As `_fits`; False too where somebody else is at the count."""
+        with self._locks.at_once(TOTAL) as is_held:
+            return is_held and self._fits(size, limit, is_added=is_added)
+
+    def _fits(self, size: int, limit: int, *, is_added: bool) -> bool:
+        """Whether there is room, by the count, which is then told where the content `is_added`; False where there is no count."""
+        held = self._read()
+        if held is None or held.size + on_disk(size) > limit or held.number >= CONTENTS:
+            return False
+        if is_added:
+            self._write(Held(held.size + on_disk(size), held.number + 1))
+        return True
 
     def _read(self) -> Held | None:
         try:

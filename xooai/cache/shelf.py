@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Literal, TypeVar
 
 from xooai.aside import with_file
 from xooai.cache.corrupt import Corrupt
@@ -28,9 +29,16 @@ __all__ = ["Shelf", "Unusable"]
 T = TypeVar("T")
 
 _log = logger("xooai.cache")
+LOOKED_EVERY = (
+    60.0  # seconds between two looks at whom the folder belongs to: who can change that is trusted for a minute
+)
 STEP = 256 * 1024  # bytes read at once, then hashed while they are in the core's own cache
 _NO_FILE = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR})
 """What opening tells of a link, a folder or a device where a content belongs."""
+
+
+class _NoFile(Exception):
+    """There is a link, a folder or a device where a content belongs."""
 
 
 class Unusable(Exception):
@@ -39,7 +47,8 @@ class Unusable(Exception):
     def __init__(self, error: XooaiError) -> None:
         super().__init__(error.message)
         self.error = error
-        self.is_full = isinstance(error, ResourceExhausted) and error.reason == "storage"
+        reason = error.reason if isinstance(error, ResourceExhausted) else ""
+        self.is_full, self.is_size = reason == "storage", reason == "size"
 
 
 class Shelf:
@@ -52,25 +61,17 @@ class Shelf:
         self.corrupt = Corrupt(folder)
         self.room = Room(folder, self.marks, self.locks, counts)
         self._limit = limit
+        self._next_look = 0.0
         self._files: Files | None = None
 
     async def find(self, signature: str) -> BinaryIO | None:
         """A content that is here and is what it was when it was verified; None otherwise. Raises Unusable."""
-        files = self._files or await self.files()
         try:
-            file = await files.open(signature)
-        except NotFound:
+            file = await self._opened(signature)
+        except _NoFile:
             return None
-        except XooaiError as error:
-            if _is_no_file(error):
-                return None
-            raise Unusable(error) from error
-        try:
-            if await self.marks.is_right(check(signature)[1], Stamp.of(file.fileno())):
-                return file
-        except BaseException:
-            file.close()
-            raise
+        if file is None or await self._is_marked(signature, file):
+            return file
         file.close()
         return None
 
@@ -89,29 +90,24 @@ class Shelf:
         moved away. Raises Unusable.
         """
         algorithm, digest = check(signature)
-        if again:
-            await self.marks.remove(digest)
-        elif file := await self.find(signature):  # another process brought it while this one waited
+        try:
+            file = await self._opened(signature)
+        except _NoFile:
+            return await self._move_away(signature, "no file")
+        if file is None:
+            return False
+        if not again and await self._is_marked(signature, file):  # another process brought it while this one waited
             file.close()
             return True
-        files = await self.files()
+        stamp = Stamp.of(file.fileno())
         try:
-            file = await files.open(signature)
-            stamp = Stamp.of(file.fileno())
             found = await with_file(file, lambda file, is_left: _signature(file, algorithm, is_left))
-        except NotFound:
-            return False
-        except XooaiError as error:
-            if not _is_no_file(error):
-                raise Unusable(error) from error
-            found = "no file"
         except OSError as error:
             raise Unusable(told(error, "the cache")) from error
-        if found == signature:
-            await self.marks.put(digest, stamp)
-            return True
-        await self._move_away(signature, found)
-        return False
+        if found != signature:
+            return await self._move_away(signature, found)
+        await self.marks.put(digest, stamp)
+        return True
 
     async def files(self) -> Files:
         """The store below; its folder is made and looked at first. Raises Unusable."""
@@ -139,7 +135,29 @@ class Shelf:
             await self._files.aclose()
 
     async def _prepare(self) -> None:
-        await self._usable(self.folder.make)
+        """Look at the folder, unless that was done within the minute."""
+        if time.monotonic() >= self._next_look:
+            await self._usable(self.folder.make)
+            self._next_look = time.monotonic() + LOOKED_EVERY
+
+    async def _opened(self, signature: str) -> BinaryIO | None:
+        """A content as it is here; None where it is not. Raises _NoFile, Unusable."""
+        files = self._files or await self.files()
+        try:
+            return await files.open(signature)
+        except NotFound:
+            return None
+        except XooaiError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _NO_FILE:
+                raise _NoFile from error
+            raise Unusable(error) from error
+
+    async def _is_marked(self, signature: str, file: BinaryIO) -> bool:
+        try:
+            return await self.marks.is_right(check(signature)[1], Stamp.of(file.fileno()))
+        except BaseException:
+            file.close()
+            raise
 
     async def _fetch(self, source: Source) -> None:
         size = await sized(source)
@@ -183,12 +201,13 @@ class Shelf:
                 raise
             raise Unusable(error) from error
 
-    async def _move_away(self, signature: str, found: str) -> None:
+    async def _move_away(self, signature: str, found: str) -> Literal[False]:
         _log.warning("the cache has %s, which should be %s: moved to %s", found, signature, self.folder.corrupt)
         await self.marks.remove(check(signature)[1])
         if await self._usable(lambda: self.corrupt.move(signature)):
             self.counts.corrupt += 1
         await self.room.forget()
+        return False
 
     async def _usable(self, work: Callable[[], T]) -> T:
         """Do something with the cache's folder, in a thread."""
@@ -206,7 +225,3 @@ def _signature(file: BinaryIO, algorithm: str, is_left: Callable[[], bool]) -> s
     while not is_left() and (size := file.readinto(buffer)):  # type: ignore[attr-defined]
         hasher.update(buffer[:size])
     return hasher.signature  # which nobody looks at where all have left
-
-
-def _is_no_file(error: XooaiError) -> bool:
-    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _NO_FILE
