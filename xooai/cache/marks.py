@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -58,10 +59,11 @@ class Marks:
         await asyncio.to_thread(self._write, digest, stamp)
         self._know(digest, stamp)
 
-    async def remove(self, digest: str) -> None:
-        """Say nothing of a file any more."""
-        self._known.pop(digest, None)
-        await asyncio.to_thread(self._remove, digest)
+    async def remove(self, *digests: str) -> None:
+        """Say nothing of files any more."""
+        for digest in digests:
+            self._known.pop(digest, None)
+        await asyncio.to_thread(self._remove, digests)
 
     def used(self) -> dict[str, float]:
         """When each content was used last, in seconds since 1970, by its digest. Blocks."""
@@ -104,9 +106,10 @@ class Marks:
             finally:
                 os.close(fd)
 
-    def _remove(self, digest: str) -> None:
-        with suppress(OSError):
-            os.unlink(self._path(digest))
+    def _remove(self, digests: Iterable[str]) -> None:
+        for digest in digests:
+            with suppress(OSError):
+                os.unlink(self._path(digest))
 
 
 def _written(stamp: Stamp) -> bytes:

@@ -27,6 +27,7 @@ LARGEST = 10 * 1024**3  # bytes: some thousands of pictures and dozens of videos
 SHARE = 10  # at most this part of the disk, where that is less: the disk is there for more than a cache
 CONTENTS = 100_000  # to look at them all takes a second or two
 LOW = 7 / 8  # how much stays where something has to go: one look at all contents serves for an eighth of them
+BATCH = 100  # contents looked after while a thread is at it
 BLOCK = 4096  # bytes that filesystems give to a file at once: of many small contents most is this
 
 
@@ -45,6 +46,10 @@ class _Content(NamedTuple):
     used: float
     size: int
     signature: str
+
+    @property
+    def digest(self) -> str:
+        return check(self.signature)[1]
 
 
 def default_limit(root: str) -> int:
@@ -104,28 +109,24 @@ class Room:
         await self._remove_from(files, found, lambda held: held.size > low or held.number > number)
 
     async def _remove_from(self, files: Files, found: list[_Content], is_too_much: Callable[[Held], bool]) -> int:
+        """Remove contents in this order until it is not too much; how many. Those that somebody is just bringing stay."""
         held = Held(sum(content.size for content in found), len(found))
         before = held.number
-        for content in found:
+        for place in range(0, len(found), BATCH):
             if not is_too_much(held):
                 break
-            if await self._is_removed(files, content.signature):
-                held = Held(held.size - content.size, held.number - 1)
+            gone: list[str] = []
+            for content in await asyncio.to_thread(self._unlocked, found[place : place + BATCH]):
+                if is_too_much(held) and await _is_removed(files, content.signature):
+                    held = Held(held.size - content.size, held.number - 1)
+                    gone.append(content.digest)
+            await self._marks.remove(*gone)
         await asyncio.to_thread(self._write, held)
         self._counts.evicted += before - held.number
         return before - held.number
 
-    async def _is_removed(self, files: Files, signature: str) -> bool:
-        """Remove a content, unless somebody is just bringing it."""
-        digest = check(signature)[1]
-        if await asyncio.to_thread(self._locks.is_held, digest):
-            return False
-        try:
-            await files.delete(signature)
-        except XooaiError:  # what cannot be removed takes its room for now
-            return False
-        await self._marks.remove(digest)
-        return True
+    def _unlocked(self, contents: list[_Content]) -> list[_Content]:
+        return [content for content in contents if not self._locks.is_held(content.digest)]
 
     async def _all(self, files: Files) -> list[_Content]:
         """All contents, what was used least lately first."""
@@ -185,3 +186,11 @@ class Room:
 def on_disk(size: int) -> int:
     """Bytes that a file of this size takes."""
     return -(-size // BLOCK) * BLOCK
+
+
+async def _is_removed(files: Files, signature: str) -> bool:
+    try:
+        await files.delete(signature)
+    except XooaiError:  # what cannot be removed takes its room for now
+        return False
+    return True

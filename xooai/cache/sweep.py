@@ -31,8 +31,7 @@ async def sweep(shelf: Shelf, files: Files, older: float = ABANDONED) -> int:
     used = await asyncio.to_thread(shelf.marks.used)
     here = {check(entry.signature)[1] async for entry in files.entries()}
     lost = [digest for digest, when in used.items() if digest not in here and when <= time.time() - older]
-    for digest in lost:
-        await shelf.marks.remove(digest)
+    await shelf.marks.remove(*lost)
     await shelf.room.forget()
     return drafts + locks + len(lost)
 
