@@ -183,8 +183,10 @@ async def _chunks(file: BinaryIO) -> AsyncGenerator[bytes, None]:
 def _sized(file: BinaryIO, source: Source) -> BinaryIO:
     try:
         return _of_size(file, os.fstat(file.fileno()).st_size, source)
-    except DataLoss:
+    except BaseException as error:
         file.close()
+        if isinstance(error, OSError) and not isinstance(error, XooaiError):
+            raise Unusable(told(error, "the cache")) from error
         raise
 
 

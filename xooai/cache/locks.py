@@ -68,16 +68,14 @@ class Locks:
         """Whether somebody holds a lock. Blocks."""
         try:
             fd = self._folder.file(os.path.join(self._folder.locks, name), os.O_RDWR)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            finally:
+                os.close(fd)
         except BlockingIOError:
             return True
         except OSError:
             return False
-        finally:
-            os.close(fd)
         return False
 
     def count(self) -> int:
@@ -104,7 +102,8 @@ class Locks:
         """In the child of a fork the descriptors are copies, by which a lock of the parent's would outlive it."""
         held, self._held = self._held, set()
         for fd in held:
-            os.close(fd)
+            with suppress(OSError):
+                os.close(fd)
 
     async def _taken(self, path: str) -> int | None:
         delay, end = FIRST, time.monotonic() + PATIENCE
@@ -141,4 +140,5 @@ def _free(fd: int, path: str) -> None:
     if not path.endswith(TOTAL):
         with suppress(OSError):
             os.unlink(path)
-    os.close(fd)
+    with suppress(OSError):
+        os.close(fd)

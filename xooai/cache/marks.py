@@ -85,18 +85,16 @@ class Marks:
     def _is_right(self, digest: str, stamp: Stamp) -> bool:
         try:
             fd = self._folder.file(self._path(digest), os.O_RDONLY)
+            try:
+                is_right = os.read(fd, 200) == _written(stamp)
+                if is_right:
+                    with suppress(OSError):  # of a disk that may only be read
+                        os.utime(fd)
+            finally:
+                os.close(fd)
         except OSError:
             return False
-        try:
-            if os.read(fd, 200) != _written(stamp):
-                return False
-            with suppress(OSError):  # of a disk that may only be read
-                os.utime(fd)
-        except OSError:
-            return False
-        finally:
-            os.close(fd)
-        return True
+        return is_right
 
     def _write(self, digest: str, stamp: Stamp) -> None:
         with suppress(OSError):

@@ -154,15 +154,13 @@ class Room:
     def _read(self) -> Held | None:
         try:
             fd = self._folder.file(self._path, os.O_RDONLY)
-        except OSError:
-            return None
-        try:
-            size, count = os.read(fd, 100).split()
-            return Held(int(size), int(count))
+            try:
+                size, number = os.read(fd, 100).split()
+            finally:
+                os.close(fd)
+            return Held(int(size), int(number))
         except (OSError, ValueError):  # who wrote it died while it did
             return None
-        finally:
-            os.close(fd)
 
     def _write(self, held: Held) -> None:
         with suppress(OSError):  # what is missing is counted anew

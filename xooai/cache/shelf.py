@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager, suppress
 from typing import BinaryIO, Literal, TypeVar
 
 from xooai.aside import with_file
@@ -66,48 +66,53 @@ class Shelf:
 
     async def find(self, signature: str) -> BinaryIO | None:
         """A content that is here and is what it was when it was verified; None otherwise. Raises Unusable."""
-        try:
-            file = await self._opened(signature)
-        except _NoFile:
+        with _told():
+            try:
+                file = await self._opened(signature)
+            except _NoFile:
+                return None
+            if file is None or await self._is_marked(signature, file):
+                return file
+            file.close()
             return None
-        if file is None or await self._is_marked(signature, file):
-            return file
-        file.close()
-        return None
 
     async def bring(self, source: Source, *, again: bool = False) -> None:
         """Have a content here, verified. One that is here and was not verified before, or has to be `again`, is read as a whole;
         one that is not here is fetched. Raises what the source raises, DataLoss where it gives something else, and Unusable.
         """
-        await self._prepare()
-        async with self.locks.held(check(source.signature)[1]):
-            if not await self.is_whole(source.signature, again=again):
-                self.counts.misses += 1
-                await self._fetch(source)
+        with _told():
+            await self._prepare()
+            async with self.locks.held(check(source.signature)[1]):
+                if not await self.is_whole(source.signature, again=again):
+                    self.counts.misses += 1
+                    await self._fetch(source)
 
     async def is_whole(self, signature: str, *, again: bool = False) -> bool:
         """Whether a content is here and right, verified as a whole where it was not before, or `again`; one that is not right is
         moved away. Raises Unusable.
         """
         algorithm, digest = check(signature)
-        try:
-            file = await self._opened(signature)
-        except _NoFile:
-            return await self._move_away(signature, "no file")
-        if file is None:
-            return False
-        if not again and await self._is_marked(signature, file):  # another process brought it while this one waited
-            file.close()
-            return True
-        stamp = Stamp.of(file.fileno())
-        try:
+        with _told():
+            try:
+                file = await self._opened(signature)
+            except _NoFile:
+                return await self._move_away(signature, "no file")
+            if file is None:
+                return False
+            try:
+                stamp = Stamp.of(file.fileno())
+                is_right = not again and await self.marks.is_right(digest, stamp)
+            except BaseException:
+                file.close()
+                raise
+            if is_right:  # another process brought it while this one waited
+                file.close()
+                return True
             found = await with_file(file, lambda file, is_left: _signature(file, algorithm, is_left))
-        except OSError as error:
-            raise Unusable(told(error, "the cache")) from error
-        if found != signature:
-            return await self._move_away(signature, found)
-        await self.marks.put(digest, stamp)
-        return True
+            if found != signature:
+                return await self._move_away(signature, found)
+            await self.marks.put(digest, stamp)
+            return True
 
     async def files(self) -> Files:
         """The store below; its folder is made and looked at first. Raises Unusable."""
@@ -212,11 +217,21 @@ class Shelf:
     async def _usable(self, work: Callable[[], T]) -> T:
         """Do something with the cache's folder, in a thread."""
         try:
-            return await asyncio.to_thread(work)
+            with _told():
+                return await asyncio.to_thread(work)
         except XooaiError as error:
             raise Unusable(error) from error
-        except OSError as error:
-            raise Unusable(told(error, f"the cache at {self.folder.root}")) from error
+
+
+@contextmanager
+def _told() -> Generator[None, None, None]:
+    """Tell what goes wrong with the cache's own files."""
+    try:
+        yield
+    except XooaiError:  # some of which are an OSError too
+        raise
+    except OSError as error:
+        raise Unusable(told(error, "the cache")) from error
 
 
 def _signature(file: BinaryIO, algorithm: str, is_left: Callable[[], bool]) -> str:
