@@ -145,8 +145,8 @@ def test_what_dead_processes_left_is_removed_when_it_is_old_and_nobody_has_looke
     async def opened() -> None:
         cache = Cache(str(tmp_path))
         await read(cache, NAMES[0], Origin(*CONTENTS))
-        assert cache._sweeping is not None
-        await asyncio.wait([cache._sweeping])
+        while cache._flights._tasks:
+            await asyncio.wait(cache._flights._tasks)
         await cache.aclose()
 
     leave(60)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from contextvars import Context
 from typing import BinaryIO, TypeVar
 
 from xooai.aside import with_file
@@ -50,7 +48,6 @@ class Cache:
         self._memory = Memory()
         self._flights = Flights()
         self._next_warning = 0.0
-        self._sweeping: asyncio.Task[int] | None = None
         self._next_sweep = 0.0
 
     async def open(self, source: Source, *, verify: bool = False) -> BinaryIO:
@@ -107,9 +104,6 @@ class Cache:
     async def aclose(self) -> None:
         """End what is on its way. Any number of times."""
         await self._flights.aclose()
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            await asyncio.wait([self._sweeping])
         await self._shelf.aclose()
 
     async def _kept(self, source: Source, verify: bool) -> BinaryIO:
@@ -143,11 +137,10 @@ class Cache:
             return b"".join([chunk async for chunk in chunks])
 
     def _sweep(self) -> None:
-        """Have what dead processes left removed, beside what else is done."""
+        """Have what dead processes left removed, beside what else is done. What hinders that is told when it hinders a reader."""
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + HOUR
-            self._sweeping = asyncio.get_running_loop().create_task(sweep_when_due(self._shelf), context=Context())
-            self._sweeping.add_done_callback(_swept)
+            self._flights.start("sweep", lambda: sweep_when_due(self._shelf))
 
     def _around(self, trouble: Unusable) -> None:
         self.counts.around += 1
@@ -194,9 +187,3 @@ def _of_size(found: T, size: int, source: Source) -> T:
     if source.size not in (None, size):
         raise DataLoss(f"{source.signature} has {size:,} bytes, it should have {source.size:,}")
     return found
-
-
-def _swept(sweeping: asyncio.Task[int]) -> None:
-    """What hinders a sweep is told when it hinders a reader."""
-    if not sweeping.cancelled():
-        sweeping.exception()

@@ -52,6 +52,11 @@ class Flights:
         if error is not None and flight.source == source:
             raise error
 
+    def start(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Begin work that nobody waits for, and whose errors are nobody's, unless it is under way."""
+        if name not in self._under_way:
+            self._under_way[name] = self._begun(name, None, work)
+
     async def aclose(self) -> None:
         """End all work, and wait for what was left to end."""
         while self._tasks:

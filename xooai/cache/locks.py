@@ -86,17 +86,14 @@ class Locks:
             return 0
         return sum(self.is_held(name) for name in names if name != TOTAL)
 
-    def sweep(self, older: float) -> int:
-        """Remove the files of locks that nobody holds and that were made `older` seconds ago; how many there were. Blocks."""
-        removed = 0
+    def sweep(self, older: float) -> None:
+        """Remove the files of locks that nobody holds and that were made `older` seconds ago. Blocks."""
         with suppress(FileNotFoundError):
             for name in os.listdir(self._folder.locks):
                 path = os.path.join(self._folder.locks, name)
                 with suppress(OSError):
                     if os.lstat(path).st_mtime <= time.time() - older:
                         _free(self._attempt(path), path)
-                        removed += 1
-        return removed
 
     def renew(self) -> None:
         """In the child of a fork the descriptors are copies, by which a lock of the parent's would outlive it."""

@@ -16,24 +16,22 @@ __all__ = ["HOUR", "sweep", "sweep_when_due"]
 HOUR = 3600.0  # seconds between two sweeps, by whichever process comes first
 
 
-async def sweep_when_due(shelf: Shelf) -> int:
-    """Sweep, where nobody has within the hour; how much there was. Raises Unusable, and what the store below raises."""
+async def sweep_when_due(shelf: Shelf) -> None:
+    """Sweep, where nobody has within the hour. Raises Unusable, and what the store below raises."""
     files = await shelf.files()
-    if not await asyncio.to_thread(_is_due, shelf):
-        return 0
-    return await sweep(shelf, files)
+    if await asyncio.to_thread(_is_due, shelf):
+        await sweep(shelf, files)
 
 
-async def sweep(shelf: Shelf, files: Files, older: float = ABANDONED) -> int:
-    """Remove what was left `older` seconds ago, and have all counted anew; how much there was."""
-    drafts = await files.sweep(older)
-    locks = await asyncio.to_thread(shelf.locks.sweep, older)
+async def sweep(shelf: Shelf, files: Files) -> None:
+    """Remove what was left long ago, and have all counted anew."""
+    await files.sweep()
+    await asyncio.to_thread(shelf.locks.sweep, ABANDONED)
     used = await asyncio.to_thread(shelf.marks.used)
     here = {check(entry.signature)[1] async for entry in files.entries()}
-    lost = [digest for digest, when in used.items() if digest not in here and when <= time.time() - older]
+    lost = [digest for digest, when in used.items() if digest not in here and when <= time.time() - ABANDONED]
     await shelf.marks.remove(*lost)
     await shelf.room.forget()
-    return drafts + locks + len(lost)
 
 
 def _is_due(shelf: Shelf) -> bool:
