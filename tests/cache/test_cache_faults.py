@@ -12,7 +12,7 @@ import pytest
 
 FAULTS = Path(__file__).parent / "cache_faults.py"
 RIGHT, KILLED = 0, -9
-FEW, ALL = 67, 3  # every how many calls: of a scenario of some 1,500, most of which look into folders
+FEW, ALL = 67, 5  # every how many calls: of a scenario of some 1,500, most of which look into folders
 
 
 def swept(folder: Path, how: str, step: int) -> list[dict[str, Any]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
@@ -61,6 +63,20 @@ def test_what_has_no_room_on_disk_is_streamed_and_kept_when_there_is_room(tmp_pa
         assert content.reads == 1
 
     asyncio.run(main())
+
+
+def test_a_full_disk_is_freed_of_what_killed_processes_left(tmp_path: Path) -> None:
+    left = tmp_path / "contents" / "incoming" / "left"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(SMALL)
+    os.utime(left, (time.time() - 100, time.time() - 100))
+
+    async def main() -> None:
+        with largest_file(1 << 20):
+            assert await streamed(Cache(str(tmp_path)), MemoryContent(DATA)) == DATA
+
+    asyncio.run(main())
+    assert not left.exists()
 
 
 def test_a_full_disk_is_no_reason_to_remove_what_would_not_be_enough(tmp_path: Path) -> None:

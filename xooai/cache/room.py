@@ -27,6 +27,9 @@ LARGEST = 10 * 1024**3  # bytes: some thousands of pictures and dozens of videos
 SHARE = 10  # at most this part of the disk, where that is less: the disk is there for more than a cache
 CONTENTS = 100_000  # to look at them all takes a second or two
 LOW = 7 / 8  # how much stays where something has to go: one look at all contents serves for an eighth of them
+IDLE = (
+    60.0  # seconds without a write, on a disk that is full: whose draft is removed too early is served around the cache
+)
 BATCH = 100  # contents looked after while a thread is at it
 BLOCK = 4096  # bytes that filesystems give to a file at once: of many small contents most is this
 
@@ -81,8 +84,12 @@ class Room:
                 await self._remove(files, limit, int(limit * LOW))
 
     async def free(self, files: Files, size: int) -> bool:
-        """Remove contents of so many bytes, for a disk that is full; False where that is not enough, and nothing was removed."""
+        """Remove what dead processes may have left, or contents of so many bytes, for a disk that is full. False where it would
+        not be enough: then no content was removed.
+        """
         async with self._locks.held(TOTAL):
+            if await files.sweep(IDLE) and await asyncio.to_thread(self._free) >= on_disk(size):
+                return True
             found = await self._all(files)
             total = sum(content.size for content in found)
             if total + await asyncio.to_thread(self._free) < on_disk(size):
