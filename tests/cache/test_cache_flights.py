@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -212,6 +213,22 @@ def test_a_process_that_is_killed_while_it_fetches_makes_way_for_the_next(tmp_pa
     assert [said(follower) for follower in followers] == ["right 0\n"] * 2
     assert processes.gets == 2
     assert object_of(processes.root, NAME).stat().st_size == len(DATA)
+
+
+def test_several_loops_of_a_process_fetch_a_content_once(tmp_path: Path) -> None:
+    origin, found = Origin(DATA), list[bytes]()
+
+    def get() -> None:
+        found.append(asyncio.run(read(Cache(str(tmp_path)), NAME, origin)))
+
+    threads = [threading.Thread(target=get) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert found == [DATA] * 4
+    assert origin.gets == 1
 
 
 def test_a_child_of_a_fork_does_not_hold_what_its_parent_held(tmp_path: Path) -> None:

@@ -76,9 +76,11 @@ def test_what_is_larger_than_the_cache_is_served_and_not_kept(tmp_path: Path) ->
         assert await read(cache, NAMES[0], origin) == CONTENTS[0]
         assert await read(cache, sign(large), Origin(large)) == large
         assert here(tmp_path) == {0}
+        assert await read(cache, sign(large[:-2000]), Origin(large[:-2000])) == large[:-2000]
+        assert here(tmp_path) == {0}
         none = Cache(str(tmp_path / "none"), limit=0)
         assert await read(none, NAMES[0], origin) == CONTENTS[0]
-        assert (cache.counts.around, none.counts.around) == (1, 1)
+        assert (cache.counts.around, none.counts.around) == (2, 1)
 
     asyncio.run(main())
 

@@ -15,7 +15,7 @@ from xooai.cache.counts import Counts
 from xooai.cache.folder import Folder, told
 from xooai.cache.locks import Locks
 from xooai.cache.marks import Marks, Stamp
-from xooai.cache.room import Files, Room, default_limit
+from xooai.cache.room import Files, Room, default_limit, on_disk
 from xooai.cache.source import Source, Watched, sized
 from xooai.cache.spool import Spooled, spooled
 from xooai.errors import DataLoss, FailedPrecondition, NotFound, ResourceExhausted, XooaiError, too_large
@@ -175,7 +175,7 @@ class Shelf:
     async def _put(self, content: Content) -> None:
         """Put a content, on a disk that is full by removing others, and mark it: the store below has verified what it wrote."""
         files, limit = await self.files(), await self.limit()
-        if content.size > limit:
+        if on_disk(content.size) > limit:
             raise Unusable(too_large(content.size, limit, "a content that the cache cannot keep"))
         await self._made_room(self.room.make(files, content.size, limit))
         try:
