@@ -50,7 +50,7 @@ def _install(lock: Path) -> None:
 
 def _compile() -> None:
     """Write the bytecode of xooai, as pip does of what it copies: a shell may have told Python to write none by itself."""
-    subprocess.run([str(PYTHON), "-m", "compileall", "-q", "xooai", "drivers"], cwd=ROOT, check=False)
+    subprocess.run([str(PYTHON), "-m", "compileall", "-q", "xooai", "drivers", "stores"], cwd=ROOT, check=False)
 
 
 def run(purpose: str, *command: str) -> None:
