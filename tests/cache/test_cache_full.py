@@ -66,7 +66,7 @@ def test_what_has_no_room_on_disk_is_streamed_and_kept_when_there_is_room(tmp_pa
 
 
 def test_a_full_disk_is_freed_of_what_killed_processes_left(tmp_path: Path) -> None:
-    left = tmp_path / "contents" / "incoming" / "left"
+    left = tmp_path / "contents" / ".xooai-incoming" / ("0" * 32)
     left.parent.mkdir(parents=True)
     left.write_bytes(SMALL)
     os.utime(left, (time.time() - 100, time.time() - 100))

@@ -135,7 +135,7 @@ def test_how_much_it_may_hold_is_said_by_the_environment(tmp_path: Path, monkeyp
 def test_what_dead_processes_left_is_removed_when_it_is_old_and_nobody_has_looked_within_the_hour(
     tmp_path: Path,
 ) -> None:
-    left = [tmp_path / "contents" / "incoming" / "draft", tmp_path / "locks" / NAMES[5][7:]]
+    left = [tmp_path / "contents" / ".xooai-incoming" / ("0" * 32), tmp_path / "locks" / NAMES[5][7:]]
     left.append(tmp_path / "marks" / NAMES[6][7:9] / NAMES[6][7:])
 
     def leave(seconds_ago: float) -> None:
