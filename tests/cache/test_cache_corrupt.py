@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cache_origins import Origin, object_of, read
+from cache_origins import Origin, mark_as_verified, object_of, read
 
 from xooai.cache import Cache
 from xooai.cache.folder import place
@@ -106,9 +106,7 @@ def test_what_a_disk_changed_by_itself_is_seen_by_reading_it_as_a_whole(tmp_path
         origin, cache = Origin(DATA), Cache(str(tmp_path))
         await read(cache, NAME, origin)
         flip(object_of(tmp_path, NAME))
-        now = object_of(tmp_path, NAME).stat()
-        mark = " ".join(map(str, (now.st_size, now.st_ino, now.st_mtime_ns, now.st_ctime_ns)))
-        (tmp_path / "marks" / NAME[7:9] / NAME[7:]).write_text(f"{mark}\n")
+        mark_as_verified(tmp_path, NAME)
 
         later = Cache(str(tmp_path))
         assert await read(later, NAME, origin) != DATA
@@ -277,6 +275,26 @@ def test_a_folder_that_others_may_write_to_is_not_used(tmp_path: Path, mode: int
         tmp_path.chmod(0o755)
         assert await read(cache, NAME, origin) == DATA
         assert (cache.counts.around, cache.counts.misses) == (1, 1)
+
+    asyncio.run(main())
+
+
+def test_a_folder_that_others_may_write_to_from_now_on_is_looked_at_before_what_is_in_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        monkeypatch.setattr("xooai.cache.shelf.LOOKED_EVERY", 0.0)
+        root, origin = tmp_path / "cache", Origin(DATA)
+        cache = Cache(str(root))
+        assert await read(cache, NAME, origin) == DATA
+        root.rename(tmp_path / "removed")
+        poisoned = object_of(root, NAME)
+        poisoned.parent.mkdir(parents=True)
+        poisoned.write_bytes(OTHER)
+        mark_as_verified(root, NAME)
+        root.chmod(0o777)
+        assert await read(cache, NAME, origin) == DATA
+        assert (cache.counts.hits, cache.counts.around, origin.gets) == (0, 1, 2)
 
     asyncio.run(main())
 

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from cache_origins import Origin, object_of
+from cache_origins import Origin, mark_as_verified, object_of
 
 from xooai.cache import Cache, FromStore
 from xooai.cache.memory import EACH, LARGEST, Memory
@@ -38,9 +38,7 @@ def test_a_small_content_that_a_disk_changed_by_itself_is_seen(tmp_path: Path) -
         await Cache(str(tmp_path)).read(once)
         kept = object_of(tmp_path, once.signature)
         kept.write_bytes(SMALL[:-1] + b"x")
-        now = kept.stat()
-        mark = " ".join(map(str, (now.st_size, now.st_ino, now.st_mtime_ns, now.st_ctime_ns)))
-        (tmp_path / "marks" / kept.parts[-3] / kept.name).write_text(f"{mark}\n")
+        mark_as_verified(tmp_path, once.signature)
 
         cache = Cache(str(tmp_path))
         assert await cache.read(once) == SMALL

@@ -116,8 +116,8 @@ class Shelf:
 
     async def files(self) -> Files:
         """The store below; its folder is made and looked at first. Raises Unusable."""
+        await self._prepare()
         if self._files is None:
-            await self._prepare()
             try:
                 store = open_store(self.folder.contents, StoreOptions(name="cache"))
             except XooaiError as error:  # a system without directories as stores
@@ -147,7 +147,7 @@ class Shelf:
 
     async def _opened(self, signature: str) -> BinaryIO | None:
         """A content as it is here; None where it is not. Raises _NoFile, Unusable."""
-        files = self._files or await self.files()
+        files = await self.files()
         try:
             return await files.open(signature)
         except NotFound:
