@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
@@ -12,6 +13,8 @@ import pytest
 from cache_origins import Origin, files_of, object_of, read
 
 from xooai.cache import Cache
+from xooai.cache.folder import Folder
+from xooai.cache.locks import TOTAL, Locks
 from xooai.content import MemoryContent
 from xooai.errors import Unavailable
 from xooai.plugins import open_store
@@ -159,6 +162,22 @@ def test_readers_that_leave_at_any_time_leave_no_descriptor(tmp_path: Path) -> N
     assert descriptors() == before
 
 
+def test_the_file_of_a_lock_is_removed_by_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, on_the_loop = os.unlink, list[object]()
+
+    def unlink(path: str, **named: int) -> None:
+        if threading.current_thread() is threading.main_thread():
+            on_the_loop.append(path)
+        real(path, **named)
+
+    async def main() -> None:
+        monkeypatch.setattr(os, "unlink", unlink)
+        (await Cache(str(tmp_path)).get(NAME, Origin(DATA))).close()
+
+    asyncio.run(main())
+    assert on_the_loop == files_of(tmp_path / "locks") == []
+
+
 def descriptors() -> set[str]:
     return {path.name for path in Path("/proc/self/fd").iterdir() if path.exists()}
 
@@ -253,3 +272,53 @@ asyncio.run(main())
 """
     ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, input="\n")
     assert ended.stdout == "free\n"
+
+
+def test_a_child_of_a_fork_does_not_keep_a_count_that_its_parent_was_at(tmp_path: Path) -> None:
+    code = f"""
+import asyncio, os, sys
+from xooai.cache.folder import Folder
+from xooai.cache.locks import TOTAL, Locks
+locks = Locks(Folder({str(tmp_path)!r}))
+with locks.at_once(TOTAL) as is_held:
+    if not os.fork():
+        sys.stdin.readline()
+        os._exit(0)
+print(is_held, locks.is_held(TOTAL))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, input="\n")
+    assert ended.stdout == "True False\n"
+
+
+def test_a_process_that_is_stopped_while_it_counts_keeps_a_reader_once_and_not_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        cache, contents = Cache(str(tmp_path)), [MemoryContent(bytes([number])) for number in range(3)]
+        monkeypatch.setattr("xooai.cache.locks.PATIENCE", 0.05)
+        (await cache.open(contents[0])).close()
+        monkeypatch.setattr("xooai.cache.locks.PATIENCE", 10 * PATIENCE)
+        for content in contents[1:]:
+            (await cache.open(content)).close()
+        assert cache.counts.around == 0
+
+    with Locks(Folder(str(tmp_path))).at_once(TOTAL) as is_held:
+        assert is_held
+        asyncio.run(asyncio.wait_for(main(), PATIENCE))
+
+
+def test_who_fetches_for_long_and_is_alive_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xooai.cache.locks.BEAT", 0.02)
+    monkeypatch.setattr("xooai.cache.locks.PATIENCE", 1.0)
+
+    async def main() -> None:
+        origin = Origin(DATA, gated=True)
+        leader = asyncio.create_task(read(Cache(str(tmp_path)), NAME, origin))
+        await origin.reached.wait()
+        follower = asyncio.create_task(read(Cache(str(tmp_path)), NAME, origin))
+        await asyncio.wait([follower], timeout=1.5)
+        origin.released.set()
+        assert [await leader, await follower] == [DATA, DATA]
+        assert origin.gets == 1
+
+    asyncio.run(main())

@@ -25,7 +25,16 @@ FIRST, LAST = (
     0.002,
     0.1,
 )  # seconds between two attempts, growing: a small content is there soon, a large one may take minutes
-PATIENCE = 600.0  # seconds: who holds a lock for longer is taken for stuck, and to bring a content twice does no harm
+BEAT = 5.0  # seconds between two signs of life of who holds a lock: its file's time
+PATIENCE = 30.0  # seconds without one: a process that is stopped keeps nobody longer, and to bring a content twice does no harm
+
+
+class _Busy(Exception):
+    """Somebody else holds a lock: `beat` is another one after each sign of life."""
+
+    def __init__(self, fd: int) -> None:
+        status = os.fstat(fd)
+        self.beat = status.st_ino, status.st_mtime_ns
 
 
 class Locks:
@@ -34,21 +43,27 @@ class Locks:
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._held: set[int] = set()
+        self._stuck: tuple[int, int] | None = None
         forks.renewed(self)
 
     @asynccontextmanager
     async def held(self, name: str) -> AsyncGenerator[None, None]:
-        """Wait for a lock and hold it. Where the filesystem has no locks, or no room for one, nobody waits."""
+        """Wait for a lock and hold it. Nobody waits where its holder shows no sign of life, or where the filesystem has no locks,
+        or no room for one.
+        """
         path = os.path.join(self._folder.locks, name)
         fd = await self._taken(path)
-        if fd is not None:
-            self._held.add(fd)
+        if fd is None:
+            yield
+            return
+        self._held.add(fd)
+        beating = asyncio.get_running_loop().create_task(_beat(path))
         try:
             yield
+            await asyncio.to_thread(self._end, fd, path)  # a disk may be slow to remove a file
         finally:
-            if fd is not None and fd in self._held:
-                self._held.discard(fd)
-                _free(fd, path)
+            beating.cancel()
+            self._end(fd, path)
 
     @contextmanager
     def at_once(self, name: str) -> Generator[bool, None, None]:
@@ -56,7 +71,7 @@ class Locks:
         path = os.path.join(self._folder.locks, name)
         try:
             fd = self._attempt(path)
-        except OSError:
+        except (OSError, _Busy):
             yield False
             return
         try:
@@ -68,14 +83,16 @@ class Locks:
         """Whether somebody holds a lock. Blocks."""
         try:
             fd = self._folder.file(os.path.join(self._folder.locks, name), os.O_RDWR)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            finally:
-                os.close(fd)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         except OSError:
             return False
+        finally:
+            _let_go(fd)
         return False
 
     def count(self) -> int:
@@ -91,7 +108,7 @@ class Locks:
         with suppress(FileNotFoundError):
             for name in os.listdir(self._folder.locks):
                 path = os.path.join(self._folder.locks, name)
-                with suppress(OSError):
+                with suppress(OSError, _Busy):
                     if os.lstat(path).st_mtime <= time.time() - older:
                         _free(self._attempt(path), path)
 
@@ -102,13 +119,28 @@ class Locks:
             with suppress(OSError):
                 os.close(fd)
 
+    def _end(self, fd: int, path: str) -> None:
+        """Let go of a lock, once."""
+        try:
+            self._held.remove(fd)
+        except KeyError:
+            return
+        _free(fd, path)
+
     async def _taken(self, path: str) -> int | None:
-        delay, end = FIRST, time.monotonic() + PATIENCE
+        delay, seen, end = (
+            FIRST,
+            self._stuck,
+            0.0,
+        )  # whom one has not waited for any more, the next does not wait for at all
         while True:
             try:
                 fd = await in_thread(lambda: self._attempt(path), lambda fd: _free(fd, path))
-            except BlockingIOError:
-                if time.monotonic() > end:
+            except _Busy as busy:
+                if busy.beat != seen:
+                    seen, end = busy.beat, time.monotonic() + PATIENCE
+                elif time.monotonic() >= end:
+                    self._stuck = seen
                     return None
             except OSError:
                 return None  # whether the cache works at all is seen when it is written to
@@ -118,18 +150,32 @@ class Locks:
             delay = min(delay * 1.5, LAST)
 
     def _attempt(self, path: str) -> int:
-        """A descriptor that holds the lock. Raises BlockingIOError where another one does."""
+        """A descriptor that holds the lock. Raises _Busy where another one does."""
         while True:
             fd = self._folder.file(path, os.O_RDWR | os.O_CREAT)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 with suppress(FileNotFoundError):
                     if os.path.samestat(os.fstat(fd), os.lstat(path)):
+                        os.utime(fd)
                         return fd
+            except BlockingIOError:
+                try:
+                    raise _Busy(fd) from None
+                finally:
+                    os.close(fd)
             except BaseException:
-                os.close(fd)
+                _let_go(fd)
                 raise
-            os.close(fd)  # of a file that its last holder removed: the next attempt makes another
+            _let_go(fd)  # of a file that its last holder removed: the next attempt makes another
+
+
+async def _beat(path: str) -> None:
+    """Show that the holder of a lock lives, until cancelled."""
+    while True:
+        await asyncio.sleep(BEAT)
+        with suppress(OSError):
+            await asyncio.to_thread(os.utime, path, follow_symlinks=False)
 
 
 def _free(fd: int, path: str) -> None:
@@ -137,5 +183,12 @@ def _free(fd: int, path: str) -> None:
     if not path.endswith(TOTAL):
         with suppress(OSError):
             os.unlink(path)
+    _let_go(fd)
+
+
+def _let_go(fd: int) -> None:
+    """Unlock and close: a child forked meanwhile, which may live for long, has a copy that would keep the lock."""
+    with suppress(OSError):
+        fcntl.flock(fd, fcntl.LOCK_UN)
     with suppress(OSError):
         os.close(fd)
