@@ -334,6 +334,16 @@ def test_who_has_no_home_is_served_around_the_cache(
         place()
 
 
+def test_a_folder_below_a_link_that_leads_nowhere_stops_no_reader(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "disk").symlink_to(tmp_path / "not mounted")
+    cache = Cache(str(tmp_path / "disk" / "cache"))
+    assert asyncio.run(read(cache, NAME, Origin(DATA))) == DATA
+    assert cache.counts.around == 1
+    assert "No such file or directory" in caplog.text
+
+
 def test_a_link_in_the_place_of_a_mark_or_a_lock_is_not_followed(tmp_path: Path) -> None:
     async def main() -> None:
         precious = tmp_path / "precious"

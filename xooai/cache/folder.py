@@ -136,13 +136,11 @@ class Folder:
 
 def _make(path: str) -> None:
     """Make a folder with those above it, each open to this user alone, as the XDG specification has it."""
-    try:
+    above = os.path.dirname(path)
+    if not os.path.lexists(above):  # a link that leads nowhere is there, and nothing can be made below it
+        _make(above)
+    with suppress(FileExistsError):
         os.mkdir(path, 0o700)
-    except FileExistsError:
-        pass
-    except FileNotFoundError:
-        _make(os.path.dirname(path))
-        _make(path)
 
 
 def told(error: OSError, what: str) -> XooaiError:
