@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,41 @@ def test_what_the_source_tells_its_reader_learns_and_the_next_reader_tries_again
         assert cache.counts.around == 0
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), ConnectionResetError(104, "Connection reset by peer")], ids=repr)
+@pytest.mark.parametrize("is_sized", [True, False], ids=["size known", "size unknown"])
+def test_what_the_system_tells_a_source_is_nothing_wrong_with_the_cache(
+    root: Path, error: OSError, is_sized: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        cache, failing = Cache(str(root)), Failing(error, is_sized)
+        what = error.strerror or "TimeoutError"
+        with pytest.raises(Unavailable, match=f"the source of {failing.signature} does not work: {what}") as raised:
+            await cache.open(failing)
+        assert raised.value.__cause__ is error
+        with pytest.raises(Unavailable, match="the source"):
+            await cache.read(failing)
+        with pytest.raises(Unavailable, match="the source"):
+            async for _ in cache.stream(failing):
+                pass
+        assert (failing.reads, cache.counts.around) == (3, 0)
+
+    asyncio.run(main())
+    assert caplog.records == []
+
+
+class Failing:
+    """A source that fails after its first byte, by an error that is none of ours."""
+
+    def __init__(self, error: OSError, is_sized: bool) -> None:
+        self.signature, self.size, self.reads = NAME, len(DATA) if is_sized else None, 0
+        self._error = error
+
+    async def read(self, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
+        self.reads += 1
+        yield DATA[:1]
+        raise self._error
 
 
 def test_opening_it_makes_nothing_and_what_it_makes_is_its_users_alone(root: Path) -> None:

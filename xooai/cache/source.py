@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
-from xooai.errors import DataLoss, NotFound, XooaiError, too_large
+from xooai.errors import DataLoss, NotFound, Unavailable, XooaiError, too_large
 from xooai.signature import Hasher, check
 from xooai.store import Sizes, Store
 
@@ -29,7 +29,7 @@ class Source(Protocol):
         """Bytes."""
 
     def read(self, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
-        """As that of `Content`."""
+        """As that of `Content`. An OSError that is none of ours is told as Unavailable."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,23 @@ async def sized(source: Source) -> int | None:
     return source.size
 
 
+async def _read(source: Source, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
+    """What a source gives. What the system tells it must not be taken for what it tells the cache."""
+    try:
+        async with aclosing(source.read(start, end)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+    except XooaiError:  # some of which are an OSError too
+        raise
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise Unavailable(f"the source of {source.signature} does not work: {why}") from error
+
+
 async def checked(source: Source) -> AsyncGenerator[bytes, None]:
     """All of a content, then DataLoss where it was another. Raises ResourceExhausted for one without a size that does not end."""
     hasher, most = Hasher(check(source.signature)[0]), UNKNOWN if source.size is None else source.size
-    async with aclosing(source.read()) as chunks:
+    async with aclosing(_read(source)) as chunks:
         async for chunk in chunks:
             if hasher.size + len(chunk) > most:
                 raise _too_much(source)
@@ -84,7 +97,7 @@ class Watched:
     async def read(self, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
         self.error = None
         try:
-            async with aclosing(self._source.read(start, end)) as chunks:
+            async with aclosing(_read(self._source, start, end)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except Exception as error:
