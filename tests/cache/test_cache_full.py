@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import io
 import os
 import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cache_origins import Origin, files_of, object_of, read
 
 from xooai.cache import Cache
 from xooai.content import MemoryContent
-from xooai.errors import DataLoss, ResourceExhausted
+from xooai.errors import DataLoss, ResourceExhausted, Unavailable
 from xooai.signature import sign
-from xooai.testing.stores.fixtures import Broken, Once, bytes_of
+from xooai.testing.stores.fixtures import Broken, Gated, Once, bytes_of
 
 DATA = bytes_of(3 << 20)
 NAME = sign(DATA)
 SMALL = bytes_of(1000)
 PROGRAM = Path(__file__).parent / "full_disk.py"
+PATIENCE = 60.0  # seconds
 
 
 @contextmanager
@@ -100,6 +105,77 @@ def test_what_is_streamed_around_the_cache_and_is_wrong_is_told_at_its_end(tmp_p
         kept = Cache(str(tmp_path))
         with pytest.raises(DataLoss):
             await streamed(kept, Broken(DATA, b"x" + DATA[1:]))
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("is_away", [False, True], ids=["left", "the source fails"])
+def test_who_leaves_what_has_no_room_learns_why(tmp_path: Path, is_away: bool) -> None:
+    async def main() -> None:
+        cache, content = Cache(str(tmp_path), limit=0), Gated(SMALL)
+        if is_away:
+            content.released.set()
+        opening = asyncio.create_task(cache.open(Broken(SMALL, SMALL[:100], Away()) if is_away else content))
+        if not is_away:
+            await content.reached.wait()
+            opening.cancel()
+        await asyncio.wait([opening])
+        with pytest.raises(Away if is_away else asyncio.CancelledError):
+            await opening
+
+    with largest_file(10):
+        asyncio.run(main())
+
+
+class Away(Unavailable):
+    """What a source raises."""
+
+
+def test_a_disk_that_is_slow_to_write_keeps_nobody_but_its_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing, going_on = threading.Event(), threading.Event()
+
+    class Slow(io.FileIO):
+        def write(self, data: Any, /) -> int | None:
+            writing.set()
+            assert going_on.wait(PATIENCE)
+            return super().write(data)
+
+    def temporary(dir: str | None = None) -> io.BufferedRandom:  # noqa: A002 - as tempfile has it
+        return io.BufferedRandom(Slow(tmp_path / "slow", "x+"))
+
+    async def main() -> None:
+        monkeypatch.setattr(tempfile, "TemporaryFile", temporary)
+        opening = asyncio.create_task(Cache(str(tmp_path / "cache"), limit=0).open(MemoryContent(DATA)))
+        await asyncio.to_thread(writing.wait)
+        threading.Timer(0.5, going_on.set).start()
+        opening.cancel()
+        await asyncio.wait([opening])
+        assert not going_on.is_set()
+
+    asyncio.run(main())
+    assert going_on.is_set()
+
+
+def test_what_a_disk_that_fails_cannot_give_has_its_file_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.write
+
+    def failing(fd: int, data: bytes) -> int:
+        if os.readlink(f"/proc/self/fd/{fd}").startswith(str(tmp_path)):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(fd, data)
+
+    async def main() -> None:
+        cache = Cache(str(tmp_path))
+        monkeypatch.setattr(os, "write", failing)
+        with await cache.open(MemoryContent(DATA)) as file:
+            assert not os.readlink(f"/proc/self/fd/{file.fileno()}").startswith(str(tmp_path))
+            assert file.read() == DATA
+        with await Cache(str(tmp_path), limit=0).open(MemoryContent(DATA)) as file:
+            assert os.readlink(f"/proc/self/fd/{file.fileno()}").startswith(str(tmp_path))
 
     asyncio.run(main())
 

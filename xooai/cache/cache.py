@@ -59,7 +59,7 @@ class Cache:
             return await self._kept(source, verify)
         except Unusable as trouble:
             self._around(trouble)
-            folder = None if trouble.is_full else self._shelf.folder.root or None
+            folder = self._shelf.folder.root if trouble.is_size else None  # its disk may be full, or fail
         return await spooled(source, folder)
 
     async def get(self, signature: str, store: Store, *, size: int | None = None, verify: bool = False) -> BinaryIO:

@@ -17,7 +17,7 @@ from xooai.cache.locks import Locks
 from xooai.cache.marks import Marks, Stamp
 from xooai.cache.room import Files, Room, default_limit, on_disk
 from xooai.cache.source import Source, Watched, sized
-from xooai.cache.spool import Spooled, spooled
+from xooai.cache.spool import Spooled, discard, spooled
 from xooai.errors import DataLoss, FailedPrecondition, NotFound, ResourceExhausted, XooaiError, too_large
 from xooai.log import logger
 from xooai.plugins import open_store
@@ -167,8 +167,11 @@ class Shelf:
     async def _fetch(self, source: Source) -> None:
         size = await sized(source)
         if size is None:
-            with await spooled(source, self.folder.root) as file:
+            file = await spooled(source, self.folder.root)
+            try:
                 await self._put(Spooled(file, source.signature))
+            finally:
+                discard(file)
         else:
             await self._put(Watched(source, size))
 

@@ -15,7 +15,7 @@ from xooai.cache.source import Source, checked
 from xooai.content import file_chunks
 from xooai.errors import XooaiError
 
-__all__ = ["Spooled", "spooled"]
+__all__ = ["Spooled", "discard", "spooled"]
 
 
 async def spooled(source: Source, folder: str | None) -> BinaryIO:
@@ -32,16 +32,17 @@ async def spooled(source: Source, folder: str | None) -> BinaryIO:
             async for chunk in chunks:
                 await asyncio.to_thread(file.write, chunk)
         await asyncio.to_thread(file.seek, 0)
-    except XooaiError:  # some of which are an OSError too
-        file.close()
-        raise
-    except OSError as error:
-        _discard(file)
-        raise told(error, what) from error
-    except BaseException:
-        file.close()
+    except BaseException as error:
+        discard(file)
+        if isinstance(error, OSError) and not isinstance(error, XooaiError):
+            raise told(error, what) from error
         raise
     return cast(BinaryIO, file)
+
+
+def discard(file: IO[bytes]) -> None:
+    """Have a thread close a file, when the one that may be at work on it has stopped: to free what it took may take time."""
+    asyncio.get_running_loop().run_in_executor(None, _close, file)
 
 
 def _temporary(folder: str | None) -> IO[bytes]:
@@ -51,9 +52,8 @@ def _temporary(folder: str | None) -> IO[bytes]:
         return tempfile.TemporaryFile()
 
 
-def _discard(file: IO[bytes]) -> None:
-    """Close a file that has no room for what is still to be written."""
-    with suppress(OSError):
+def _close(file: IO[bytes]) -> None:
+    with suppress(OSError):  # of one that has no room for what is still to be written
         file.close()
 
 
