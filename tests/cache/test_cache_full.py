@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cache_origins import Origin, files_of, object_of, read
+from cache_origins import Bare, Origin, files_of, object_of, read
 
-from xooai.cache import Cache
+from xooai.cache import Cache, FromStore, Source
 from xooai.content import MemoryContent
 from xooai.errors import DataLoss, ResourceExhausted, Unavailable
 from xooai.signature import sign
@@ -44,7 +44,7 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-async def streamed(cache: Cache, content: MemoryContent | Broken) -> bytes:
+async def streamed(cache: Cache, content: Source) -> bytes:
     async with aclosing(cache.stream(content)) as chunks:
         return b"".join([chunk async for chunk in chunks])
 
@@ -66,6 +66,19 @@ def test_what_has_no_room_on_disk_is_streamed_and_kept_when_there_is_room(tmp_pa
         assert await streamed(cache, content) == DATA
         assert await streamed(cache, content) == DATA
         assert content.reads == 1
+
+    asyncio.run(main())
+
+
+def test_what_has_no_room_on_disk_and_no_known_size_is_read_all_the_same(tmp_path: Path) -> None:
+    async def main() -> None:
+        cache, source = Cache(str(tmp_path)), FromStore(Bare(Origin(DATA)), NAME)
+        with largest_file(1 << 20):
+            assert await streamed(cache, source) == DATA
+            assert await cache.read(source) == DATA
+            with pytest.raises(ResourceExhausted, match="unknown size is full"):
+                await cache.open(source)
+        assert cache.counts.around == 3
 
     asyncio.run(main())
 
@@ -137,12 +150,12 @@ def test_a_disk_that_is_slow_to_write_keeps_nobody_but_its_reader(
     writing, going_on = threading.Event(), threading.Event()
 
     class Slow(io.FileIO):
-        def write(self, data: Any, /) -> int | None:
+        def write(self, data: Any, /) -> int:
             writing.set()
             assert going_on.wait(PATIENCE)
             return super().write(data)
 
-    def temporary(dir: str | None = None) -> io.BufferedRandom:  # noqa: A002 - as tempfile has it
+    def temporary(dir: str | None = None) -> io.BufferedRandom:
         return io.BufferedRandom(Slow(tmp_path / "slow", "x+"))
 
     async def main() -> None:

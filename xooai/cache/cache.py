@@ -11,9 +11,9 @@ from typing import BinaryIO, TypeVar
 from xooai.aside import with_file
 from xooai.cache.counts import Counts
 from xooai.cache.flights import Flights
-from xooai.cache.folder import Folder, given_limit, place, told
+from xooai.cache.folder import Folder, Unusable, given_limit, place, told
 from xooai.cache.memory import LARGEST, Memory
-from xooai.cache.shelf import Shelf, Unusable
+from xooai.cache.shelf import Shelf
 from xooai.cache.source import FromStore, Source, checked
 from xooai.cache.spool import spooled
 from xooai.cache.sweep import HOUR, sweep_when_due
@@ -60,7 +60,10 @@ class Cache:
         except Unusable as trouble:
             self._around(trouble)
             folder = self._shelf.folder.root if trouble.is_size else None  # its disk may be full, or fail
-        return await spooled(source, folder)
+        try:
+            return await spooled(source, folder)
+        except Unusable as trouble:
+            raise trouble.error from trouble.__cause__
 
     async def get(self, signature: str, store: Store, *, size: int | None = None, verify: bool = False) -> BinaryIO:
         """As `open`, of a content in a store, which is asked for its size where that is not known."""

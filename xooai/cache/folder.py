@@ -28,7 +28,7 @@ from xooai.errors import (
     XooaiError,
 )
 
-__all__ = ["LIMIT", "PLACE", "Folder", "given_limit", "place", "told"]
+__all__ = ["LIMIT", "PLACE", "Folder", "Unusable", "given_limit", "place", "told"]
 
 PLACE = "XOOAI_CACHE"
 """The environment variable that says where the cache is."""
@@ -76,6 +76,16 @@ def _platform() -> str:
         return os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
     named = os.environ.get("XDG_CACHE_HOME", "")
     return named if os.path.isabs(named) else "~/.cache"  # one that is relative has no meaning (XDG Base Directory)
+
+
+class Unusable(Exception):
+    """The cache cannot give or take a content now, which says nothing against either: its reader is served around the cache."""
+
+    def __init__(self, error: XooaiError) -> None:
+        super().__init__(error.message)
+        self.error = error
+        reason = error.reason if isinstance(error, ResourceExhausted) else ""
+        self.is_full, self.is_size = reason == "storage", reason == "size"
 
 
 class Folder:

@@ -12,19 +12,19 @@ from typing import BinaryIO, Literal, TypeVar
 from xooai.aside import with_file
 from xooai.cache.corrupt import Corrupt
 from xooai.cache.counts import Counts
-from xooai.cache.folder import Folder, told
+from xooai.cache.folder import Folder, Unusable, told
 from xooai.cache.locks import Locks
 from xooai.cache.marks import Marks, Stamp
 from xooai.cache.room import Files, Room, default_limit, on_disk
 from xooai.cache.source import Source, Watched, sized
 from xooai.cache.spool import Spooled, discard, spooled
-from xooai.errors import DataLoss, FailedPrecondition, NotFound, ResourceExhausted, XooaiError, too_large
+from xooai.errors import DataLoss, FailedPrecondition, NotFound, XooaiError, too_large
 from xooai.log import logger
 from xooai.plugins import open_store
 from xooai.signature import Hasher, check
 from xooai.store import Content, Deletes, Lists, Opens, StoreOptions, Sweeps
 
-__all__ = ["Shelf", "Unusable"]
+__all__ = ["Shelf"]
 
 T = TypeVar("T")
 
@@ -39,16 +39,6 @@ _NO_FILE = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR})
 
 class _NoFile(Exception):
     """There is a link, a folder or a device where a content belongs."""
-
-
-class Unusable(Exception):
-    """The cache cannot give or take a content now, which says nothing against either: its reader is served around the cache."""
-
-    def __init__(self, error: XooaiError) -> None:
-        super().__init__(error.message)
-        self.error = error
-        reason = error.reason if isinstance(error, ResourceExhausted) else ""
-        self.is_full, self.is_size = reason == "storage", reason == "size"
 
 
 class Shelf:

@@ -10,7 +10,7 @@ from contextlib import aclosing, suppress
 from typing import IO, BinaryIO, cast
 
 from xooai.aside import in_thread
-from xooai.cache.folder import told
+from xooai.cache.folder import Unusable, told
 from xooai.cache.source import Source, checked
 from xooai.content import file_chunks
 from xooai.errors import XooaiError
@@ -20,13 +20,13 @@ __all__ = ["Spooled", "discard", "spooled"]
 
 async def spooled(source: Source, folder: str | None) -> BinaryIO:
     """A content in a file of its own, at its beginning, in `folder`, or where it cannot be there, where the system has such.
-    It belongs to the caller. Raises what the source raises, DataLoss, and ResourceExhausted where there is no room.
+    It belongs to the caller. Raises what the source raises, DataLoss, and Unusable where there is no room.
     """
     what = f"the disk for a content of {'unknown size' if source.size is None else f'{source.size:,} bytes'}"
     try:
         file = await in_thread(lambda: _temporary(folder), lambda file: file.close())
     except OSError as error:
-        raise told(error, what) from error
+        raise Unusable(told(error, what)) from error
     try:
         async with aclosing(checked(source)) as chunks:
             async for chunk in chunks:
@@ -35,7 +35,7 @@ async def spooled(source: Source, folder: str | None) -> BinaryIO:
     except BaseException as error:
         discard(file)
         if isinstance(error, OSError) and not isinstance(error, XooaiError):
-            raise told(error, what) from error
+            raise Unusable(told(error, what)) from error
         raise
     return cast(BinaryIO, file)
 

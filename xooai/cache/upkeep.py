@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from xooai.cache.counts import Counts
-from xooai.cache.folder import Folder, given_limit, place
+from xooai.cache.folder import Folder, Unusable, given_limit, place
 from xooai.cache.room import Held, on_disk
-from xooai.cache.shelf import Shelf, Unusable
+from xooai.cache.shelf import Shelf
 from xooai.cache.sweep import sweep
 from xooai.signature import check
 
