@@ -55,6 +55,20 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_what_was_used_when_the_clock_was_ahead_is_not_kept_for_longer_than_others(tmp_path: Path) -> None:
+    async def main() -> None:
+        origin, cache = Origin(*CONTENTS), Cache(str(tmp_path), limit=1000 * KIB)
+        for name in NAMES[:10]:
+            await read(cache, name, origin)
+        for name in NAMES[:5]:
+            used(tmp_path, name, -1_000_000)
+        await read(cache, NAMES[10], origin)
+        assert here(tmp_path) >= {0, 1, 2, 3, 4, 10}
+        assert all(mark.stat().st_mtime <= time.time() for mark in tmp_path.glob("marks/??/*"))
+
+    asyncio.run(main())
+
+
 def test_a_content_that_somebody_is_bringing_stays(tmp_path: Path) -> None:
     async def main() -> None:
         origin, cache = Origin(*CONTENTS), Cache(str(tmp_path), limit=1000 * KIB)

@@ -67,11 +67,14 @@ class Marks:
 
     def used(self) -> dict[str, float]:
         """When each content was used last, in seconds since 1970, by its digest. Blocks."""
-        found = {}
+        found, now = {}, time.time()
         for folder in _listed(self._folder.marks):
             for entry in _listed(folder.path):
                 with suppress(OSError):
-                    found[entry.name] = entry.stat(follow_symlinks=False).st_mtime
+                    when = entry.stat(follow_symlinks=False).st_mtime
+                    found[entry.name] = min(when, now)
+                    if when > now:  # by a clock that was ahead: it would seem to be the latest until the clock is there
+                        os.utime(entry.path, follow_symlinks=False)
         return found
 
     def _know(self, digest: str, stamp: Stamp) -> None:
