@@ -9,17 +9,17 @@ import resource
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cache_origins import Origin, mark_as_verified, object_of, read
 
-from xooai.cache import Cache
+from xooai.cache import Cache, FromStore
 from xooai.cache.folder import place
-from xooai.errors import FailedPrecondition, ResourceExhausted
-from xooai.signature import sign
+from xooai.errors import FailedPrecondition, ResourceExhausted, Unavailable
+from xooai.signature import CHUNK, sign
 from xooai.testing.stores.fixtures import bytes_of
 
 DATA, OTHER = bytes_of(1 << 20), bytes_of(1 << 20, 1)
@@ -263,6 +263,33 @@ def test_a_disk_that_fails_takes_nothing_for_corrupt(
         assert await read(cache, NAME, Origin()) == DATA
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("good", [0, 5], ids=["at once", "in the middle"])
+def test_a_disk_that_fails_while_it_is_streamed_is_told_or_the_source_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, good: int
+) -> None:
+    real, data, reads = os.read, bytes_of(8 << 20), list[int]()
+
+    def failing(fd: int, size: int) -> bytes:
+        if size == CHUNK:
+            reads.append(fd)
+            if len(reads) > good:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(fd, size)
+
+    async def main() -> bytes:
+        cache, origin = Cache(str(tmp_path)), Origin(data)
+        await read(cache, sign(data), origin)
+        monkeypatch.setattr(os, "read", failing)
+        async with aclosing(cache.stream(FromStore(origin, sign(data)))) as chunks:
+            return b"".join([chunk async for chunk in chunks])
+
+    if good:
+        with pytest.raises(Unavailable, match="the cache does not work: Input/output error"):
+            asyncio.run(main())
+    else:
+        assert asyncio.run(main()) == data
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o707, 0o777])

@@ -84,14 +84,18 @@ class Cache:
         """All of a content, in chunks; for who needs no file. Raises as `open`. Where the cache cannot take it, it comes from its
         source as it is read there, in no more memory than that, and DataLoss only at its end.
         """
+        is_begun = False
         try:
-            file = await self._kept(source, False)
+            async with aclosing(_chunks(await self._kept(source, False))) as chunks:
+                async for chunk in chunks:
+                    is_begun = True
+                    yield chunk
+            return
         except Unusable as trouble:
+            if is_begun:
+                raise trouble.error from trouble.__cause__
             self._around(trouble)
-            reading = checked(source)
-        else:
-            reading = _chunks(file)
-        async with aclosing(reading) as chunks:
+        async with aclosing(checked(source)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
@@ -170,10 +174,14 @@ def _whole(file: BinaryIO, signature: str) -> tuple[bytes, bool]:
 
 
 async def _chunks(file: BinaryIO) -> AsyncGenerator[bytes, None]:
-    with file:
-        async with aclosing(file_chunks(lambda: os.dup(file.fileno()))) as chunks:
-            async for chunk in chunks:
-                yield chunk
+    """All of a file of the cache, which is closed. Raises Unusable."""
+    try:
+        with file:
+            async with aclosing(file_chunks(lambda: os.dup(file.fileno()))) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+    except OSError as error:
+        raise Unusable(told(error, "the cache")) from error
 
 
 def _sized(file: BinaryIO, source: Source) -> BinaryIO:
