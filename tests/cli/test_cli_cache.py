@@ -36,6 +36,14 @@ def test_a_cache_that_is_not_there_is_not_made(xooai: Xooai, root: Path) -> None
     assert not root.exists()
 
 
+def test_how_much_there_is_is_shown_where_nothing_more_may_be_kept(
+    xooai: Xooai, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asyncio.run(kept())
+    monkeypatch.setenv("XOOAI_CACHE_LIMIT", "0")
+    assert "3 (36.0 KiB), at most 0 bytes" in xooai("cache", "info").out
+
+
 def test_how_much_there_is_is_shown(xooai: Xooai, root: Path) -> None:
     asyncio.run(kept())
     rows = dict(line.split(maxsplit=1) for line in xooai("cache", "info").out.splitlines() if "on their" not in line)

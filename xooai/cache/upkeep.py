@@ -26,7 +26,9 @@ class Info:
     """What a cache holds now. What was read from it each process knows of itself alone."""
 
     root: str
-    limit: int
+    limit: int | None
+    """Bytes; None where there is no cache yet."""
+
     contents: Held
     corrupt: Held
     brought: int
@@ -50,7 +52,7 @@ class Verified:
 
 def info() -> Info:
     """How much this user's cache holds. Nothing is made where there is nothing. Raises PermissionDenied, Unavailable."""
-    return _done(_info, Info(place(), 0, Held(0, 0), Held(0, 0), 0, None))
+    return _done(_info, Info(place(), None, Held(0, 0), Held(0, 0), 0, None))
 
 
 def clear() -> Held:

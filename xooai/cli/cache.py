@@ -39,7 +39,7 @@ def info() -> None:
     """
     found = upkeep.info()
     rows = [("folder", found.root)]
-    if found.limit:
+    if found.limit is not None:
         rows += [
             ("contents", f"{_held(found.contents)}, at most {_bytes(found.limit)}"),
             ("last used", " to ".join(_time(when) for when in found.used) if found.used else "never"),
