@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import traceback
 from pathlib import Path
 
 import pytest
@@ -48,9 +49,12 @@ def test_two_hundred_who_want_a_content_fetch_it_once(tmp_path: Path) -> None:
 def test_an_origin_that_dies_in_the_middle_is_told_to_all_and_asked_once_more_by_the_next(tmp_path: Path) -> None:
     async def main() -> None:
         origin, cache = Origin(DATA, dies=1), Cache(str(tmp_path))
-        ended = await asyncio.gather(*(cache.get(NAME, origin) for _ in range(200)), return_exceptions=True)
+        waiting = [asyncio.create_task(cache.get(NAME, origin)) for _ in range(200)]
+        await asyncio.wait(waiting)
+        ended = [task.exception() for task in waiting]
         assert {(type(error), str(error)) for error in ended} == {(Unavailable, "the origin has died")}
         assert origin.gets == 1
+        assert {len(traceback.extract_tb(error.__traceback__)) < 50 for error in ended if error} == {True}
         files = await asyncio.gather(*(cache.get(NAME, origin) for _ in range(200)))
         for file in files:
             file.close()

@@ -25,7 +25,7 @@ from xooai.store import Store
 
 __all__ = ["Cache"]
 
-ATTEMPTS = 4  # a content may be removed again before its reader has it open: so often in a row only where nothing fits
+ATTEMPTS = 4  # in a row others fail to fetch a content, or it is removed before its reader has it open: then it goes on like that
 
 T = TypeVar("T")
 
@@ -125,7 +125,9 @@ class Cache:
                     self.counts.hits += attempt == 0
                     return _sized(file, source)
             await self._flights.join(signature, source, lambda: self._shelf.bring(source, again=verify))
-        raise Unusable(Unavailable("contents are removed from the cache before they are read: it is too small"))
+        raise Unusable(
+            Unavailable(f"{ATTEMPTS} times in a row, others failed to fetch a content, or it was removed at once")
+        )
 
     async def _read(self, source: Source) -> bytes:
         try:

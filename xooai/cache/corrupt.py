@@ -63,12 +63,13 @@ class Corrupt:
 
     def _all(self) -> list[tuple[float, int, str]]:
         """Time, size and path of each."""
-        try:
-            with os.scandir(self._folder.corrupt) as entries:
-                found = [(entry.stat(follow_symlinks=False), entry.path) for entry in entries]
-        except FileNotFoundError:
-            return []
-        return [(min(status.st_mtime, time.time()), status.st_size, path) for status, path in found]
+        found: list[tuple[float, int, str]] = []
+        with suppress(FileNotFoundError), os.scandir(self._folder.corrupt) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # another process has removed it
+                    status = entry.stat(follow_symlinks=False)
+                    found.append((min(status.st_mtime, time.time()), status.st_size, entry.path))
+        return found
 
 
 def _remove(path: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from types import TracebackType
 from typing import Any
 
 from xooai import forks
@@ -17,6 +18,7 @@ class _Flight:
     def __init__(self, task: asyncio.Task[None], source: object) -> None:
         self.task, self.source = task, source
         self.waiting = 0
+        self.traceback: TracebackType | None = None
 
 
 class Flights:
@@ -50,7 +52,7 @@ class Flights:
             raise Unavailable("the cache was closed while a content was on its way")
         error = flight.task.exception()
         if error is not None and flight.source == source:
-            raise error
+            raise error.with_traceback(flight.traceback)  # without what was added for those before
 
     def start(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Begin work that nobody waits for, and whose errors are nobody's, unless it is under way."""
@@ -76,7 +78,8 @@ class Flights:
         self._tasks.discard(flight.task)
         self._forget(name, flight)
         if not flight.task.cancelled():
-            flight.task.exception()  # where all who waited have left, nobody asks
+            error = flight.task.exception()  # asked for also where all who waited have left
+            flight.traceback = error.__traceback__ if error is not None else None
 
     def _forget(self, name: str, flight: _Flight) -> None:
         if self._under_way.get(name) is flight:

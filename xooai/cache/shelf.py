@@ -200,10 +200,10 @@ class Shelf:
             raise Unusable(error) from error
 
     async def _move_away(self, signature: str, found: str) -> Literal[False]:
-        _log.warning("the cache has %s, which should be %s: moved to %s", found, signature, self.folder.corrupt)
         await self.marks.remove(check(signature)[1])
         if await self._usable(lambda: self.corrupt.move(signature)):
             self.counts.corrupt += 1
+            _log.warning("the cache had %s, which should be %s: moved to %s", found, signature, self.folder.corrupt)
         await self.room.forget()
         return False
 
