@@ -9,6 +9,7 @@ import sys
 import threading
 import traceback
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from cache_origins import Origin, files_of, object_of, read
@@ -180,6 +181,35 @@ def test_the_file_of_a_lock_is_removed_by_a_thread(tmp_path: Path, monkeypatch: 
 
     asyncio.run(main())
     assert on_the_loop == files_of(tmp_path / "locks") == []
+
+
+def test_who_leaves_a_stream_at_its_beginning_reads_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, reached, released = os.dup, threading.Event(), threading.Event()
+
+    def slow(fd: int) -> int:
+        reached.set()
+        if threading.current_thread() is not threading.main_thread():
+            assert released.wait(PATIENCE)
+        return real(fd)
+
+    async def main() -> list[BinaryIO]:
+        cache, content = Cache(str(tmp_path / "cache")), MemoryContent(DATA)
+        (await cache.open(content)).close()
+        monkeypatch.setattr(os, "dup", slow)
+        streaming = asyncio.create_task(anext(cache.stream(content)))
+        assert await asyncio.to_thread(reached.wait, PATIENCE)
+        streaming.cancel()
+        await asyncio.wait([streaming])
+        others: list[BinaryIO] = [object_of(tmp_path / "cache", NAME).open("rb", buffering=0) for _ in range(5)]
+        released.set()
+        return others
+
+    others = asyncio.run(main())  # which waits for its threads
+    assert [other.tell() for other in others] == [0] * 5
+    for other in others:
+        other.close()
 
 
 def descriptors() -> set[str]:

@@ -15,9 +15,8 @@ from xooai.cache.folder import Folder, Unusable, given_limit, place, told
 from xooai.cache.memory import LARGEST, Memory
 from xooai.cache.shelf import Shelf
 from xooai.cache.source import FromStore, Source, checked
-from xooai.cache.spool import spooled
+from xooai.cache.spool import chunks_of, spooled
 from xooai.cache.sweep import HOUR, sweep_when_due
-from xooai.content import file_chunks
 from xooai.errors import DataLoss, FailedPrecondition, Unavailable, XooaiError
 from xooai.log import logger
 from xooai.signature import check, sign
@@ -179,7 +178,7 @@ async def _chunks(file: BinaryIO) -> AsyncGenerator[bytes, None]:
     """All of a file of the cache, which is closed. Raises Unusable."""
     try:
         with file:
-            async with aclosing(file_chunks(lambda: os.dup(file.fileno()))) as chunks:
+            async with aclosing(chunks_of(file)) as chunks:
                 async for chunk in chunks:
                     yield chunk
     except OSError as error:

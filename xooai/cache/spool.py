@@ -15,7 +15,7 @@ from xooai.cache.source import Source, checked
 from xooai.content import file_chunks
 from xooai.errors import XooaiError
 
-__all__ = ["Spooled", "discard", "spooled"]
+__all__ = ["Spooled", "chunks_of", "discard", "spooled"]
 
 
 async def spooled(source: Source, folder: str | None) -> BinaryIO:
@@ -64,7 +64,17 @@ class Spooled:
         self.signature, self.size = signature, os.fstat(file.fileno()).st_size
         self._file = file
 
-    async def read(self, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
-        async with aclosing(file_chunks(lambda: os.dup(self._file.fileno()), start, end)) as chunks:
+    def read(self, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
+        return chunks_of(self._file, start, end)
+
+
+async def chunks_of(file: BinaryIO, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
+    """The bytes of a file that its owner may close while a thread is about to read: its descriptor is another file's then."""
+    own = [os.dup(file.fileno())]
+    try:
+        async with aclosing(file_chunks(own.pop, start, end)) as chunks:
             async for chunk in chunks:
                 yield chunk
+    finally:
+        with suppress(IndexError):  # a thread has taken it
+            os.close(own.pop())
