@@ -7,13 +7,15 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from cache_origins import Origin, object_of, read
+from cache_origins import Bare, Origin, object_of, read
 from evicting import SIZE, held
 
-from xooai.cache import Cache
+from xooai.cache import Cache, FromStore
 from xooai.errors import InvalidArgument
 from xooai.signature import sign
 from xooai.testing.stores.fixtures import bytes_of
@@ -95,6 +97,26 @@ def test_what_is_larger_than_the_cache_is_served_and_not_kept(tmp_path: Path) ->
         none = Cache(str(tmp_path / "none"), limit=0)
         assert await read(none, NAMES[0], origin) == CONTENTS[0]
         assert (cache.counts.around, none.counts.around) == (2, 1)
+
+    asyncio.run(main())
+
+
+def test_of_what_turns_out_to_be_larger_than_the_cache_no_more_is_written_than_it_may_hold(tmp_path: Path) -> None:
+    data, given = bytes_of(8 << 20), list[int]()
+
+    class Counting(Origin):
+        async def get(self, signature: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
+            given.append(0)
+            async with aclosing(super().get(signature, start, end)) as chunks:
+                async for chunk in chunks:
+                    given[-1] += len(chunk)
+                    yield chunk
+
+    async def main() -> None:
+        cache = Cache(str(tmp_path), limit=2 << 20)
+        async with aclosing(cache.stream(FromStore(Bare(Counting(data)), sign(data)))) as chunks:
+            assert b"".join([chunk async for chunk in chunks]) == data
+        assert given == [3 << 20, 8 << 20]
 
     asyncio.run(main())
 

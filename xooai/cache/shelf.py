@@ -71,7 +71,7 @@ class Shelf:
         one that is not here is fetched. Raises what the source raises, DataLoss where it gives something else, and Unusable.
         """
         with _told():
-            await self._prepare()
+            await self.files()
             async with self.locks.held(check(source.signature)[1]):
                 if not await self.is_whole(source.signature, again=again):
                     self.counts.misses += 1
@@ -157,7 +157,7 @@ class Shelf:
     async def _fetch(self, source: Source) -> None:
         size = await sized(source)
         if size is None:
-            file = await spooled(source, self.folder.root)
+            file = await spooled(source, self.folder.root, await self.limit())
             try:
                 await self._put(Spooled(file, source.signature))
             finally:

@@ -13,14 +13,14 @@ from xooai.aside import in_thread
 from xooai.cache.folder import Unusable, told
 from xooai.cache.source import Source, checked
 from xooai.content import file_chunks
-from xooai.errors import XooaiError
+from xooai.errors import XooaiError, too_large
 
 __all__ = ["Spooled", "chunks_of", "discard", "spooled"]
 
 
-async def spooled(source: Source, folder: str | None) -> BinaryIO:
+async def spooled(source: Source, folder: str | None, limit: int | None = None) -> BinaryIO:
     """A content in a file of its own, at its beginning, in `folder`, or where it cannot be there, where the system has such.
-    It belongs to the caller. Raises what the source raises, DataLoss, and Unusable where there is no room.
+    It belongs to the caller. Raises what the source raises, DataLoss, and Unusable where there is no room, or more than `limit`.
     """
     what = f"the disk for a content of {'unknown size' if source.size is None else f'{source.size:,} bytes'}"
     try:
@@ -29,7 +29,11 @@ async def spooled(source: Source, folder: str | None) -> BinaryIO:
         raise Unusable(told(error, what)) from error
     try:
         async with aclosing(checked(source)) as chunks:
+            size = 0
             async for chunk in chunks:
+                size += len(chunk)
+                if limit is not None and size > limit:
+                    raise Unusable(too_large(None, limit, "a content that the cache cannot keep"))
                 await asyncio.to_thread(file.write, chunk)
         await asyncio.to_thread(file.seek, 0)
     except BaseException as error:
