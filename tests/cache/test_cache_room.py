@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from cache_origins import Bare, Origin, object_of, read
 from evicting import SIZE, held
 
 from xooai.cache import Cache, FromStore
-from xooai.errors import InvalidArgument
+from xooai.errors import DataLoss, InvalidArgument, NotFound
 from xooai.signature import sign
 from xooai.testing.stores.fixtures import bytes_of
 
@@ -81,6 +82,40 @@ def test_a_content_that_somebody_is_bringing_stays(tmp_path: Path) -> None:
         async with Cache(str(tmp_path))._shelf.locks.held(NAMES[0][7:]):
             await read(cache, NAMES[10], origin)
         assert here(tmp_path) == {0, 4, 5, 6, 7, 8, 9, 10}
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("given", [None, b"another"], ids=["missing", "another"])
+def test_a_large_size_that_somebody_claims_makes_no_other_go(tmp_path: Path, given: bytes | None) -> None:
+    async def main() -> None:
+        origin, cache = Origin(*CONTENTS), Cache(str(tmp_path), limit=1000 * KIB)
+        for name in NAMES[:10]:
+            await read(cache, name, origin)
+        if given is not None:
+            origin._held[sign(b"claimed")] = (given, 0.0)
+        with pytest.raises((NotFound, DataLoss)):
+            await cache.get(sign(b"claimed"), origin, size=1000 * KIB)
+        assert here(tmp_path) == set(range(10))
+
+    asyncio.run(main())
+
+
+def test_where_nobody_can_see_what_could_go_nothing_more_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_: object) -> list[str]:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async def main() -> None:
+        origin, cache = Origin(*CONTENTS), Cache(str(tmp_path), limit=1000 * KIB)
+        for name in NAMES[:10]:
+            await read(cache, name, origin)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "listdir", failing)
+            assert [await read(cache, name, origin) for name in NAMES[10:]] == CONTENTS[10:]
+        assert here(tmp_path) == set(range(10))
+        assert cache.counts.around == 2
 
     asyncio.run(main())
 

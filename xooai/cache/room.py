@@ -67,21 +67,15 @@ class Room:
         self._folder, self._marks, self._locks, self._counts = folder, marks, locks, counts
         self._path = os.path.join(folder.root, TOTAL)
 
-    async def make(self, files: Files, size: int, limit: int) -> None:
-        """Have room for a content of so many bytes, which is counted when it is here. Raises what the store below raises."""
-        if await asyncio.to_thread(self._fits_at_once, size, limit, is_added=False):
-            return
-        async with self._locks.held(TOTAL):
-            if not await asyncio.to_thread(self._fits, size, limit, is_added=False):
-                await self._remove(files, limit - on_disk(size), int(limit * LOW) - on_disk(size))
-
     async def add(self, files: Files, size: int, limit: int) -> None:
-        """Count a content that is here now. Where several came into the same room, others make way. Raises as `make`."""
-        if await asyncio.to_thread(self._fits_at_once, size, limit, is_added=True):
+        """Count a content that is here now, and have others make way: not before, for what only somebody says to be as large.
+        Raises what the store below raises.
+        """
+        if await asyncio.to_thread(self._added_at_once, size, limit):
             return
         async with self._locks.held(TOTAL):
-            if not await asyncio.to_thread(self._fits, size, limit, is_added=True):
-                await self._remove(files, limit, int(limit * LOW))
+            if not await asyncio.to_thread(self._added, size, limit):
+                await self._remove(files, limit)
 
     async def free(self, files: Files, size: int) -> bool:
         """Remove what dead processes may have left, or contents of so many bytes, for a disk that is full. False where it would
@@ -108,11 +102,11 @@ class Room:
         """Have all contents looked at before the next one comes: something else than this has changed them."""
         await asyncio.to_thread(self._forget)
 
-    async def _remove(self, files: Files, high: int, low: int) -> None:
-        """Where there is more than `high`, remove what was used least lately, until no more than `low` is there."""
-        found, number = await self._all(files), int(CONTENTS * LOW)
-        if sum(content.size for content in found) <= high and len(found) < CONTENTS:
-            low, number = high, CONTENTS  # nothing has to go: the count was missing, or wrong
+    async def _remove(self, files: Files, limit: int) -> None:
+        """Where there is more than `limit`, remove what was used least lately, until an eighth of it is free."""
+        found, low, number = await self._all(files), int(limit * LOW), int(CONTENTS * LOW)
+        if sum(content.size for content in found) <= limit and len(found) < CONTENTS:
+            low, number = limit, CONTENTS  # nothing has to go: the count was missing, or wrong
         await self._remove_from(files, found, lambda held: held.size > low or held.number > number)
 
     async def _remove_from(self, files: Files, found: list[_Content], is_too_much: Callable[[Held], bool]) -> int:
@@ -144,18 +138,17 @@ class Room:
         ]
         return sorted(found)
 
-    def _fits_at_once(self, size: int, limit: int, *, is_added: bool) -> bool:
-        """As `_fits`; False too where somebody else is at the count."""
+    def _added_at_once(self, size: int, limit: int) -> bool:
+        """As `_added`; False too where somebody else is at the count."""
         with self._locks.at_once(TOTAL) as is_held:
-            return is_held and self._fits(size, limit, is_added=is_added)
+            return is_held and self._added(size, limit)
 
-    def _fits(self, size: int, limit: int, *, is_added: bool) -> bool:
-        """Whether there is room, by the count, which is then told where the content `is_added`; False where there is no count."""
+    def _added(self, size: int, limit: int) -> bool:
+        """Count one more; False where it is too much then, or where there is no count."""
         held = self._read()
         if held is None or held.size + on_disk(size) > limit or held.number >= CONTENTS:
             return False
-        if is_added:
-            self._write(Held(held.size + on_disk(size), held.number + 1))
+        self._write(Held(held.size + on_disk(size), held.number + 1))
         return True
 
     def _read(self) -> Held | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, Literal, TypeVar
 
@@ -170,20 +170,25 @@ class Shelf:
         files, limit = await self.files(), await self.limit()
         if on_disk(content.size) > limit:
             raise Unusable(too_large(content.size, limit, "a content that the cache cannot keep"))
-        await self._made_room(self.room.make(files, content.size, limit))
         try:
             stamp = await self._written(files, content)
         except Unusable as full:
-            if not (full.is_full and await self._made_room(self.room.free(files, content.size))):
+            if not (full.is_full and await self._freed(files, content.size)):
                 raise
             stamp = await self._written(files, content)
         await self.marks.put(check(content.signature)[1], stamp)
-        with suppress(XooaiError):  # then it is counted when all are
-            await self.room.add(files, stamp.size, limit)
-
-    async def _made_room(self, making: Awaitable[T]) -> T:
         try:
-            return await making
+            await self.room.add(files, stamp.size, limit)
+        except (
+            XooaiError
+        ) as error:  # contents that cannot be looked at: where no other makes way, this one may not stay
+            with suppress(XooaiError):
+                await files.delete(content.signature)
+            raise Unusable(error) from error
+
+    async def _freed(self, files: Files, size: int) -> bool:
+        try:
+            return await self.room.free(files, size)
         except XooaiError as error:  # contents that cannot be looked at
             raise Unusable(error) from error
 
