@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import gc
 import logging
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -24,6 +27,10 @@ from grpc_poller import is_of_grpcio
 from xooai import sync
 from xooai.codec import CODECS, Codec
 from xooai.errors import PluginError
+
+# No test reads or writes the cache of who runs them; the servers and command lines that tests start share this one.
+os.environ["XOOAI_CACHE"] = _CACHE = tempfile.mkdtemp(prefix="xooai-tests-")
+atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As a shell starts what it runs in the background; the servers and command lines that tests interrupt would inherit it.

@@ -10,7 +10,7 @@ import pickle
 import urllib.error
 import urllib.request
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -33,11 +33,17 @@ from xooai import (
     ResourceExhausted,
     Tensor,
     Text,
+    Unimplemented,
     post,
 )
 from xooai.codec import Codec
-from xooai.payload import from_peer, here
+from xooai.driver import MESSAGE_LIMIT
+from xooai.offload import offloaded
+from xooai.origin import STRANGER, Origin
+from xooai.payload import from_peer
 from xooai.schema import Schema
+from xooai.store import Content
+from xooai.way import stays
 
 WIRE_REFS = [
     "/etc/passwd",
@@ -52,10 +58,27 @@ WIRE_REFS = [
 ]
 
 
+class Nowhere:
+    """The way to a peer that keeps nothing."""
+
+    def __init__(self, limit: int) -> None:
+        self.inline_limit = self.message_limit = limit
+
+    async def put(self, contents: Sequence[Content]) -> Sequence[str]:
+        raise Unimplemented("there is no place for more")
+
+    def knows(self, origin: Origin) -> bool:
+        return False
+
+
+def here(value: Any, limit: int = MESSAGE_LIMIT) -> Any:
+    return asyncio.run(offloaded(value, Nowhere(limit)))
+
+
 def arrived(annotation: Any, value: Any, codec: Codec) -> Any:
     """A value as it comes out of a peer's frame."""
     schema = Schema(annotation, "test")
-    return from_peer(schema, codec, codec.encode(schema, value))
+    return from_peer(schema, codec, codec.encode(schema, value), STRANGER)
 
 
 def survivors() -> dict[str, Callable[[Doc], Doc]]:
@@ -145,7 +168,7 @@ def test_a_peer_cannot_mark_or_unmark_a_document(codec: Codec) -> None:
     for field in ("_wire", "_kept", "_path", "__dict__"):
         frame = codec.encode(Schema(dict, "test"), {"kind": "image", "ref": "/etc/passwd", field: None})
         with pytest.raises(InvalidArgument, match="not permitted"):
-            from_peer(Schema(Image, "test"), codec, frame)
+            from_peer(Schema(Image, "test"), codec, frame, STRANGER)
 
 
 def test_every_document_of_a_frame_is_marked_at_any_depth(codec: Codec) -> None:
@@ -166,7 +189,7 @@ def test_every_document_of_a_frame_is_marked_at_any_depth(codec: Codec) -> None:
 
 def test_a_frame_that_was_refused_leaves_no_mark_on_what_is_made_next(codec: Codec, counted: list[str]) -> None:
     with pytest.raises(InvalidArgument):
-        from_peer(Schema(Image, "test"), codec, b"\x81")
+        from_peer(Schema(Image, "test"), codec, b"\x81", STRANGER)
     assert Image(ref="counted://a.png").read() == PNG
 
 
@@ -262,6 +285,7 @@ def test_what_may_leave_as_it_is_is_not_touched(counted: list[str], codec: Codec
     remote = Image(ref="https://host/a.png")
     foreign = arrived(Image, Image(ref="/etc/passwd"), codec)
     value = {"docs": [remote, foreign, Text(value="a"), Image(value=PNG, ref="/there/is/none")]}
+    assert stays(value)
     assert here(value) is value
     assert counted == []
 
@@ -273,8 +297,9 @@ def test_a_file_that_is_missing_or_too_large_is_refused_before_anything_leaves(t
     with pytest.raises(ResourceExhausted, match="101 bytes, the limit is 100 bytes") as caught:
         here({"doc": File(ref=str(tmp_path / "large"))}, 100)
     assert caught.value.reason == "size"
-    (tmp_path / "large").write_bytes(bytes(100))
-    assert here(File(ref=str(tmp_path / "large")), 100).value == bytes(100)
+    assert "there is no place" in caught.value.message
+    (tmp_path / "large").write_bytes(bytes(70))
+    assert here(File(ref=str(tmp_path / "large")), 100).value == bytes(70)
 
 
 class Mesh(Doc, kind="mesh_with_texture"):

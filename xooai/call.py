@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import reduce
 from itertools import count
@@ -17,6 +17,7 @@ from xooai.done import DONE
 from xooai.driver import MESSAGE_LIMIT, Channel, Head
 from xooai.endpoint import Endpoint
 from xooai.errors import FailedPrecondition, InvalidArgument, too_large
+from xooai.origin import NO_MARKS, Marks
 
 __all__ = [
     "Call",
@@ -46,10 +47,10 @@ class Call:
     # On the class, so that making a call sets only what it has.
     deadline: float | None = None
     inline: bool = False
-    marks: Collection[str | None] | None = None
+    marks: Marks | None = None
     reply: bytes | None = None
     reply_codec: str = ""
-    reply_marks: Collection[str | None] = ()
+    reply_marks: Marks = NO_MARKS
     _id: str | None = None
     _reply_metadata: dict[str, str] | None = None
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 from xooai import sync
 from xooai.call import Layer, checked_timeout, remaining
+from xooai.contents import NONE, Stores
 from xooai.declare import Declared, chosen, listed
 from xooai.driver import Shape
 from xooai.endpoint import Endpoint
@@ -41,6 +42,7 @@ class Caller:
     _xooai_name: str | None = None
     _xooai_gateway: str | None = None
     _xooai_layers: tuple[Layer, ...] = ()
+    _xooai_stores: Stores = NONE
     _xooai_remote: remotes.Remote | None = None
     _xooai_elsewhere: remotes.Elsewhere | None = None
 
@@ -96,7 +98,7 @@ class Caller:
             timeout = checked_timeout(timeout)
         if isinstance(on, str) and "/" in on:
             if self._xooai_elsewhere is None:
-                self._xooai_keep(_xooai_elsewhere=remotes.Elsewhere(self._xooai_layers))
+                self._xooai_keep(_xooai_elsewhere=remotes.Elsewhere(self._xooai_layers, self._xooai_stores))
             assert self._xooai_elsewhere is not None
             return await self._xooai_elsewhere.post(self._xooai_url(on), arguments, timeout, metadata, codec)
         remote = self._xooai_remote
@@ -176,7 +178,7 @@ class Caller:
             timeout = checked_timeout(timeout)
         if isinstance(on, str) and "/" in on:
             if self._xooai_elsewhere is None:
-                self._xooai_keep(_xooai_elsewhere=remotes.Elsewhere(self._xooai_layers))
+                self._xooai_keep(_xooai_elsewhere=remotes.Elsewhere(self._xooai_layers, self._xooai_stores))
             assert self._xooai_elsewhere is not None
             return await self._xooai_elsewhere.found(self._xooai_url(on), timeout)
         remote = self._xooai_remote

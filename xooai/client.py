@@ -6,7 +6,7 @@ import asyncio
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -20,10 +20,19 @@ from xooai.describe import endpoint as describe_endpoint
 from xooai.driver import EMPTY, DialOptions, Head, Link, Outcome, Shape
 from xooai.endpoint import Endpoint, nearest
 from xooai.errors import InvalidArgument, NotFound, Unavailable
+from xooai.lazy import lazy
 from xooai.memory import MemoryChannel
 from xooai.metadata import metadata_of
-from xooai.payload import from_peer, stays, to_peer, typed, unfit
+from xooai.origin import Origin
+from xooai.payload import from_peer, to_peer, typed, unfit
 from xooai.redact import redact
+from xooai.way import Way, stays
+
+if TYPE_CHECKING:
+    from xooai import elsewhere
+    from xooai.contents import Stores
+else:
+    elsewhere = lazy("xooai.elsewhere")  # what keeps contents for a server, and reads those that it keeps
 
 __all__ = ["Address", "Elsewhere", "Remote", "endpoints_of"]
 
@@ -71,6 +80,8 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
     timeout: float | None = 60.0
     metadata: Mapping[str, str] = EMPTY
     layers: tuple[Layer, ...] = ()
+    stores: Stores | None = None
+    _origin: Origin | None = None
     _links: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Link] = msgspec.field(
         default_factory=weakref.WeakKeyDictionary
     )
@@ -113,8 +124,8 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
         schema = endpoint.arguments
         if schema.facts.documents:
             arguments = typed(schema, arguments)
-            if not stays(arguments):
-                reading = partial(to_peer, schema, limit=self.options.message_limit)
+            if not stays(arguments, self.options.message_limit):
+                reading = partial(to_peer, schema, way=self.way(metadata))
                 arguments, timeout = await part_of(timeout, reading, arguments)
         frame = codec_of_call.encode(schema, arguments)
         head = self._head(executor, endpoint.name, codec_of_call.media_type, timeout, metadata)
@@ -130,9 +141,20 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
         try:
             if reply_codec != codec_of_call.media_type:
                 codec_of_call = codec_of(reply_codec)
-            return from_peer(endpoint.result, codec_of_call, reply)
+            return from_peer(endpoint.result, codec_of_call, reply, self.origin)
         except InvalidArgument as error:
             raise unfit(f"{self.server}{head.path}", error) from error
+
+    @property
+    def origin(self) -> Origin:
+        """Whom the documents of its replies come from."""
+        if self._origin is None:
+            self._origin = elsewhere.FromServer(self)
+        return self._origin
+
+    def way(self, metadata: Mapping[str, str] | None) -> Way:
+        """The way of documents to it, for a call with this metadata."""
+        return elsewhere.ToServer(self, metadata)
 
     def _head(
         self, executor: str, endpoint: str, codec: str, timeout: float | None, metadata: Mapping[str, str] | None
@@ -239,8 +261,8 @@ class Elsewhere:
 
     LIMIT = 64  # servers: more than a program names; the oldest is dialled again
 
-    def __init__(self, layers: tuple[Layer, ...] = ()) -> None:
-        self._layers = layers
+    def __init__(self, layers: tuple[Layer, ...] = (), stores: Stores | None = None) -> None:
+        self._layers, self._stores = layers, stores
         self._remotes: dict[str, Remote] = {}
 
     async def post(
@@ -262,7 +284,7 @@ class Elsewhere:
         if remote is None:
             while len(self._remotes) >= self.LIMIT:
                 self._remotes.pop(next(iter(self._remotes)))
-            remote = self._remotes[address.server] = Remote(address.server, layers=self._layers)
+            remote = self._remotes[address.server] = Remote(address.server, layers=self._layers, stores=self._stores)
         limit = remaining(remote.timeout if timeout is None else timeout)
         (executor, endpoint), limit = await remote.found(partial(_resolved, address), limit)
         return remote, executor, endpoint, limit

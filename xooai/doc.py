@@ -29,9 +29,10 @@ from pydantic_core import CoreSchema, PydanticCustomError, to_json
 from pydantic_core import core_schema as cs
 
 from xooai import forks
-from xooai.errors import DataLoss, FailedPrecondition, PermissionDenied
+from xooai.errors import DataLoss, FailedPrecondition
 from xooai.lazy import lazy
 from xooai.media.first_bytes import sniff
+from xooai.origin import STRANGER, Origin, Wanted
 from xooai.redact import redact
 
 if TYPE_CHECKING:
@@ -43,7 +44,20 @@ else:
     refs = lazy("xooai.ref")
     signatures = lazy("xooai.signature")
 
-__all__ = ["Absent", "Doc", "absent", "arriving", "as_base64", "is_wire", "kind_in", "kind_named", "kinds", "mark_wire"]
+
+__all__ = [
+    "Absent",
+    "Doc",
+    "absent",
+    "arriving",
+    "as_base64",
+    "is_wire",
+    "kind_in",
+    "kind_named",
+    "kinds",
+    "mark_wire",
+    "origin_of",
+]
 
 _KINDS: "dict[str, type[Doc]]" = {}
 _OWN = {name: f"xooai.docs.{name}" for name in ("audio", "file", "image", "tensor", "text", "video")}
@@ -53,9 +67,9 @@ _PREVIEW = 60  # characters of a text that its repr shows; a payload is never pr
 
 
 class _Arriving(threading.local):
-    """Whether documents made right now by this thread come from a peer's frame (decoding is synchronous)."""
+    """Whose documents are made right now by this thread, where they come from a peer's frame (decoding is synchronous)."""
 
-    now = False
+    now: Origin | None = None
 
 
 arriving = _Arriving()
@@ -97,8 +111,8 @@ class Doc(BaseModel, ABC):
     """One document: `value` is its content, `ref` says where the content is or came from; at least one is given.
 
     A document is a value: it does not change once made. Looking at an attribute fetches nothing; `read`, `aread`, `open`
-    and `path` do. A document that came from a peer is read only from its inline content: its `ref` may be passed on, and
-    is never opened here.
+    and `path` do. A document that came from a peer is read from its inline content, or from a store that this side has: any
+    other `ref` may be passed on, and is never opened here.
 
     A subclass is a kind of its own, named after the class in snake_case or by `class Mesh(Doc, kind="mesh")`; a subclass
     of a kind shares it. It declares `value` and implements `encode` and `decode`.
@@ -185,8 +199,8 @@ class Doc(BaseModel, ABC):
             self._verify(value.encode() if isinstance(value, str) else value)
         if fields["media_type"] is None or (ref is not None and "media_type" not in self.__pydantic_fields_set__):
             fields["media_type"] = self._guess(ref, value) or fields["media_type"]
-        if arriving.now:
-            fields["_wire"] = True
+        if arriving.now is not None:
+            fields["_wire"] = arriving.now
         return self
 
     @classmethod
@@ -203,45 +217,67 @@ class Doc(BaseModel, ABC):
         """Return the content (Text: str, others: bytes), fetching it once when it is elsewhere.
 
         Raises NotFound when it is not there, DataLoss when it does not match `signature`, PermissionDenied for a ref
-        that came from a peer, FailedPrecondition on an event loop's own thread when it would have to fetch.
+        that came from a peer and leads into no store of this side's, FailedPrecondition on an event loop's own thread when it
+        would have to fetch.
         """
         found = self._here()
         if found is not None:
             return found
+        origin = self._checked_origin()
         self._refuse_on_loop()
-        return self._fetch()
+        return self._fetch() if origin is None else self._keep(origin.wait(origin.read(self._wanted())))
 
     async def aread(self) -> Any:
         """As `read`, fetching in a worker thread."""
         found = self._here()
-        return found if found is not None else await asyncio.to_thread(self._fetch)
+        if found is not None:
+            return found
+        origin = self._checked_origin()
+        if origin is None:
+            return await asyncio.to_thread(self._fetch)
+        return self._keep(await origin.read(self._wanted()))
 
     def open(self) -> BinaryIO:
-        """Return a seekable binary file with the content; the caller closes it. Raises as `read`."""
+        """Return a seekable binary file with the content; the caller closes it. Raises as `read`.
+
+        A large content that is elsewhere is read as it is asked for: then it is not verified, as `read` and `path` do.
+        """
         found = self._here()
         if found is not None:
             return BytesIO(found.encode() if isinstance(found, str) else found)
-        ref = self._local_ref()
+        origin = self._checked_origin()
+        if origin is not None:
+            self._refuse_on_loop()
+            return origin.wait(origin.open(self._wanted()))
+        ref = str(self.__dict__["ref"])
         if refs.local_path(ref) is None:
             self._refuse_on_loop()
         return self._checked(refs.open_ref(ref))
 
     def path(self) -> Path:
         """Return a local file with the content, not to be written to. It stays as long as the document. Raises as `read`."""
-        given = self._here() if self.__dict__["value"] is not None else None
-        there = refs.local_path(self._local_ref()) if given is None else None
-        if there is not None:
-            if self.signature is not None:
-                self.open().close()
-            return there
-        kept: local_file.LocalFile | None = self.__dict__.get("_path")
+        given, origin = self.__dict__["value"], None
+        if given is None:
+            origin = self._checked_origin()
+            there = refs.local_path(str(self.__dict__["ref"])) if origin is None else None
+            if there is not None:
+                if self.signature is not None:
+                    self.open().close()
+                return there
+        kept: "local_file.LocalFile | None" = self.__dict__.get("_path")
         if kept is None:
-            content = given if given is not None else self.read()
-            kept = local_file.LocalFile(
-                content.encode() if isinstance(content, str) else content, self.__dict__["media_type"]
-            )
-            self.__dict__["_path"] = kept
+            kept = self.__dict__["_path"] = self._written(origin, given)
         return kept.path
+
+    def _written(self, origin: Origin | None, given: Any) -> "local_file.LocalFile":
+        """The content in a file of its own."""
+        media_type = self.__dict__["media_type"]
+        if origin is None or "_kept" in self.__dict__:
+            content = given if given is not None else self.read()
+            return local_file.LocalFile(BytesIO(content.encode() if isinstance(content, str) else content), media_type)
+        self._refuse_on_loop()
+        with origin.wait(origin.open(self._wanted(), is_whole=True)) as file:
+            return local_file.LocalFile(file, media_type)
 
     def _here(self) -> Any:
         fields = self.__dict__
@@ -250,17 +286,22 @@ class Doc(BaseModel, ABC):
             return fields.get("_kept")
         return value
 
-    def _local_ref(self) -> str:
-        """The ref, if it may be opened by the rules of this process."""
-        ref = self.__dict__["ref"]
-        if is_wire(self):
-            raise PermissionDenied(
-                f"the ref {redact(ref)!r} came from a peer and is not opened here; send the content inline (value=)"
-            )
-        return str(ref)
+    def _checked_origin(self) -> Origin | None:
+        """Whom it came from, if that allows its ref to be read; None for a document of this process."""
+        origin = origin_of(self)
+        if origin is not None:
+            origin.check(str(self.__dict__["ref"]))
+        return origin
+
+    def _wanted(self) -> Wanted:
+        fields = self.__dict__
+        return Wanted(str(fields["ref"]), fields["signature"], fields["size"])
+
+    def _keep(self, data: bytes) -> Any:
+        return self.__dict__.setdefault("_kept", type(self).decode(data))
 
     def _refuse_on_loop(self) -> None:
-        if asyncio._get_running_loop() is not None and not is_wire(self):
+        if asyncio._get_running_loop() is not None:
             error = FailedPrecondition(
                 f"{self!r} is not here, and fetching it would block this event loop; use: await doc.aread()"
             )
@@ -284,7 +325,7 @@ class Doc(BaseModel, ABC):
     def _fetch(self, limit: int | None = None) -> Any:
         with _readers.turn(self):
             if "_kept" not in self.__dict__:
-                data = refs.read_ref(self._local_ref(), limit)
+                data = refs.read_ref(str(self.__dict__["ref"]), limit)
                 self._verify(data)
                 self.__dict__["_kept"] = type(self).decode(data)
         return self.__dict__["_kept"]
@@ -309,6 +350,8 @@ class Doc(BaseModel, ABC):
     def __getstate__(self) -> dict[Any, Any]:
         state = super().__getstate__()
         kept = {name: value for name, value in state["__dict__"].items() if name not in ("_kept", "_path")}
+        if "_wire" in kept:  # an origin belongs to this process; the mark stays
+            kept["_wire"] = STRANGER
         return {**state, "__dict__": kept}
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
@@ -394,9 +437,15 @@ def is_wire(doc: Doc) -> bool:
     return "_wire" in doc.__dict__
 
 
-def mark_wire(doc: Doc) -> None:
+def origin_of(doc: Doc) -> Origin | None:
+    """Whom a document came from; None for one of this process."""
+    origin: Origin | None = doc.__dict__.get("_wire")
+    return origin
+
+
+def mark_wire(doc: Doc, origin: Origin = STRANGER) -> None:
     """Mark a document as coming from a peer. There is no way back."""
-    doc.__dict__["_wire"] = True
+    doc.__dict__["_wire"] = origin
 
 
 def kind_in(value: Any, base: type[Doc]) -> type[Doc]:

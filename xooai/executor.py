@@ -12,6 +12,7 @@ from xooai import sync
 from xooai.call import Layer, asked_codec
 from xooai.caller import Caller
 from xooai.codec import MSGPACK
+from xooai.contents import store_of
 from xooai.declare import Declared, check_hooks, checked_name, client_class, snake_case, surroundings
 from xooai.driver import EMPTY, DialOptions, ListenOptions, Shape
 from xooai.endpoint import Endpoint
@@ -22,6 +23,7 @@ from xooai.local import Local
 
 if TYPE_CHECKING:
     from xooai import client as remotes
+    from xooai.store import Store
 else:
     remotes = lazy("xooai.client")
 
@@ -48,14 +50,15 @@ class Executor(Caller):
         *,
         name: str | None = None,
         gateway: str | None = None,
-        store: None = None,
+        store: str | Store | None = None,
         layers: Sequence[Layer] = (),
     ) -> None:
-        if store is not None:
-            raise InvalidArgument(
-                f"store={type(store).__name__}: this version has no stores; content up to 64 MiB travels inline"
-            )
+        """`store` holds contents that are too large for a message: a URL, or `name=URL`, or an open Store. Both sides of a call
+        know it by its name, the last part of the URL where none is given. Without one, large contents go from and to servers
+        by calls of their own.
+        """
         self._xooai_keep(
+            _xooai_stores=store_of(store),
             _xooai_name=None if name is None else checked_name(name),
             _xooai_gateway=gateway,
             _xooai_layers=tuple(layers),
@@ -66,7 +69,7 @@ class Executor(Caller):
                 raise InvalidArgument(
                     f"{url!r} names an endpoint; a client is made from scheme://host:port/name, and on= names the endpoint"
                 )
-            remote = remotes.Remote(address.server, layers=self._xooai_layers)
+            remote = remotes.Remote(address.server, layers=self._xooai_layers, stores=self._xooai_stores)
             self._xooai_keep(_xooai_name=address.executor or self._xooai_name, _xooai_remote=remote)
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -82,7 +85,9 @@ class Executor(Caller):
             if self._xooai_remote is not None:
                 raise FailedPrecondition(f"{self!r} is a client; it has nothing of its own to serve")
             has_setup = type(self).setup is not Executor.setup
-            self._xooai_keep(_xooai_own=Local(self, self._xooai_declared, self._xooai_layers, has_setup))
+            self._xooai_keep(
+                _xooai_own=Local(self, self._xooai_declared, self._xooai_layers, self._xooai_stores, has_setup)
+            )
             assert self._xooai_own is not None
         return self._xooai_own
 

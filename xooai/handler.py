@@ -13,18 +13,20 @@ from xooai.doc import Doc, arriving
 from xooai.driver import MESSAGE_LIMIT
 from xooai.endpoint import Endpoint
 from xooai.errors import Internal, InvalidArgument, ResourceExhausted, XooaiError, too_large
+from xooai.kept import Contents
 from xooai.lazy import lazy
 from xooai.payload import from_here, from_peer, hidden, marks_of, to_peer
 from xooai.plain import scalar
 from xooai.redact import redact
 from xooai.threads import Threads
+from xooai.way import Way
 
 if TYPE_CHECKING:
     from xooai import body
 else:
     body = lazy("xooai.body")
 
-__all__ = ["handler", "sendable"]
+__all__ = ["goes", "handler", "sendable"]
 
 _BY_MEDIA_TYPE = {
     **CODECS,
@@ -34,9 +36,10 @@ _BY_MEDIA_TYPE = {
     "application/vnd.msgpack": MSGPACK,
 }
 _NOTHING = b"{}"  # no parameters at all
+SURE = MESSAGE_LIMIT // 8  # of a content, or characters of a text, which a message takes however it is written
 
 
-def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) -> Service:
+def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads, contents: Contents) -> Service:
     """The service that answers calls to `endpoint` by calling `function` with the arguments by name."""
     result_types = replies.classes_of(endpoint.result.annotation)
     check = replies.check(endpoint.result)
@@ -47,7 +50,7 @@ def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) 
         frame = await call.receive()
         codec = _BY_MEDIA_TYPE.get(call.head.codec)
         if codec is None or frame is None or has_documents:
-            arguments = _arguments(endpoint, call, codec, frame)
+            arguments = _arguments(endpoint, call, codec, frame, contents)
         else:
             arguments = codec.decode(endpoint.arguments, frame, call.marks is not None)
         if is_async:
@@ -69,9 +72,9 @@ def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) 
             if call.marks is not None:  # within this process refs stay what they are
                 call.reply_marks = marks_of(endpoint.result, result)
             else:
-                # Most need no look: content that is here, in a kind in which no other document can stand.
-                if not (isinstance(result, Doc) and result.value is not None and not type(result)._own_fields):
-                    result = await sendable(endpoint, result)
+                if not goes(result):
+                    way = contents.way(call.head.identity, is_raw=bool(form.raw), is_ours=form.codec is MSGPACK)
+                    result = await sendable(endpoint, result, way)
                 if form.raw and isinstance(result, Doc) and form.takes(result):
                     await call.send(*_as_it_is(result))
                     return
@@ -89,7 +92,9 @@ def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) 
     return handle
 
 
-def _arguments(endpoint: Endpoint, call: Call, codec: Codec | None, frame: bytes | None) -> dict[str, Any]:
+def _arguments(
+    endpoint: Endpoint, call: Call, codec: Codec | None, frame: bytes | None, contents: Contents
+) -> dict[str, Any]:
     if frame is None:
         raise InvalidArgument(f"{endpoint.name} was called without a body")
     media_type = call.head.codec
@@ -98,17 +103,28 @@ def _arguments(endpoint: Endpoint, call: Call, codec: Codec | None, frame: bytes
     if not frame and not media_type:  # as `curl -X POST` asks
         codec, frame = JSON, _NOTHING
     if codec is not None:
-        found = from_peer(schema, codec, frame) if marks is None else from_here(schema, codec, frame, marks)
-        return found  # type: ignore[no-any-return]  # noqa: RET504
-    arriving.now = True
+        if marks is not None:
+            return from_here(schema, codec, frame, marks)  # type: ignore[no-any-return]
+        return from_peer(schema, codec, frame, contents.origin(call.head.identity))  # type: ignore[no-any-return]
+    arriving.now = contents.origin(call.head.identity)
     try:
         return body.arguments_of(endpoint, media_type, frame)
     finally:
-        arriving.now = False
+        arriving.now = None
 
 
-async def sendable(endpoint: Endpoint, result: Any) -> Any:
-    """The reply as it may leave this process: contents of local refs inline. Raises TypeError and ResourceExhausted."""
+def goes(result: Any) -> bool:
+    """Whether one look at a reply shows that it goes as it is: its content is here, and no other document can stand in it."""
+    if not isinstance(result, Doc) or type(result)._own_fields:
+        return False
+    value = result.value
+    return value is not None and len(value) <= SURE
+
+
+async def sendable(endpoint: Endpoint, result: Any, way: Way) -> Any:
+    """The reply as it may leave this process: contents of local refs inline, or where `way` puts them. Raises TypeError and
+    ResourceExhausted.
+    """
     ref = hidden(endpoint.result, result)
     if ref is not None:
         raise TypeError(
@@ -116,13 +132,15 @@ async def sendable(endpoint: Endpoint, result: Any) -> Any:
             "return the document: a file of this machine is only read for one"
         )
     try:
-        return await to_peer(endpoint.result, result)
+        return await to_peer(endpoint.result, result, way)
     except XooaiError as error:
         raise _unsendable(endpoint, error) from error
 
 
 def _unsendable(endpoint: Endpoint, error: XooaiError) -> Exception:
     """About a document of the reply: names of files here are not for the peer."""
+    if isinstance(error, ResourceExhausted) and error.reason != "size":
+        return error
     if isinstance(error, ResourceExhausted):
         return too_large(None, MESSAGE_LIMIT, "a document of the reply")
     return TypeError(f"{endpoint.owner}.{endpoint.name} returned what cannot be sent: {error}")

@@ -84,6 +84,7 @@ async def _listening(
         patience = grace if site.ready() else 0  # before it is ready no call is under way
         site.drain()
         await _close(listeners, patience, forced)
+        await site.contents.aclose()
         site.threads.close()
         serving.discard(loop)
 

@@ -15,8 +15,8 @@ from pydantic_core import core_schema as cs
 from xooai.codec import JSON
 from xooai.endpoint import INTEGER_KEY, Endpoint, Parameter
 from xooai.errors import InvalidArgument
-from xooai.payload import leaves
 from xooai.walk import INT_MAX, INT_MIN, documents
+from xooai.way import leaves
 
 __all__ = ["Schemas", "Typed", "described"]
 

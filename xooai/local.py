@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from xooai import forks, sync
 from xooai.call import Layer, asked_codec, remaining
 from xooai.codec import CODECS, MSGPACK, Codec
+from xooai.contents import Stores
 from xooai.declare import Declared
 from xooai.driver import EMPTY, MESSAGE_LIMIT, Head, Shape
 from xooai.endpoint import Endpoint
@@ -48,12 +49,15 @@ class _Owner(Protocol):
 class Local:
     """An executor as a site hosts it, and calls to it that never leave the process: the whole call stack, no socket."""
 
-    def __init__(self, owner: _Owner, declared: Declared, layers: tuple[Layer, ...], has_setup: bool) -> None:
+    def __init__(
+        self, owner: _Owner, declared: Declared, layers: tuple[Layer, ...], stores: Stores, has_setup: bool
+    ) -> None:
         self._owner = owner
         self._declared = declared
         self._heads: dict[str, dict[str, Head]] = {name: {} for name in CODECS}
         self._site: Site | None = None
         self.layers = layers
+        self.stores = stores
         self.is_set_up = not has_setup
         self.renew()
         forks.renewed(self)

@@ -9,9 +9,11 @@ import tempfile
 import weakref
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 __all__ = ["LocalFile"]
+
+_CHUNK = 1024 * 1024  # bytes in memory while it is copied
 
 
 @cache
@@ -25,16 +27,18 @@ def _remove(folder: str, process: int) -> None:
 
 
 class LocalFile:
-    """A read-only file with `data`, in a folder that only this user may enter; both go with the last document that holds it."""
+    """A read-only file with what is left to read in another, in a folder that only this user may enter; both go with the last
+    document that holds it.
+    """
 
     __slots__ = ("__weakref__", "_finalizer", "path")
 
-    def __init__(self, data: bytes, media_type: str | None) -> None:
+    def __init__(self, content: BinaryIO, media_type: str | None) -> None:
         folder = tempfile.mkdtemp(prefix="xooai-")  # 0700, unpredictable
         self._finalizer = weakref.finalize(self, _remove, folder, os.getpid())
         self.path = Path(folder, f"content{_types().guess_extension(media_type or '') or ''}")
         with os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "wb") as file:
-            file.write(data)
+            shutil.copyfileobj(content, file, _CHUNK)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from xooai.driver import EMPTY, Head, Outcome
 from xooai.errors import Code, Internal, Unavailable, XooaiError, error_from
 from xooai.metadata import metadata_of
+from xooai.origin import NO_MARKS, Marks
 
 __all__ = ["MemoryChannel"]
 
@@ -14,10 +13,10 @@ __all__ = ["MemoryChannel"]
 class MemoryChannel:
     """One call within this process. `marks` go beside the frames: the refs in them that came from a peer."""
 
-    marks: Collection[str | None] = ()
+    marks: Marks = NO_MARKS
     inline: bool = False
     reply: bytes | None = None
-    reply_marks: Collection[str | None] = ()
+    reply_marks: Marks = NO_MARKS
     outcome: Outcome | None = None
     cause: BaseException | None = None
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 from xooai.driver import MESSAGE_LIMIT, Head, Outcome
 from xooai.errors import Code, Unavailable, XooaiError, error_from, too_large
 from xooai.memory import MemoryChannel
+from xooai.origin import NO_MARKS, Marks
 
 __all__ = ["MemoryStream"]
 
@@ -18,8 +19,6 @@ BYTES = 1024 * 1024  # and not more than this, unless it is one frame
 
 _answering: set[asyncio.Task[None]] = set()
 """Loops hold their tasks weakly: two that only know each other would be collected while they wait."""
-
-Marks = Collection[str | None]
 
 
 class _Way:
@@ -126,7 +125,7 @@ class MemoryStream(MemoryChannel):
         return frame
 
     async def send(self, frame: bytes) -> None:
-        marks, self.reply_marks = self.reply_marks, ()
+        marks, self.reply_marks = self.reply_marks, NO_MARKS
         await self._out.put(frame, marks)
 
     async def end(self, frame: bytes | None = None, outcome: Outcome | None = None) -> None:

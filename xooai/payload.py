@@ -1,67 +1,30 @@
 """Documents on their way: what is done before a frame is written and after it is read (design: payloads).
 
-A local ref never leaves the process: its content goes inline instead. What a peer's frame brings is marked. Within a process
-the marks go beside the frame.
+A local ref never leaves the process: its content goes inline, or to a store where it is large. What a peer's frame brings is
+marked. Within a process the marks go beside the frame.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from xooai.codec import Codec, invalid
-from xooai.doc import Doc, arriving, is_wire, mark_wire
-from xooai.driver import MESSAGE_LIMIT
-from xooai.errors import Internal, InvalidArgument, ResourceExhausted, too_large
+from xooai.doc import arriving, mark_wire, origin_of
+from xooai.errors import Internal, InvalidArgument
 from xooai.lazy import lazy
-from xooai.redact import redact
+from xooai.origin import NO_MARKS, Marks, Origin
 from xooai.schema import Schema
-from xooai.walk import documents, has_ref, replaced
+from xooai.walk import documents, has_ref
+from xooai.way import Way, leaves, stays
 
 if TYPE_CHECKING:
-    from xooai import ref as refs
+    from xooai import offload
 else:
-    refs = lazy("xooai.ref")
+    offload = lazy("xooai.offload")  # most values hold nothing large
 
-__all__ = ["from_here", "from_peer", "here", "hidden", "leaves", "marks_of", "stays", "to_peer", "typed", "unfit"]
-
-
-def leaves(doc: Doc) -> bool:
-    """Whether a document goes as it is: its content is inline, its ref is remote, or it came from a peer."""
-    return doc.value is not None or is_wire(doc) or not refs.is_local(doc.ref or "")
-
-
-def _inlined(doc: Doc, limit: int) -> Doc:
-    if leaves(doc):
-        return doc
-    ref = doc.ref or ""
-    size = refs.size_of(ref)
-    if size is not None and size > limit:
-        raise _needs_store(ref, size, limit)
-    try:
-        content = doc._here()
-        content = doc._fetch(limit) if content is None else content
-    except ResourceExhausted as error:
-        raise _needs_store(ref, None, limit) from error
-    return doc.model_copy(update={"value": content, "ref": None})
-
-
-def _needs_store(ref: str, size: int | None, limit: int) -> ResourceExhausted:
-    error = too_large(size, limit, f"the file {redact(ref)!r}")
-    return ResourceExhausted(f"{error.message} for content that travels inline", reason="size")
-
-
-def here(value: Any, limit: int = MESSAGE_LIMIT) -> Any:
-    """The value as it may leave this process: contents of local refs inline. Reads files; NotFound for one that is missing."""
-    return replaced(value, lambda doc: _inlined(doc, limit))
-
-
-def stays(value: Any) -> bool:
-    """Whether a value may leave this process as it is: no file has to be read."""
-    return all(leaves(doc) for doc in documents(value))
+__all__ = ["from_here", "from_peer", "hidden", "marks_of", "to_peer", "typed", "unfit"]
 
 
 def typed(schema: Schema, value: Any) -> Any:
@@ -86,38 +49,40 @@ def hidden(schema: Schema, value: Any) -> str | None:
     return next((doc.ref for doc in documents(found) if id(doc) not in known and not leaves(doc)), None)
 
 
-async def to_peer(schema: Schema, value: Any, limit: int = MESSAGE_LIMIT) -> Any:
-    """As `here`, off the loop where files have to be read."""
-    if not schema.facts.documents or stays(value):
+async def to_peer(schema: Schema, value: Any, way: Way) -> Any:
+    """The value as it may leave this process: small contents of local refs inline, large ones where `way` puts them. Files are
+    read off the loop. Raises NotFound for one that is missing, and what putting a content raises.
+    """
+    if not schema.facts.documents or stays(value, way.message_limit):
         return value
-    return await asyncio.to_thread(here, value, limit)
+    return await offload.offloaded(value, way)
 
 
-def marks_of(schema: Schema, value: Any) -> Collection[str | None]:
-    """The refs in a value that came from a peer; None stands for documents without one."""
+def marks_of(schema: Schema, value: Any) -> Marks:
+    """The refs in a value that came from a peer."""
     if not schema.facts.documents:
-        return ()
-    return [doc.ref for doc in documents(value) if is_wire(doc)]
+        return NO_MARKS
+    return {doc.ref: origin for doc in documents(value) if (origin := origin_of(doc)) is not None}
 
 
-def from_peer(schema: Schema, codec: Codec, frame: bytes) -> Any:
+def from_peer(schema: Schema, codec: Codec, frame: bytes, origin: Origin) -> Any:
     """Read a peer's frame; its documents are marked. Raises InvalidArgument."""
     if not schema.facts.documents:
         return codec.decode(schema, frame)
-    arriving.now = True
+    arriving.now = origin
     try:
         return codec.decode(schema, frame)
     finally:
-        arriving.now = False
+        arriving.now = None
 
 
-def from_here(schema: Schema, codec: Codec, frame: bytes, marks: Collection[str | None]) -> Any:
+def from_here(schema: Schema, codec: Codec, frame: bytes, marks: Marks) -> Any:
     """Read a frame that this process wrote, with the marks that stood beside it."""
     value = codec.decode(schema, frame, True)
     if marks:  # by ref, not by place: a validator of the user's may have changed the order
         for doc in documents(value):
             if doc.ref in marks:
-                mark_wire(doc)
+                mark_wire(doc, marks[doc.ref])
     return value
 
 

@@ -19,6 +19,8 @@ def redact(ref: str) -> str:
     """Return `ref` without what may be secret: userinfo, query and fragment of URLs, the content of data: URLs."""
     if ref.startswith("data:"):
         return f"{ref.partition(',')[0][:LONGEST]},..."
+    if ref.startswith("store:"):  # its grant permits whoever has it to read
+        return _without_query(ref)[:LONGEST]
     shown = "::".join(_part(part) for part in re.split(_HOP, ref))
     return shown if len(shown) <= LONGEST else shown[:LONGEST] + "..."
 

@@ -5,44 +5,64 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
-from xooai.call import Call, StreamCall, asked_codec, composed
-from xooai.client import Remote
+from xooai.call import Call, Layer, StreamCall, asked_codec, composed
 from xooai.codec import Codec
 from xooai.deadline import part_of, passed, within
-from xooai.driver import EMPTY, Channel, Head, Outcome, Shape
+from xooai.driver import EMPTY, Channel, DialOptions, Head, Link, Outcome, Shape
 from xooai.endpoint import Endpoint
 from xooai.errors import Code, InvalidArgument, Unavailable, XooaiError
 from xooai.memory_stream import MemoryStream
 from xooai.metadata import metadata_of
+from xooai.origin import Origin
 from xooai.payload import from_peer, to_peer, typed, unfit
 from xooai.schema import Schema
 from xooai.streams import Stream
+from xooai.way import Way
 
-__all__ = ["open_stream"]
+__all__ = ["Server", "open_stream"]
+
+
+class Server(Protocol):
+    """A server that calls go to."""
+
+    server: str
+    options: DialOptions
+    codec: Codec
+    metadata: Mapping[str, str]
+    layers: tuple[Layer, ...]
+
+    @property
+    def origin(self) -> Origin:
+        """Whom its documents come from."""
+
+    def way(self, metadata: Mapping[str, str] | None) -> Way:
+        """The way of documents to it, for a call with this metadata."""
+
+    async def link(self) -> Link:
+        """The link of the running loop."""
 
 
 class _There:
     """Between items and the frames of a peer."""
 
-    def __init__(self, where: str, limit: int) -> None:
-        self._where = where
-        self._limit = limit
+    def __init__(self, where: str, way: Way, origin: Origin) -> None:
+        self._where, self._way, self._origin = where, way, origin
 
     async def write(self, schema: Schema, codec: Codec, item: Any) -> bytes:
         item = typed(schema, item) if schema.facts.documents else item
-        return codec.encode(schema, await to_peer(schema, item, self._limit))
+        return codec.encode(schema, await to_peer(schema, item, self._way))
 
     def read(self, schema: Schema, codec: Codec, frame: bytes) -> Any:
         try:
-            return from_peer(schema, codec, frame)
+            return from_peer(schema, codec, frame, self._origin)
         except InvalidArgument as error:
             raise unfit(self._where, error) from error
 
 
 async def open_stream(
-    remote: Remote,
+    remote: Server,
     executor: str,
     endpoint: Endpoint,
     arguments: dict[str, Any],
@@ -54,7 +74,7 @@ async def open_stream(
     endpoint.check(arguments)
     chosen = remote.codec if codec is None else asked_codec(codec)
     path = f"/{executor}/{endpoint.name}"
-    frames = _There(f"{remote.server}{path}", remote.options.message_limit)
+    frames = _There(f"{remote.server}{path}", remote.way(metadata), remote.origin)
     opening, timeout = await part_of(timeout, partial(frames.write, endpoint.arguments, chosen), arguments)
     if timeout is not None and timeout <= 0:
         raise passed(timeout)
@@ -64,7 +84,7 @@ async def open_stream(
     return Stream(channel, endpoint, chosen, frames)
 
 
-async def _opened(remote: Remote, head: Head, opening: bytes) -> Channel:
+async def _opened(remote: Server, head: Head, opening: bytes) -> Channel:
     link = await remote.link()
     if not head.shape & Shape.CLIENT:
         return await link.open(head, opening)
@@ -77,7 +97,7 @@ async def _opened(remote: Remote, head: Head, opening: bytes) -> Channel:
     return channel
 
 
-async def _layered(remote: Remote, endpoint: Endpoint, head: Head, opening: bytes) -> Channel:
+async def _layered(remote: Server, endpoint: Endpoint, head: Head, opening: bytes) -> Channel:
     """The caller's end of a call that passes through the client's layers before it goes to the server."""
     ours, theirs = MemoryStream.pair(head)
     await ours.send(opening)
@@ -87,7 +107,7 @@ async def _layered(remote: Remote, endpoint: Endpoint, head: Head, opening: byte
     return ours
 
 
-async def _through(remote: Remote, call: Call, theirs: MemoryStream) -> None:
+async def _through(remote: Server, call: Call, theirs: MemoryStream) -> None:
     """Run a call through the layers; what they raise is what the caller gets."""
     try:
         if call.head.timeout is None:
@@ -101,7 +121,7 @@ async def _through(remote: Remote, call: Call, theirs: MemoryStream) -> None:
         theirs.fail(error)
 
 
-async def _forward(remote: Remote, call: Call) -> None:
+async def _forward(remote: Server, call: Call) -> None:
     """The innermost service, where there are layers."""
     opening = await call.receive()
     channel = await _opened(remote, call.head, opening or b"")

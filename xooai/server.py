@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import msgspec
 
 from xooai.call import Call, Layer, Service, StreamCall, composed, entered
+from xooai.contents import Stores
 from xooai.driver import EMPTY, Channel, Outcome, Shape
 from xooai.endpoint import Endpoint, nearest
 from xooai.errors import Code, InvalidArgument, NotFound, Unavailable, XooaiError
 from xooai.handler import handler
+from xooai.kept import SHAPES, Contents
 from xooai.lazy import lazy
 from xooai.log import logger
 from xooai.memory import MemoryChannel
@@ -34,6 +36,7 @@ _OK: dict[
     str, Outcome
 ] = {}  # outcomes are not changed: one for each codec; as many as there are media types of replies
 _OK_LIMIT = 64
+_OWN = "/xooai/"
 _DESCRIBE = "/xooai/describe"
 _SETTING_UP = 1  # seconds after which a caller may ask again: nobody knows how long a setup takes, and asking is cheap
 
@@ -42,6 +45,7 @@ class Hosted(Protocol):
     """What a site serves: an executor's name, endpoints and functions."""
 
     layers: tuple[Layer, ...]
+    stores: Stores
 
     @property
     def name(self) -> str: ...
@@ -63,6 +67,7 @@ class Site:
     def __init__(self, executors: tuple[Hosted, ...]) -> None:
         self.executors = executors
         self.threads = Threads()
+        self.contents = Contents()
         self._known: dict[str, _Route] = {}
         self._open: dict[str, _Route] = {}  # those that calls find: none before all is set up, then all that are known
         self._described: dict[str, bytes] = {}
@@ -71,12 +76,13 @@ class Site:
             name = executor.name
             if name in self.names()[:index]:
                 raise ValueError(f"two executors are called {name!r}; give one of them another name=")
+            self.contents.have(executor.stores)
             endpoints = list(executor.endpoints())
             if not endpoints:
                 raise InvalidArgument(f"the executor {name!r} has no endpoints; @post makes a method one")
             for endpoint, function in endpoints:
                 answering = streaming.stream_handler if endpoint.shape else handler
-                service = composed(executor.layers, answering(endpoint, function, self.threads))
+                service = composed(executor.layers, answering(endpoint, function, self.threads, self.contents))
                 self._known[f"/{name}/{endpoint.name}"] = _Route(
                     endpoint, service, StreamCall if endpoint.shape else Call
                 )
@@ -87,10 +93,11 @@ class Site:
 
     def endpoints(self) -> Mapping[str, Endpoint]:
         """The endpoints by path, without those of xooai itself."""
-        return {path: route.endpoint for path, route in self._known.items() if path != _DESCRIBE}
+        return {path: route.endpoint for path, route in self._known.items() if not path.startswith(_OWN)}
 
     async def set_up(self) -> None:
         """Run the executors' `setup`; from then on the site is ready. Calls that come before are turned away."""
+        self.contents.loop = asyncio.get_running_loop()
         for executor in self.executors:
             await executor.set_up()
         self.open()
@@ -110,7 +117,9 @@ class Site:
     def shape(self, path: str) -> Shape | None:
         route = self._known.get(path)
         if route is None:
-            return Shape.UNARY if path == _DESCRIBE else None  # which is made when it is first asked for
+            return (
+                Shape.UNARY if path == _DESCRIBE else SHAPES.get(path)
+            )  # which are made when they are first asked for
         return route.endpoint.shape
 
     def describe(self, form: Literal["openapi", "proto", "json"]) -> bytes:
@@ -163,14 +172,22 @@ class Site:
 
     def _own(self, path: str) -> _Route | None:
         """The route to what every site has; made when it is first asked for."""
-        if path != _DESCRIBE or self._open is not self._known:
+        if not path.startswith(_OWN) or self._open is not self._known:
             return None
-        endpoint = describe.endpoint()
-        route = self._known[path] = _Route(endpoint, handler(endpoint, self._describe, self.threads), Call)
+        if path == _DESCRIBE:
+            endpoint, function = describe.endpoint(), self._describe
+        elif path in SHAPES:
+            made, function = self.contents.answers(path)
+            endpoint = made()
+        else:
+            return None
+        answering = streaming.stream_handler if endpoint.shape else handler
+        service = answering(endpoint, function, self.threads, self.contents)
+        route = self._known[path] = _Route(endpoint, service, StreamCall if endpoint.shape else Call)
         return route
 
     def _unopened(self, path: str) -> XooaiError:
-        if self._open is not self._known and (path in self._known or path == _DESCRIBE):
+        if self._open is not self._known and (path in self._known or path == _DESCRIBE or path in SHAPES):
             return Unavailable("the server sets up and takes no calls yet", details={"retry_after": _SETTING_UP})
         return self._unknown(path)
 

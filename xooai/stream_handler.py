@@ -12,11 +12,11 @@ from typing import Any
 from xooai import replies
 from xooai.accept import form_of
 from xooai.call import Call, Service, StreamCall, never
-from xooai.codec import Codec, codec_of, located
-from xooai.doc import Doc
+from xooai.codec import MSGPACK, Codec, codec_of, located
 from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument, Unavailable
-from xooai.handler import sendable
+from xooai.handler import goes, sendable
+from xooai.kept import Contents
 from xooai.memory import MemoryChannel
 from xooai.payload import from_here, from_peer, marks_of
 from xooai.schema import Schema
@@ -31,16 +31,16 @@ TURN = (
 )
 
 
-def stream_handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) -> Service:
+def stream_handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads, contents: Contents) -> Service:
     """The service that answers calls to `endpoint`, which streams in one direction or both."""
-    return (_many if endpoint.gives_stream else _single)(endpoint, function, threads)
+    return (_many if endpoint.gives_stream else _single)(endpoint, function, threads, contents)
 
 
-def _single(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) -> Service:
+def _single(endpoint: Endpoint, function: Callable[..., Any], threads: Threads, contents: Contents) -> Service:
     promised = _Promised(endpoint)
 
     async def handle(call: Call) -> None:
-        frames = _Frames(endpoint, call, promised)
+        frames = _Frames(endpoint, call, promised, contents)
         arguments = await frames.opening()
         incoming = _incoming(frames, call, arguments)
         try:
@@ -53,11 +53,11 @@ def _single(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) 
     return handle
 
 
-def _many(endpoint: Endpoint, function: Callable[..., Any], threads: Threads) -> Service:
+def _many(endpoint: Endpoint, function: Callable[..., Any], threads: Threads, contents: Contents) -> Service:
     promised = _Promised(endpoint)
 
     async def handle(call: Call) -> None:  # all in one: each wait goes through every coroutine on the way
-        frames = _Frames(endpoint, call, promised)
+        frames = _Frames(endpoint, call, promised, contents)
         arguments = await frames.opening()
         incoming = _incoming(frames, call, arguments)
         given: Any = None
@@ -110,7 +110,7 @@ def _incoming(frames: _Frames, call: Call, arguments: dict[str, Any]) -> tuple[_
 class _Frames:
     """The frames of one call as values of its endpoint's types. What holds for all of them is looked up once."""
 
-    def __init__(self, endpoint: Endpoint, call: Call, promised: _Promised) -> None:
+    def __init__(self, endpoint: Endpoint, call: Call, promised: _Promised, contents: Contents) -> None:
         self._endpoint = endpoint
         self._call = call
         self._promised = promised
@@ -119,6 +119,8 @@ class _Frames:
         self._memory = call.channel if isinstance(call.channel, MemoryChannel) else None
         self._write = promised.writer(reply_codec, self._memory is None)
         self._media_type = reply_codec.media_type
+        self._contents = contents
+        self._is_ours = reply_codec is MSGPACK
         self.offer = call.offer if isinstance(call, StreamCall) else never
 
     async def opening(self) -> dict[str, Any]:
@@ -135,7 +137,9 @@ class _Frames:
         memory, codec = self._memory, self._codec
         if memory is not None:
             return lambda frame: from_here(schema, codec, frame, memory.marks)
-        return partial(from_peer, schema, codec) if schema.facts.documents else partial(codec.decode, schema)
+        if not schema.facts.documents:
+            return partial(codec.decode, schema)
+        return partial(from_peer, schema, codec, origin=self._contents.origin(self._call.head.identity))
 
     def maker(self) -> Callable[[Any], bytes | None]:
         """What makes the frame of an item; it says None where more is to be done than that, see `give`."""
@@ -151,7 +155,9 @@ class _Frames:
         self._promised.look(item)
         schema, memory = self._endpoint.result, self._memory
         if memory is None:
-            item = await sendable(self._endpoint, item) if schema.facts.documents else item
+            if schema.facts.documents and not goes(item):
+                way = self._contents.way(self._call.head.identity, is_ours=self._is_ours)
+                item = await sendable(self._endpoint, item, way)
         elif self._endpoint.gives_stream:
             memory.reply_marks = marks_of(schema, item)
         else:
@@ -159,9 +165,7 @@ class _Frames:
         await self.send(self._written(item))
 
     def _glanced(self, item: Any) -> bytes | None:
-        # Most need no look: content that is here, in a kind in which no other document can stand.
-        is_here = isinstance(item, Doc) and item.value is not None and not type(item)._own_fields
-        return self._written(item) if is_here else None
+        return self._written(item) if goes(item) else None
 
     def _written(self, item: Any) -> bytes:
         self._promised.look(item)

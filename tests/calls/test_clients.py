@@ -461,9 +461,11 @@ def test_a_thread_that_is_interrupted_gives_its_call_up(serve: Callable[[Executo
     interrupter.join(PATIENCE)
 
 
-def test_stores_come_later() -> None:
-    with pytest.raises(InvalidArgument, match="no stores"):
+def test_a_store_is_one_by_what_it_can_do_or_by_its_url() -> None:
+    with pytest.raises(InvalidArgument, match="store=object has no put and get; it takes a Store, or a URL of one"):
         Executor(store=object())  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match="'xooai' cannot be the name of a store"):
+        Executor(store="memory://xooai")
 
 
 def test_errors_name_the_server_and_no_secret() -> None:

@@ -26,7 +26,6 @@ from xooai import (
     Internal,
     NotFound,
     PermissionDenied,
-    ResourceExhausted,
     Text,
     XooaiError,
     post,
@@ -270,21 +269,21 @@ def test_a_missing_file_is_not_found_before_anything_is_sent(serve: Callable[[Ex
         assert seen == []
 
 
-def test_a_file_above_the_limit_is_one_error_that_names_it(
-    place: Place, serve: Callable[[Executor], str], tmp_path: Path
-) -> None:
-    """R20: 64 MiB travel inline, and there is no store yet."""
+def test_a_file_above_the_limit_of_a_message_comes_back_as_it_went(place: Place, tmp_path: Path) -> None:
+    """R20"""
     path = tmp_path / "film.png"
     with path.open("wb") as file:
         file.truncate(64 * 1024 * 1024 + 1)
     caller = place(Echo())
     doc = Image(ref=str(path))
+    reply = caller.post(on="echo", doc=doc)
     if place.is_remote:
-        with pytest.raises(ResourceExhausted, match="film.png.*67,108,865 bytes.*67,108,864") as caught:
-            caller.post(on="echo", doc=doc)
-        assert (caught.value.reason, caught.value.remote) == ("size", False)
+        assert (reply.size, reply.media_type, reply.value) == (64 * 1024 * 1024 + 1, "image/png", None)
+        assert str(tmp_path) not in str(reply.ref)
+        with reply.open() as file:
+            assert (file.seek(-1, 2), file.read(2)) == (64 * 1024 * 1024, b"\0")
     else:
-        assert caller.post(on="echo", doc=doc) == doc
+        assert reply == doc
 
 
 def test_a_file_that_is_not_what_was_signed_is_data_loss_before_it_is_sent(
@@ -486,7 +485,7 @@ def test_a_reply_whose_file_is_missing_is_the_handlers_failure(
         assert drawing.post(on="draw").ref == "/srv/models/gone.png"  # in process it may dangle
 
 
-def test_a_reply_whose_file_is_too_large_names_the_limit_and_not_the_file(
+def test_a_reply_whose_file_is_too_large_for_a_message_says_where_its_content_is(
     serve: Callable[[Executor], str], tmp_path: Path
 ) -> None:
     path = tmp_path / "film.png"
@@ -499,8 +498,9 @@ def test_a_reply_whose_file_is_too_large_names_the_limit_and_not_the_file(
             return Image(ref=str(path))
 
     status, body = raw(serve(Drawing()), "draw", {})
-    assert (status, body["title"]) == (413, "RESOURCE_EXHAUSTED")
-    assert "67,108,864" in body["detail"]
+    assert status == 200
+    assert body["ref"].startswith(f"store:xooai/{body['signature']}?g=")
+    assert (body["size"], body["media_type"]) == (64 * 1024 * 1024 + 1, "image/png")
     assert "film" not in json.dumps(body)
 
 

@@ -226,11 +226,13 @@ def test_secrets_in_a_url_are_not_repeated(xooai: Xooai) -> None:
     assert [word for word in ("secret", "hidden") if word in ended.err] == []
 
 
-def test_a_file_beyond_the_limit_is_refused_before_it_is_sent(xooai: Xooai, kit: str, tmp_path: Path) -> None:
+def test_a_file_beyond_the_limit_of_a_message_is_sent_beside_it(xooai: Xooai, kit: str, tmp_path: Path) -> None:
     with (tmp_path / "vast.bin").open("wb") as file:
         file.truncate(65 * 1024 * 1024)
 
-    assert "the limit is 67,108,864 bytes" in xooai("post", f"{kit}/sizes", f"docs=@{tmp_path}/vast.bin").line
+    ended = xooai("post", f"{kit}/sizes", f"docs=@{tmp_path}/vast.bin", "--json")
+
+    assert json.loads(ended.out)[0] == 65 * 1024 * 1024
 
 
 def test_standard_input_beyond_the_limit_is_refused(xooai: Xooai, kit: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from xooai.cache.sweep import HOUR, sweep_when_due
 from xooai.errors import DataLoss, FailedPrecondition, Unavailable, XooaiError
 from xooai.log import logger
 from xooai.signature import check, sign
-from xooai.store import Store
+from xooai.store import Content, Store
 
 __all__ = ["Cache"]
 
@@ -97,6 +97,34 @@ class Cache:
         async with aclosing(checked(source)) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    async def put(self, content: Content) -> None:
+        """Have a content here that its caller has, verified while it is read; where it is here it is not read. Nobody waits for
+        another who brings the same. Raises DataLoss, what reading it raises, and ResourceExhausted where it cannot be kept.
+        """
+        check(content.signature)
+        self._sweep()
+        file = await self.find(content.signature)
+        if file is not None:
+            file.close()
+            return
+        try:
+            await self._shelf.take(content)
+        except Unusable as trouble:
+            self._tell(trouble)
+            raise trouble.error from trouble
+
+    async def limit(self) -> int:
+        """How many bytes it may hold. Raises what hinders its use."""
+        try:
+            return await self._shelf.limit()
+        except Unusable as trouble:
+            raise trouble.error from trouble
+
+    @property
+    def folder(self) -> Folder:
+        """Where it is: for what else is kept beside it."""
+        return self._shelf.folder
 
     async def find(self, signature: str) -> BinaryIO | None:
         """A content as a file, where it is here; None where it would have to be fetched, or verified as a whole."""

@@ -22,7 +22,7 @@ from xooai.errors import DataLoss, FailedPrecondition, NotFound, XooaiError, too
 from xooai.log import logger
 from xooai.plugins import open_store
 from xooai.signature import Hasher, check
-from xooai.store import Content, Deletes, Lists, Opens, StoreOptions, Sweeps
+from xooai.store import Content, Deletes, Lists, OnDisk, Opens, StoreOptions, Sweeps
 
 __all__ = ["Shelf"]
 
@@ -76,6 +76,13 @@ class Shelf:
                 if not await self.is_whole(source.signature, again=again):
                     self.counts.misses += 1
                     await self._fetch(source)
+
+    async def take(self, content: Content) -> None:
+        """Have a content here that somebody brings, unless it is here. Raises what reading it raises, DataLoss, and Unusable."""
+        with _told():
+            await self._prepare()
+            if not await self.is_whole(content.signature):
+                await self._put(content if isinstance(content, OnDisk) else Watched(content, content.size))
 
     async def is_whole(self, signature: str, *, again: bool = False) -> bool:
         """Whether a content is here and right, verified as a whole where it was not before, or `again`; one that is not right is

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 from xooai import ref as refs
 from xooai.doc import Doc
 from xooai.driver import MESSAGE_LIMIT
-from xooai.payload import leaves
 from xooai.walk import documents, replaced
+from xooai.way import leaves
 
 __all__ = ["sending"]
 

@@ -1,0 +1,162 @@
+"""What a peer's refs may lead to: contents of the stores that this side has, through the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
+
+from xooai.errors import DataLoss, InvalidArgument
+from xooai.lazy import lazy
+from xooai.origin import Wanted, refused
+from xooai.per_loop import PerLoop
+from xooai.store import Store, StoreOptions
+from xooai.store_ref import EMBEDDED, NAME, StoreRef, is_store_ref
+
+if TYPE_CHECKING:
+    from xooai import cache as caches
+    from xooai import plugins, ranged
+else:
+    # Most calls fetch nothing.
+    caches = lazy("xooai.cache")
+    plugins = lazy("xooai.plugins")
+    ranged = lazy("xooai.ranged")
+
+__all__ = ["NONE", "Origins", "Stores", "cache", "store_of"]
+
+WHOLE = 8 * 1024 * 1024  # bytes up to which `open` fetches all at once: it is verified then, and read again for nothing
+
+T = TypeVar("T")
+
+_caches: PerLoop[caches.Cache] = PerLoop(lambda: caches.Cache())  # noqa: PLW0108 - which would load it
+
+
+async def cache() -> caches.Cache:
+    """The cache of the running loop."""
+    return await _caches.get()
+
+
+class Stores:
+    """The stores that this side has, by name: each opened anew for every loop, unless it was given open."""
+
+    def __init__(self, given: Mapping[str, str | Store]) -> None:
+        self._given = dict(given)
+        self._opened: PerLoop[_Opened] = PerLoop(lambda: _Opened(self._given))
+
+    def __bool__(self) -> bool:
+        return bool(self._given)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._given
+
+    @property
+    def first(self) -> str | None:
+        """The name of the one that contents are put into."""
+        return next(iter(self._given), None)
+
+    async def get(self, name: str) -> Store:
+        """Raises KeyError, and what opening it raises."""
+        given = self._given[name]
+        return given if not isinstance(given, str) else (await self._opened.get()).store(name)
+
+    def __or__(self, other: Stores) -> Stores:
+        return Stores({**other._given, **self._given})
+
+
+class _Opened:
+    """Stores on one loop."""
+
+    def __init__(self, urls: Mapping[str, str | Store]) -> None:
+        self._urls = urls
+        self._stores: dict[str, Store] = {}
+
+    def store(self, name: str) -> Store:
+        if name not in self._stores:
+            self._stores[name] = plugins.open_store(str(self._urls[name]), StoreOptions(name=name))
+        return self._stores[name]
+
+    async def aclose(self) -> None:
+        while self._stores:
+            _, store = self._stores.popitem()
+            await store.aclose()
+
+
+NONE = Stores({})
+
+
+def store_of(given: object) -> Stores:
+    """The stores that `store=` names: one that is open, a URL, or `name=URL`. Both sides of a call know a store by its name,
+    which is the last part of the URL where none is given. Raises InvalidArgument and PluginError.
+    """
+    if given is None:
+        return NONE
+    if not isinstance(given, str):
+        if not (callable(getattr(given, "put", None)) and callable(getattr(given, "get", None))):
+            raise InvalidArgument(f"store={type(given).__name__} has no put and get; it takes a Store, or a URL of one")
+        return Stores({_named(str(getattr(given, "name", ""))): given})  # type: ignore[dict-item]
+    name, equals, url = given.partition("=")
+    if not equals or "/" in name or ":" in name:
+        url = given
+        name = url.rstrip("/").rpartition("/")[2]
+    plugins.open_store(url, StoreOptions(name=_named(name)))  # connects to nothing: tells what is wrong with the URL
+    return Stores({name: url})
+
+
+def _named(name: str) -> str:
+    if NAME.fullmatch(name) is None or name == EMBEDDED:
+        raise InvalidArgument(
+            f"{name!r} cannot be the name of a store, by which both sides of a call know it; write store='name=URL', "
+            f"with letters, digits, '.', '_' and '-', not {EMBEDDED!r}"
+        )
+    return name
+
+
+class Origins:
+    """A peer whose documents may be read from `stores`. Who knows more of the peer says by `_embedded` what `store:xooai` is."""
+
+    def __init__(self, stores: Stores = NONE) -> None:
+        self.stores = stores
+
+    def check(self, ref: str) -> None:
+        if not is_store_ref(ref):
+            raise refused(ref)
+        try:
+            name = StoreRef.of(ref).name
+        except InvalidArgument:
+            raise refused(ref) from None
+        if name != EMBEDDED and name not in self.stores:
+            raise refused(ref)
+
+    async def read(self, wanted: Wanted) -> bytes:
+        return await (await cache()).read(await self._source(wanted))
+
+    async def open(self, wanted: Wanted, *, is_whole: bool = False) -> BinaryIO:
+        source = await self._source(wanted)
+        held = await cache()
+        found = await held.find(source.signature)
+        if found is not None:
+            return found
+        if is_whole or source.size is None or source.size <= WHOLE:
+            return await held.open(source)
+        return ranged.ranged(source.read, source.size, self.wait)
+
+    async def _source(self, wanted: Wanted) -> caches.Source:
+        """Where the content is. Raises PermissionDenied for a ref that is not opened here."""
+        self.check(wanted.ref)
+        ref = StoreRef.of(wanted.ref)
+        if wanted.signature is not None and wanted.signature != ref.signature:
+            raise DataLoss(f"the ref leads to {ref.signature}, the document says {wanted.signature}")
+        if ref.name == EMBEDDED:
+            return await self._embedded(ref, wanted)
+        return caches.FromStore(await self.stores.get(ref.name), ref.signature, wanted.size)
+
+    async def _embedded(self, ref: StoreRef, wanted: Wanted) -> caches.Source:
+        raise refused(wanted.ref)
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        raise NotImplementedError
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self

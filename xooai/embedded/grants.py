@@ -1,0 +1,134 @@
+"""Who may read what: a signature names a content, and permits nothing.
+
+    server/secret                  what grants are signed with, for all servers at this cache
+    server/tenants/<t>/<digest>    that a tenant has sent this content; holds its size
+
+A tenant stands there as a code of its name, which nobody reads back. All functions block.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import time
+from contextlib import suppress
+
+from xooai.cache.folder import Folder
+from xooai.errors import PermissionDenied
+from xooai.signature import check
+
+__all__ = ["LIFE", "SKEW", "Ended", "Grants"]
+
+LIFE = 24 * 3600.0  # seconds that a grant holds: whoever got a reply reads it on the same day
+SKEW = 60.0  # seconds by which the clocks of two servers at one cache may differ
+ROWS = 10_000  # contents that one tenant has at once: what it sent first is forgotten first, and may be sent anew
+_BYTES = 32
+
+
+class Ended(PermissionDenied):
+    """A grant held once, and holds no more."""
+
+
+class Grants:
+    """What tenants may read at one cache."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._place = os.path.join(folder.root, "server")
+        self._secret = b""
+
+    def give(self, tenant: str, signature: str) -> str:
+        """A grant for a tenant to read a content, as text."""
+        return self._signed(tenant, signature, int(time.time() + LIFE))
+
+    def permits(self, tenant: str, signature: str, grant: str) -> bool:
+        """Whether a tenant may read a content: it has sent it, or holds a grant; PermissionDenied for one that has ended."""
+        if grant and self._is_granted(tenant, signature, grant):
+            return True
+        return self._folder_has(self._row(tenant, signature))
+
+    def add(self, tenant: str, signature: str, size: int) -> None:
+        """Remember that a tenant has sent a content."""
+        row = self._row(tenant, signature)
+        fd = self._folder.file(row, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        try:
+            os.write(fd, b"%d\n" % size)
+        finally:
+            os.close(fd)
+        self._bound(os.path.dirname(row))
+
+    def remove(self, tenant: str, signature: str) -> None:
+        """Forget it."""
+        with suppress(OSError):
+            os.unlink(self._row(tenant, signature))
+
+    def _is_granted(self, tenant: str, signature: str, grant: str) -> bool:
+        ends, _, _ = grant.partition(".")
+        if not ends.isdecimal() or len(ends) > 12:
+            return False
+        if not hmac.compare_digest(grant, self._signed(tenant, signature, int(ends))):
+            return False
+        if int(ends) + SKEW < time.time():
+            raise Ended("the grant in this ref has ended; ask for the content anew")
+        return True
+
+    def _signed(self, tenant: str, signature: str, ends: int) -> str:
+        text = f"{tenant}\0{signature}\0{ends}".encode()
+        return f"{ends}.{hmac.new(self._key(), text, hashlib.sha256).hexdigest()}"
+
+    def _row(self, tenant: str, signature: str) -> str:
+        code = hmac.new(self._key(), b"tenant\0" + tenant.encode(), hashlib.sha256).hexdigest()[:32]
+        return os.path.join(self._place, "tenants", code, check(signature)[1])
+
+    def _folder_has(self, row: str) -> bool:
+        try:
+            os.close(self._folder.file(row, os.O_RDONLY))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _bound(self, folder: str) -> None:
+        with os.scandir(folder) as entries:
+            rows = [(entry.stat(follow_symlinks=False).st_mtime, entry.path) for entry in entries]
+        for _, row in sorted(rows)[: max(0, len(rows) - ROWS)]:
+            with suppress(OSError):
+                os.unlink(row)
+
+    def _key(self) -> bytes:
+        """The secret: whichever process was first has made it."""
+        if not self._secret:
+            path = os.path.join(self._place, "secret")
+            found = self._read(path)
+            if len(found) != _BYTES:
+                self._folder.make()
+                draft = f"{path}.{secrets.token_hex(8)}"
+                fd = self._folder.file(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+                try:
+                    os.write(fd, secrets.token_bytes(_BYTES))
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+                try:
+                    if found:  # left by a crash, and no secret
+                        os.replace(draft, path)
+                    else:
+                        with suppress(FileExistsError):
+                            os.link(draft, path)
+                finally:
+                    with suppress(FileNotFoundError):
+                        os.unlink(draft)
+                found = self._read(path)
+            self._secret = found
+        return self._secret
+
+    def _read(self, path: str) -> bytes:
+        try:
+            fd = self._folder.file(path, os.O_RDONLY)
+        except FileNotFoundError:
+            return b""
+        try:
+            return os.read(fd, _BYTES + 1)
+        finally:
+            os.close(fd)

@@ -1,0 +1,124 @@
+"""What a server has for the contents of its callers' documents: its stores, and what it keeps itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from xooai.call import remaining
+from xooai.contents import NONE, Origins, Stores
+from xooai.driver import MESSAGE_LIMIT, Shape
+from xooai.endpoint import Endpoint
+from xooai.errors import DeadlineExceeded, Unavailable, Unimplemented
+from xooai.lazy import lazy
+from xooai.origin import Origin, Wanted
+from xooai.store_ref import StoreRef
+from xooai.way import INLINE, ROOM
+
+if TYPE_CHECKING:
+    from xooai import embedded
+    from xooai.cache import Source
+    from xooai.store import Content
+else:
+    embedded = lazy("xooai.embedded")
+
+__all__ = ["SHAPES", "Contents"]
+
+SHAPES: Mapping[str, Shape] = {
+    "/xooai/offer": Shape.UNARY,
+    "/xooai/upload": Shape.CLIENT,
+    "/xooai/download": Shape.SERVER,
+}
+"""The endpoints of what a server keeps itself: known before they are first asked for."""
+
+T = TypeVar("T")
+
+
+class Contents:
+    """Of one site."""
+
+    def __init__(self) -> None:
+        self.stores: Stores = NONE
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """The loop that serves: whoever reads a document in a thread waits for it."""
+        self._keeper: embedded.Keeper | None = None
+        self._anonymous = _FromCaller(self, "")
+
+    def have(self, stores: Stores) -> None:
+        """Have more stores: those of one of the executors."""
+        if stores:
+            self.stores = self.stores | stores
+            self._anonymous = _FromCaller(self, "")
+
+    @property
+    def keeper(self) -> embedded.Keeper:
+        if self._keeper is None:
+            self._keeper = embedded.Keeper()
+        return self._keeper
+
+    def answers(self, path: str) -> tuple[Callable[[], Endpoint], Callable[..., Any]]:
+        """The endpoint at one of `SHAPES`, and the function that answers it."""
+        return self.keeper.endpoints()[path]
+
+    def origin(self, identity: str) -> Origin:
+        """A caller, as whom its documents come from."""
+        return _FromCaller(self, identity) if identity else self._anonymous
+
+    def way(self, identity: str, *, is_ours: bool, is_raw: bool = False) -> ToCaller:
+        """The way of a reply's documents to a caller: one of our clients, or another; `is_raw` where the reply is the content."""
+        return ToCaller(self, identity, is_ours=is_ours, is_raw=is_raw)
+
+    async def aclose(self) -> None:
+        if self._keeper is not None:
+            await self._keeper.aclose()
+
+
+class _FromCaller(Origins):
+    """A caller, to a server: what it has sent before, or may read here, and what is in the server's stores."""
+
+    def __init__(self, contents: Contents, tenant: str) -> None:
+        super().__init__(contents.stores)
+        self._contents, self.tenant = contents, tenant
+
+    async def _embedded(self, ref: StoreRef, wanted: Wanted) -> Source:
+        return await self._contents.keeper.source(self.tenant, ref, wanted.size)
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        loop = self._contents.loop
+        if loop is None or not loop.is_running():
+            work.close()
+            raise Unavailable("the server that got this document runs no more")
+        future = asyncio.run_coroutine_threadsafe(work, loop)
+        try:
+            return future.result(remaining(None))
+        except TimeoutError as error:
+            if future.done():  # what reading raised is one, too
+                raise
+            raise DeadlineExceeded("the time allowed for the call has passed while a document was read") from error
+        finally:
+            future.cancel()
+
+
+class ToCaller:
+    """The way of a reply's documents: to the store that both have, else kept here. Who is none of ours gets them inline."""
+
+    message_limit = MESSAGE_LIMIT
+
+    def __init__(self, contents: Contents, tenant: str, *, is_ours: bool, is_raw: bool) -> None:
+        self._contents, self._tenant, self._is_raw = contents, tenant, is_raw
+        self.inline_limit = MESSAGE_LIMIT if is_raw else INLINE if is_ours else int(MESSAGE_LIMIT * ROOM)
+
+    def knows(self, origin: Origin) -> bool:
+        return isinstance(origin, _FromCaller) and origin.tenant == self._tenant and origin._contents is self._contents
+
+    async def put(self, contents: Sequence[Content]) -> Sequence[str]:
+        if self._is_raw:
+            raise Unimplemented("a reply that is the content itself goes as one message")
+        first = self._contents.stores.first
+        if first is None:
+            return [await self._contents.keeper.put(self._tenant, content) for content in contents]
+        store = await self._contents.stores.get(first)
+        for content in contents:
+            await store.put(content)
+        return [str(StoreRef(first, content.signature)) for content in contents]

@@ -1,0 +1,268 @@
+"""Large contents on their way to a peer: put where it can read them, before the message that names them is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from threading import Lock
+from typing import Any, BinaryIO, NamedTuple
+
+from xooai import ref as refs
+from xooai.content import FileContent, MemoryContent, check_range, file_chunks
+from xooai.doc import Doc, is_wire, origin_of
+from xooai.docs.content import is_assumed
+from xooai.errors import DataLoss, ResourceExhausted, Unimplemented, XooaiError, too_large
+from xooai.media import sniff
+from xooai.media.first_bytes import HEAD
+from xooai.origin import Wanted
+from xooai.signature import sign_file
+from xooai.store import CHUNK, Content
+from xooai.store_ref import StoreRef, is_of_peer
+from xooai.walk import documents, replaced
+from xooai.way import ROOM, Way, inlined, leaves
+
+__all__ = ["offloaded"]
+
+SIGNED = 1024  # files whose signatures are remembered: more than a program sends again and again
+SETTLED = 2.0  # seconds since a file was written: filesystems tell of changes within less than that by no time
+
+
+async def offloaded(value: Any, way: Way) -> Any:
+    """The value with the contents of local refs inline or put elsewhere, and inline ones elsewhere that a message cannot take.
+
+    Where the peer has no place for them now, all goes inline that a message can take.
+    """
+    plan = _Plan(value, way)
+    try:
+        await plan.make(way.inline_limit)
+        if plan.outside:
+            try:
+                await plan.put()
+            except (Unimplemented, ResourceExhausted) as error:
+                if isinstance(error, ResourceExhausted) and error.reason == "load":
+                    raise
+                await plan.make(int(way.message_limit * ROOM))
+                if plan.outside:
+                    raise _too_large(plan, way, error) from error
+        return replaced(value, plan.changed)
+    finally:
+        plan.close()
+
+
+def _too_large(plan: _Plan, way: Way, error: XooaiError) -> ResourceExhausted:
+    item = next(iter(plan.outside.values()))
+    told = too_large(item.content.size, way.message_limit, item.name)
+    return ResourceExhausted(f"{told.message} for content that travels inline; {error.message}", reason="size")
+
+
+class _Outside(NamedTuple):
+    content: Content
+    media_type: str | None
+    name: str = "a content"
+
+
+class _Plan:
+    """What becomes of the documents of one message, by their keys."""
+
+    def __init__(self, value: Any, way: Way) -> None:
+        self.outside: dict[Any, _Outside] = {}
+        self._value, self._way = value, way
+        self._changes: dict[Any, dict[str, Any]] = {}
+        self._files: list[BinaryIO] = []
+
+    async def make(self, inline_limit: int) -> None:
+        """Decide what goes inline and what elsewhere."""
+        self.close()
+        self.outside.clear()
+        self._changes.clear()
+        await asyncio.to_thread(self._look, inline_limit)
+        await self._open_foreign(inline_limit)
+
+    async def put(self) -> None:
+        """Put what is to go elsewhere."""
+        given = await self._way.put([item.content for item in self.outside.values()])
+        for (key, item), ref in zip(self.outside.items(), given, strict=True):
+            told = {"signature": item.content.signature, "size": item.content.size, "media_type": item.media_type}
+            self._changes[key] = {"ref": ref, "value": None, **told}
+
+    def changed(self, doc: Doc) -> Doc:
+        update = self._changes.get(_key(doc))
+        return doc if update is None else doc.model_copy(update=update)
+
+    def close(self) -> None:
+        while self._files:
+            self._files.pop().close()
+
+    def _look(self, inline_limit: int) -> None:
+        """Look at all local files: small ones are read, large ones signed. Blocks."""
+        inline: dict[Any, tuple[Doc, Any]] = {}
+        for doc in documents(self._value):
+            key = _key(doc)
+            if key in inline or key in self.outside:
+                continue
+            if leaves(doc):
+                if doc.value is not None:
+                    inline[key] = doc, doc.value
+                continue
+            content = _small(doc, inline_limit)
+            if content is None:
+                self.outside[key] = _outside(doc)
+            else:
+                self._changes[key] = {"value": content, "ref": None}
+                inline[key] = doc, content
+        self._bound(inline)
+
+    def _bound(self, inline: dict[Any, tuple[Doc, Any]]) -> None:
+        """Have the largest of the inline contents put elsewhere, where they are too much for one message."""
+        total = sum(inlined(content) for _, content in inline.values())
+        for key, (doc, content) in sorted(inline.items(), key=lambda item: inlined(item[1][1]), reverse=True):
+            if total <= self._way.message_limit * ROOM:
+                break
+            total -= inlined(content)
+            self._changes.pop(key, None)
+            data = content.encode() if isinstance(content, str) else content
+            self.outside[key] = _Outside(MemoryContent(data), _media_type(doc, data[:HEAD]))
+
+    async def _open_foreign(self, inline_limit: int) -> None:
+        """Have the contents that another peer keeps, for this one, who cannot ask that one for them."""
+        for doc in documents(self._value):
+            origin, key = origin_of(doc), _key(doc)
+            if origin is None or doc.value is not None or key in self.outside or key in self._changes:
+                continue
+            if not is_of_peer(doc.ref) or self._way.knows(origin):
+                continue
+            file = await origin.open(Wanted(str(doc.ref), doc.signature, doc.size), is_whole=True)
+            self._files.append(file)
+            size = os.fstat(file.fileno()).st_size
+            if size <= inline_limit:
+                data = await asyncio.to_thread(file.read)
+                self._changes[key] = {"value": type(doc).decode(data), "ref": None}
+            else:
+                content = _OpenFile(file, StoreRef.of(str(doc.ref)).signature, size)
+                self.outside[key] = _Outside(content, doc.media_type)
+
+
+def _key(doc: Doc) -> Any:
+    """What tells documents of one message apart: those with the same ref are read once."""
+    if doc.value is not None:
+        return id(doc.value)
+    return doc.ref, doc.signature, doc.size, type(doc), is_wire(doc)
+
+
+def _small(doc: Doc, limit: int) -> Any:
+    """The content of a local ref, as it goes inline; None for a large one."""
+    kept = doc._here()
+    if kept is not None:
+        return kept if inlined(kept) <= limit else None
+    size = refs.size_of(str(doc.ref))
+    if size is not None and size > limit:
+        return None
+    try:
+        return doc._fetch(limit)
+    except ResourceExhausted:
+        return None
+
+
+def _outside(doc: Doc) -> _Outside:
+    ref = str(doc.ref)
+    path = refs.local_path(ref)
+    content: FileContent | _Opened
+    if path is not None:
+        content = FileContent(path, *_signed(path))
+    else:
+        with refs.open_ref(ref) as file:
+            signed = sign_file(file)
+        content = _Opened(lambda: refs.open_ref(ref), *signed)
+    if doc.size not in (None, content.size):
+        raise DataLoss(f"the content has {content.size} bytes, size says {doc.size}")
+    if doc.signature not in (None, content.signature):
+        raise DataLoss(f"the content is {content.signature}, it should be {doc.signature}")
+    with content.open() as file:
+        head = file.read(HEAD)
+    return _Outside(content, _media_type(doc, head), f"the file {refs.redact(ref)!r}")
+
+
+def _media_type(doc: Doc, head: bytes) -> str | None:
+    """What a peer would make of the content if it were inline: what is put elsewhere it does not see."""
+    return (sniff(head) or doc.media_type) if is_assumed(doc.media_type) else doc.media_type
+
+
+class _Signed:
+    """Signatures of files as they were: a file that was not changed since is not read again only to be signed."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[int, ...], str] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, status: os.stat_result) -> str | None:
+        with self._lock:
+            return self._known.get(_stamp(status))
+
+    def put(self, status: os.stat_result, signature: str) -> None:
+        if abs(time.time() - status.st_mtime) < SETTLED:
+            return
+        with self._lock:
+            self._known[_stamp(status)] = signature
+            while len(self._known) > SIGNED:
+                self._known.popitem(last=False)
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+_known = _Signed()
+
+
+def _signed(path: os.PathLike[str]) -> tuple[str, int]:
+    """Signature and size of a file of this machine."""
+    with refs.open_ref(os.fspath(path)) as file:
+        before = os.fstat(file.fileno())
+        signature = _known.get(before)
+        if signature is not None:
+            return signature, before.st_size
+        signature, size = sign_file(file)
+        after = os.fstat(file.fileno())
+    if _stamp(before) == _stamp(after):
+        _known.put(after, signature)
+    return signature, size
+
+
+class _Opened:
+    """A content behind a ref that is no path: read through what opens it, in threads."""
+
+    def __init__(self, opening: Callable[[], BinaryIO], signature: str, size: int) -> None:
+        self.signature, self.size = signature, size
+        self.open = opening
+
+    async def read(self, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
+        check_range(start, end)
+        stop = self.size if end is None else min(end, self.size)
+        file = await asyncio.to_thread(self.open)
+        try:
+            await asyncio.to_thread(file.seek, start)
+            while start < stop:
+                chunk = await asyncio.to_thread(file.read, min(CHUNK, stop - start))
+                if not chunk:
+                    break
+                start += len(chunk)
+                yield chunk
+        finally:
+            file.close()
+
+
+class _OpenFile:
+    """A content in a file that is open."""
+
+    def __init__(self, file: BinaryIO, signature: str, size: int) -> None:
+        self.signature, self.size = signature, size
+        self._file = file
+
+    async def read(self, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
+        async with aclosing(file_chunks(lambda: os.dup(self._file.fileno()), start, end)) as chunks:
+            async for chunk in chunks:
+                yield chunk

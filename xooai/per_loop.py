@@ -1,0 +1,68 @@
+"""One of something for each event loop, let go of when its loop ends at the latest."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import AsyncGenerator, Callable
+from typing import Generic, Protocol, TypeVar
+
+from xooai import forks
+
+__all__ = ["PerLoop", "kept"]
+
+
+class Closable(Protocol):
+    """What is let go of by `aclose`."""
+
+    async def aclose(self) -> None: ...
+
+
+T = TypeVar("T", bound=Closable)
+
+
+async def kept(thing: Closable) -> AsyncGenerator[None, None]:
+    """Close a thing with its loop at the latest: asyncio.run ends the async generators that are open on a loop."""
+    try:
+        yield
+    finally:
+        await thing.aclose()
+
+
+class PerLoop(Generic[T]):
+    """What `make` makes, once for each loop that asks."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self.renew()
+        forks.renewed(self)
+
+    def renew(self) -> None:
+        """Begin with nothing, in the child of a fork."""
+        if hasattr(self, "_things"):
+            forks.LEFT.append((self._things, self._keepers))
+        self._things: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, T] = weakref.WeakKeyDictionary()
+        self._keepers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    async def get(self) -> T:
+        """That of the running loop."""
+        loop = asyncio.get_running_loop()
+        thing = self._things.get(loop)
+        if thing is None:
+            for closed in [other for other in self._things if other.is_closed()]:  # what they had holds them
+                del self._things[closed]
+                self._keepers.pop(closed, None)
+            thing = self._things[loop] = self._make()
+            self._keepers[loop] = keeper = kept(thing)
+            await anext(keeper)
+        return thing
+
+    async def aclose(self) -> None:
+        """Let go of that of the running loop."""
+        loop = asyncio.get_running_loop()
+        self._things.pop(loop, None)
+        keeper = self._keepers.pop(loop, None)
+        if keeper is not None:
+            await keeper.aclose()
