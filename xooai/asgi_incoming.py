@@ -147,9 +147,10 @@ class Incoming:
         return item
 
     def _read(self, part: memoryview) -> None:
-        if len(part) > _SLICE:
-            self._parts.appendleft(part[_SLICE:])
-            part = part[:_SLICE]
+        size = max(_SLICE, self._reader.missing)
+        if len(part) > size:
+            self._parts.appendleft(part[size:])
+            part = part[:size]
         self._size -= len(part)
         self._moved += len(part)
         self._went.set()

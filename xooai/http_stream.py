@@ -145,6 +145,10 @@ class ItemReader(Protocol):
     def pending(self) -> int:
         """Bytes of an item that is not whole yet."""
 
+    @property
+    def missing(self) -> int:
+        """Bytes that a large item under way still lacks, as far as that is known: so many hold no other."""
+
     def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
         """The items that are whole now. To be gone through to its end.
 
@@ -194,6 +198,10 @@ class LineReader:
     def pending(self) -> int:
         return len(self._buffer)
 
+    @property
+    def missing(self) -> int:
+        return 0
+
     def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
         buffer = self._buffer
         seen, start = len(buffer), 0
@@ -230,6 +238,10 @@ class _Frames:
     @property
     def pending(self) -> int:
         return self._reader.buffered
+
+    @property
+    def missing(self) -> int:
+        return self._reader.missing
 
     def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
         return (content for kind, content in self._reader.feed(data) if kind == ITEM)

@@ -17,6 +17,7 @@ __all__ = ["END", "END_LIMIT", "ITEM", "FrameReader", "frame"]
 ITEM, END = 0, 1
 _HEAD = Struct(">BI")
 END_LIMIT = 64 * 1024  # bytes of an outcome: ours are far below
+LARGE = 64 * 1024  # bytes from which on a frame is gathered in parts: less is copied in less time than that takes
 
 
 def frame(kind: int, content: bytes) -> bytes:
@@ -27,24 +28,35 @@ def frame(kind: int, content: bytes) -> bytes:
 class FrameReader:
     """Takes bytes as they come, gives whole frames. `limit` bounds the content of one, judged before it is there."""
 
-    __slots__ = ("_buffer", "_limit", "is_over")
+    __slots__ = ("_buffer", "_gathered", "_limit", "_parts", "is_over", "missing")
 
     def __init__(self, limit: int) -> None:
         self._buffer = bytearray()
+        self._parts: list[bytes | memoryview] = []
+        self._gathered = 0
         self._limit = limit
+        self.missing = 0
+        """Bytes that a large frame still lacks: they are gathered as they come, and put together once."""
         self.is_over = False
         """Whether the end has come."""
 
     @property
     def buffered(self) -> int:
         """Bytes of a frame that is not whole yet."""
-        return len(self._buffer)
+        return len(self._buffer) + self._gathered
 
     def feed(self, data: bytes | memoryview) -> Iterator[tuple[int, bytes]]:
         """The frames that are whole now: kind and content. To be gone through to its end.
 
         Raises InvalidArgument and ResourceExhausted, behind the frames before what is wrong.
         """
+        if self.missing:
+            part = memoryview(data)[: self.missing]
+            self._gather(part)
+            if self.missing:
+                return
+            data = memoryview(data)[len(part) :]
+            yield ITEM, self._whole()
         buffer = self._buffer
         buffer += data
         at = 0
@@ -53,6 +65,10 @@ class FrameReader:
             self._check(kind, length)
             end = at + _HEAD.size + length
             if len(buffer) < end:
+                if length > LARGE:
+                    self.missing = length
+                    self._gather(memoryview(bytes(buffer[at + _HEAD.size :])))
+                    at = len(buffer)
                 break
             content = bytes(buffer[at + _HEAD.size : end])
             self.is_over = kind == END
@@ -61,6 +77,17 @@ class FrameReader:
         if self.is_over and len(buffer) > at:
             raise InvalidArgument("there is something behind the end of the stream")
         del buffer[:at]
+
+    def _gather(self, part: memoryview) -> None:
+        self._parts.append(part if part.readonly else bytes(part))  # what is lent may change
+        self._gathered += len(part)
+        self.missing -= len(part)
+
+    def _whole(self) -> bytes:
+        content = b"".join(self._parts)
+        self._parts.clear()
+        self._gathered = 0
+        return content
 
     def _check(self, kind: int, length: int) -> None:
         if self.is_over:

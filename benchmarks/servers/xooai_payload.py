@@ -1,0 +1,16 @@
+"""xooai with nothing configured: a large content comes by calls of its own, and is in the cache before the handler runs."""
+
+import sys
+
+from xooai import Executor, File, post
+
+
+class Payload(Executor):
+    @post
+    async def put(self, doc: File) -> str:
+        """Answer the signature of the content, which was verified when it came."""
+        return str(doc.signature)
+
+
+if __name__ == "__main__":
+    Payload().serve(f"{sys.argv[2]}://127.0.0.1:{sys.argv[1]}")
