@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import hashlib
+import importlib
 import os
 import shutil
+import signal
+import socket
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import aiohttp
+import psutil
+
 import peers
 import report
 from options import Options
 from processes import MIB, cores, end_when_terminated, free_port
-
-import psutil
-import signal
-import socket
-import subprocess
 
 SERVERS = Path(__file__).parent / "servers"
 STEP = 1024 * 1024
@@ -43,14 +46,13 @@ async def _streamed(port: int, path: Path) -> str:
     """The file as the body, in chunks of a MiB, after its signature was made: a name for it by content needs one."""
     named = await asyncio.to_thread(signed, path)
 
-    async def chunks():  # type: ignore[no-untyped-def]
+    async def chunks() -> AsyncIterator[bytes]:
         with path.open("rb", buffering=0) as file:
             while data := await asyncio.to_thread(file.read, STEP):
                 yield data
 
-    async with aiohttp.ClientSession() as session:
-        async with session.post(f"http://127.0.0.1:{port}/", data=chunks()) as response:
-            found = await response.text()
+    async with aiohttp.ClientSession() as session, session.post(f"http://127.0.0.1:{port}/", data=chunks()) as response:
+        found = await response.text()
     assert found == named, found
     return found
 
@@ -59,9 +61,11 @@ async def _form(port: int, path: Path, where: str) -> str:
     with path.open("rb") as file:
         form = aiohttp.FormData()
         form.add_field("doc", file, filename=path.name, content_type="application/octet-stream")
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(600)) as session:
-            async with session.post(f"http://127.0.0.1:{port}/{where}", data=form) as response:
-                return (await response.text()).strip('"')
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(600)) as session,
+            session.post(f"http://127.0.0.1:{port}/{where}", data=form) as response,
+        ):
+            return (await response.text()).strip('"')
 
 
 def bare(port: int, path: Path) -> str:
@@ -77,14 +81,14 @@ def bentoml(port: int, path: Path) -> str:
 
 
 def by_xooai(scheme: str) -> Send:
-    from xooai import Executor, File
-
-    clients: dict[int, Executor] = {}
+    """What a user writes, in this process; loaded here, so that the others are measured where it is missing."""
+    xooai: Any = importlib.import_module("xooai")
+    clients: dict[int, Any] = {}
 
     def send(port: int, path: Path) -> str:
         if port not in clients:
-            clients[port] = Executor(f"{scheme}://127.0.0.1:{port}/payload")
-        return str(clients[port].post("put", doc=File(ref=str(path)), timeout=600)).removeprefix("sha256:")
+            clients[port] = xooai.Executor(f"{scheme}://127.0.0.1:{port}/payload")
+        return str(clients[port].post("put", doc=xooai.File(ref=str(path)), timeout=600)).removeprefix("sha256:")
 
     return send
 
@@ -226,7 +230,7 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _measure(contestants, path: Path, size: int, given) -> None:  # type: ignore[no-untyped-def]
+def _measure(contestants: Sequence[Contestant], path: Path, size: int, given: argparse.Namespace) -> None:
     with path.open("wb") as file:
         for place in range(0, size, STEP):
             file.write(os.urandom(min(STEP, size - place)))
@@ -239,22 +243,31 @@ def _measure(contestants, path: Path, size: int, given) -> None:  # type: ignore
             os.utime(path, (time.time() - 60, time.time() - 60))
             one.turn(path)
     limit = contestants[0]
-    header = ("", "seconds", "rate against the limit", "spread ± %", "MiB/s", "again, ms", "again, % of first", "server's MiB", "client's MiB")
-    rows = []
-    for one in contestants:
-        rows.append(
-            (
-                one.way.name,
-                f"{median(one.first):.3f}",
-                f"{report.ratio(limit.first, one.first):.2f}",
-                f"{report.spread(one.first):.0f}",
-                f"{size / MIB / median(one.first):,.0f}",
-                f"{1000 * median(one.again):.1f}",
-                f"{100 * median(one.again) / median(one.first):.1f}",
-                f"{max(one.server):.0f}",
-                f"{max(one.client):.0f}",
-            )
+    header = (
+        "",
+        "seconds",
+        "rate against the limit",
+        "spread ± %",
+        "MiB/s",
+        "again, ms",
+        "again, % of first",
+        "server's MiB",
+        "client's MiB",
+    )
+    rows = [
+        (
+            one.way.name,
+            f"{median(one.first):.3f}",
+            f"{report.ratio(limit.first, one.first):.2f}",
+            f"{report.spread(one.first):.0f}",
+            f"{size / MIB / median(one.first):,.0f}",
+            f"{1000 * median(one.again):.1f}",
+            f"{100 * median(one.again) / median(one.first):.1f}",
+            f"{max(one.server):.0f}",
+            f"{max(one.client):.0f}",
         )
+        for one in contestants
+    ]
     print(f"{size / MIB:g} MiB\n\n{report.table(header, rows, given.markdown)}\n", flush=True)
 
 

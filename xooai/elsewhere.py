@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from xooai import sync
@@ -62,12 +62,12 @@ class FromServer(Origins):
         return sync.run(work)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class _There:
-    """A content that a server keeps."""
+    """A content that a server keeps. Two of the same server's are equal, whichever grant they come with."""
 
     remote: CallableServer
-    ref: str
+    ref: str = field(compare=False)
     signature: str
     size: int | None
 

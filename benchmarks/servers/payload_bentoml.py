@@ -8,7 +8,7 @@ from pathlib import Path
 import bentoml
 
 
-@bentoml.service(workers=1, traffic={"timeout": 600})
+@bentoml.service(workers=1, traffic={"timeout": 600}, logging={"access": {"enabled": False}})
 class Payload:
     @bentoml.api
     def put(self, doc: Path) -> str:
@@ -18,6 +18,7 @@ class Payload:
 
 
 if __name__ == "__main__":
-    os.chdir(Path(__file__).parent)
-    python = Path(sys.executable)
-    os.execv(python, [str(python), "-m", "bentoml", "serve", "payload_bentoml:Payload", "--port", sys.argv[1], "--host", "127.0.0.1"])
+    here = Path(__file__)
+    os.environ["BENTOML_DO_NOT_TRACK"] = "True"
+    command = ["bentoml", "serve", f"{here.stem}:Payload", "--working-dir", str(here.parent), "--host", "127.0.0.1"]
+    os.execv(sys.executable, [sys.executable, "-m", *command, "--port", sys.argv[1]])

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, BinaryIO, Literal, Unpack
 
 import click
 
-from xooai.cli.progress import sending
+from xooai.cli.progress import receiving, sending
 from xooai.cli.remote import Reaching, Server, reached, reaching
 from xooai.cli.show import content_of, outline
 from xooai.cli.values import value_of
@@ -25,6 +26,7 @@ from xooai.log import printable
 __all__ = ["command"]
 
 TIMEOUT = 60.0  # seconds, as for clients made in Python
+_PIECE = 1024 * 1024  # bytes in memory while a reply is written
 
 
 def _grouped(pairs: Sequence[str]) -> dict[str, list[str]]:
@@ -53,12 +55,13 @@ async def _call(server: Server, texts: dict[str, list[str]], write: Callable[[En
         arguments = {name: value_of(endpoint.parameters[name].annotation, given, name) for name, given in texts.items()}
         with sending(arguments) as prepared:
             if not endpoint.shape:
-                write(endpoint, await there.call(executor, endpoint, prepared))
+                reply = await there.call(executor, endpoint, prepared)
+                await asyncio.to_thread(write, endpoint, reply)
                 return
             stream = await there.open(executor, endpoint, prepared)
         with closing(stream):
             async for item in stream:
-                write(endpoint, item)
+                await asyncio.to_thread(write, endpoint, item)  # which may have to fetch what is not inline
 
 
 def _output(_: click.Context, __: click.Parameter, path: str | None) -> str | None:
@@ -71,7 +74,7 @@ def _output(_: click.Context, __: click.Parameter, path: str | None) -> str | No
 @click.command(
     epilog="""\b
 Arguments, by the type of the parameter:
-  doc=@scan.jpg             a document: the file's content goes along
+  doc=@scan.jpg             a document: the file's content goes along; a large one once, however often it is posted
   doc=@https://host/a.jpg   a document that is elsewhere: the address alone goes, and the server fetches it, if it does
   doc=@-                    a document from standard input
   docs=@a.jpg docs=@b.jpg   a list: one argument for each item
@@ -100,12 +103,18 @@ Examples:
     help="Write the reply to FILE (-: stdout): a document's content, anything else as JSON.",
 )
 @click.option("--codec", type=click.Choice(list(CODECS)), help="How the call is written.  [default: msgpack]")
+@click.option(
+    "--store",
+    metavar="NAME=URL",
+    help="Where large files go that the server reads there, as media=s3://bucket/prefix; else they are sent to the server.",
+)
 @reaching(TIMEOUT)
 def command(
     url: str,
     arguments: Sequence[str],
     as_json: bool,
     output: str | None,
+    store: str | None,
     **way: Unpack[Reaching],
 ) -> None:
     """Call an endpoint and show its reply, or its replies as they come.
@@ -116,7 +125,11 @@ def command(
     """
     texts = _grouped(arguments)
     asyncio.run(
-        _call(Server(url, **way), texts, _Written(output, as_json) if output else _as_json if as_json else _shown)
+        _call(
+            Server(url, store=store, **way),
+            texts,
+            _Written(output, as_json) if output else _as_json if as_json else _shown,
+        )
     )
 
 
@@ -140,15 +153,25 @@ class _Written:
         self._mode: Literal["wb", "ab"] = "wb"
 
     def __call__(self, endpoint: Endpoint, reply: Any) -> None:
-        content = None if self._as_json else content_of(reply)
-        if content is None:
-            content = JSON.encode(endpoint.result, reply) + (b"\n" if endpoint.shape else b"")
+        with self._file() as file:
+            if not self._as_json and isinstance(reply, Doc) and reply.value is None:
+                with receiving(reply) as kept:
+                    shutil.copyfileobj(kept, file, _PIECE)
+                return
+            content = None if self._as_json else content_of(reply)
+            if content is None:
+                content = JSON.encode(endpoint.result, reply) + (b"\n" if endpoint.shape else b"")
+            file.write(content)
+
+    @contextmanager
+    def _file(self) -> Iterator[BinaryIO]:
         if self._output == "-":
-            click.echo(content, nl=False)
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
             return
         with Path(self._output).open(self._mode) as file:
-            file.write(content)
-        self._mode = "ab"
+            self._mode = "ab"
+            yield file
 
 
 command.name = "post"

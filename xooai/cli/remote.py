@@ -13,6 +13,7 @@ import msgspec
 from xooai.cli.values import value_of
 from xooai.client import Address, Remote
 from xooai.codec import MSGPACK, codec_of
+from xooai.contents import store_of
 from xooai.describe import endpoint as describe_endpoint
 from xooai.driver import DialOptions
 from xooai.endpoint import Endpoint, nearest
@@ -38,7 +39,7 @@ class Reaching(TypedDict):
 
 class Server(msgspec.Struct, frozen=True):
     """A server and the way to it: `timeout` in seconds for all calls together, `trust` a PEM file of authorities,
-    `certificate` and `key` PEM files for a server that asks who calls.
+    `certificate` and `key` PEM files for a server that asks who calls, `store` where both sides find large contents.
     """
 
     url: str
@@ -48,6 +49,7 @@ class Server(msgspec.Struct, frozen=True):
     certificate: str | None = None
     key: str | None = None
     codec: str | None = None
+    store: str | None = None
 
     @property
     def options(self) -> DialOptions:
@@ -129,7 +131,14 @@ class Reached:
         self._timeout = server.timeout
         self._deadline = asyncio.get_running_loop().time() + server.timeout
         codec = MSGPACK if server.codec is None else codec_of(server.codec)
-        self._remote = Remote(self.address.server, server.options, codec, server.timeout, server.metadata)
+        self._remote = Remote(
+            self.address.server,
+            server.options,
+            codec,
+            server.timeout,
+            server.metadata,
+            stores=store_of(server.store),
+        )
 
     async def description(self) -> dict[str, Any]:
         """What the server says of its executors. Raises NotFound where nothing describes itself."""

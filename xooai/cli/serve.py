@@ -15,6 +15,7 @@ import click
 from xooai.cli import logs, options
 from xooai.cli.load import load, made
 from xooai.cli.reload import supervised
+from xooai.contents import store_of
 from xooai.declare import snake_case
 from xooai.driver import ListenOptions
 from xooai.executor import Executor
@@ -46,6 +47,10 @@ _STATIC: list[click.Parameter] = [
     click.Option(
         ["--grace"], type=click.FloatRange(min=0), default=GRACE, metavar="SECONDS", show_default=True,
         help="How long calls under way may take when the server stops; a second Ctrl-C ends them.",
+    ),
+    click.Option(
+        ["--store"], metavar="NAME=URL",
+        help="Where clients put large files and find those of replies, as media=s3://bucket/prefix; else the server keeps them.",
     ),
     click.Option(["--insecure"], is_flag=True, help="Allow addresses beyond this machine, where anybody may call."),
     click.Option(["--reload"], is_flag=True, help="Start again when a .py file below this directory changes."),
@@ -115,9 +120,13 @@ def _serve(urls: Sequence[str], grace: float, log: str, **values: Any) -> None:
         hosts = tuple(values.pop("hosts"))
         files = {name: values.pop(name) for name in ("certificate", "key", "clients")}
         listening = ListenOptions(hosts=hosts, insecure=values.pop("insecure"), **files)
+        stores = store_of(values.pop("store"))
         check(urls, listening)
         classes = context.meta[_CLASSES]
         executors = [stack.enter_context(made(cls, options.given(context, cls, values))) for cls in classes]
+        for executor in executors:
+            if stores and not executor._xooai_stores:
+                executor._xooai_keep(_xooai_stores=stores)
         hosted = [executor._xooai_local() for executor in executors]
         serve_until_signal(hosted, urls, listening, grace, lambda bound: _announce(bound, hosted))
 

@@ -12,6 +12,7 @@ from pydantic_core import to_json, to_jsonable_python
 from xooai.doc import Doc
 from xooai.docs import Tensor, Text
 from xooai.redact import redact
+from xooai.store_ref import is_store_ref
 
 __all__ = ["content_of", "outline"]
 
@@ -81,8 +82,8 @@ def _plain(value: Any) -> str:
 
 
 def _document(doc: Doc) -> str:
-    if isinstance(doc, Text) and doc.value is not None:
-        return doc.value
+    if isinstance(doc, Text) and (doc.value is not None or is_store_ref(doc.ref)):
+        return str(doc.read())
     about = [type(doc).__name__]
     if isinstance(doc, Tensor):
         about.append(f"{doc.dtype}{list(doc.shape)}")
