@@ -157,8 +157,8 @@ def test_the_wheel_has_its_licence_its_commands_and_a_scheme_for_each_plugin(whe
 
 
 def test_the_extras_are_those_that_the_documentation_names() -> None:
-    extras = {"cli", "http", "grpc", "quic", "quic-fast", "stores", "s3", "media", "testing", "all", "examples", "dev"}
-    assert set(project()["optional-dependencies"]) == extras
+    extras = "cli http grpc quic quic-fast stores s3 fetch media testing all examples dev".split()
+    assert set(project()["optional-dependencies"]) == set(extras)
 
 
 def test_every_requirement_names_a_package_of_the_registry_and_no_place() -> None:
@@ -177,7 +177,7 @@ def sources() -> Iterator[tuple[Path, str | None]]:
         for path in root.rglob("*.py"):
             folder = path.relative_to(root).parts[0]
             extra = EXTRAS.get(path.name, brings)
-            yield path, folder if package == "xooai" and folder in ("cli", "testing") else extra
+            yield path, folder if package == "xooai" and folder in ("cli", "fetch", "testing") else extra
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -305,7 +305,7 @@ def test_importing_loads_no_plugin_and_nothing_of_an_extra(importing: dict[str, 
         "av",
         "soundfile",
     }
-    optional |= {"obstore", "boto3", "aioquic", "cryptography", "pylsqpack", "qh3", "service_identity"}
+    optional |= {"h11", "idna", "obstore", "boto3", "aioquic", "cryptography", "pylsqpack", "qh3", "service_identity"}
 
     assert optional & set(importing["modules"]) == set()
 
@@ -417,6 +417,27 @@ for suite in ("DriverTests", "StoreTests"):
         "memory://e",
         "DriverTests needs pytest; try: pip install 'xooai[testing]'",
         "StoreTests needs pytest; try: pip install 'xooai[testing]'",
+    ]
+
+
+def test_fetching_without_its_extra_says_how_to_get_it(tmp_path: Path) -> None:
+    code = (
+        without(tmp_path, "h11", "idna")
+        + """
+import asyncio
+from xooai import PluginError, fetch
+policy = fetch.FetchPolicy(hosts={"*", "127.0.0.1"}, networks={"127.0.0.0/8"})
+for url in ("http://127.0.0.1/", "http://b\u00fccher.example/"):
+    try:
+        asyncio.run(fetch.open(url, policy))
+    except PluginError as error:
+        print(error)
+"""
+    )
+
+    assert python(code).splitlines() == [
+        "fetching a URL needs h11; try: pip install 'xooai[fetch]'",
+        "a URL with letters beyond ASCII needs idna; try: pip install 'xooai[fetch]'",
     ]
 
 
