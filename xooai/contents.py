@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
@@ -14,15 +15,19 @@ from xooai.store_ref import EMBEDDED, NAME, StoreRef, is_store_ref
 
 if TYPE_CHECKING:
     from xooai import cache as caches
-    from xooai import plugins, ranged
+    from xooai import fetch, plugins, ranged, remote_file
+    from xooai.fetch import FetchPolicy
 else:
     # Most calls fetch nothing.
     caches = lazy("xooai.cache")
     plugins = lazy("xooai.plugins")
     ranged = lazy("xooai.ranged")
+    fetch = lazy("xooai.fetch")
+    remote_file = lazy("xooai.remote_file")
 
 __all__ = ["NONE", "Origins", "Stores", "cache", "store_of"]
 
+_SWITCH = "XOOAI_FETCH"  # as xooai.fetch has it, which is loaded where it is set
 WHOLE = 8 * 1024 * 1024  # bytes up to which `open` fetches all at once: it is verified then, and read again for nothing
 
 T = TypeVar("T")
@@ -118,7 +123,8 @@ class Origins:
 
     def check(self, ref: str) -> None:
         if not is_store_ref(ref):
-            raise refused(ref)
+            fetch.check(ref, self._policy(ref))
+            return
         try:
             name = StoreRef.of(ref).name
         except InvalidArgument:
@@ -127,21 +133,39 @@ class Origins:
             raise refused(ref)
 
     async def read(self, wanted: Wanted) -> bytes:
+        if wanted.signature is None and not is_store_ref(wanted.ref):
+            return await remote_file.data(wanted.ref, wanted.size, self._policy(wanted.ref))
         return await (await cache()).read(await self._source(wanted))
 
     async def open(self, wanted: Wanted, *, is_whole: bool = False) -> BinaryIO:
+        is_stored = is_store_ref(wanted.ref)
+        if wanted.signature is None and not is_stored:
+            return await remote_file.file(wanted.ref, wanted.size, self._policy(wanted.ref))
         source = await self._source(wanted)
         held = await cache()
         found = await held.find(source.signature)
         if found is not None:
             return found
-        if is_whole or source.size is None or source.size <= WHOLE:
+        # What a URL leads to may change from one part to the next; what a store has under a signature does not.
+        if is_whole or not is_stored or source.size is None or source.size <= WHOLE:
             return await held.open(source)
         return ranged.ranged(source.read, source.size, self.wait)
+
+    def _policy(self, ref: str) -> FetchPolicy:
+        """What may be fetched, for a ref that leads into no store. Raises PermissionDenied where that is nothing."""
+        policy = None
+        if os.environ.get(_SWITCH) and ref.lower().startswith(("http://", "https://")):
+            policy = fetch.switched_on()
+        if policy is None:
+            raise refused(ref)
+        return policy
 
     async def _source(self, wanted: Wanted) -> caches.Source:
         """Where the content is. Raises PermissionDenied for a ref that is not opened here."""
         self.check(wanted.ref)
+        if not is_store_ref(wanted.ref):
+            signature = str(wanted.signature)
+            return remote_file.Fetching(wanted.ref, signature, wanted.size, self._policy(wanted.ref))
         ref = StoreRef.of(wanted.ref)
         if wanted.signature is not None and wanted.signature != ref.signature:
             raise DataLoss(f"the ref leads to {ref.signature}, the document says {wanted.signature}")

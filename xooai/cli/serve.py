@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import takewhile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
@@ -20,7 +21,13 @@ from xooai.declare import snake_case
 from xooai.driver import ListenOptions
 from xooai.executor import Executor
 from xooai.hosting import DEFAULT_URL, GRACE, check, serve_until_signal
+from xooai.lazy import lazy
 from xooai.server import Hosted
+
+if TYPE_CHECKING:
+    from xooai import fetch
+else:
+    fetch = lazy("xooai.fetch")
 
 __all__ = ["command"]
 
@@ -51,6 +58,11 @@ _STATIC: list[click.Parameter] = [
     click.Option(
         ["--store"], metavar="NAME=URL",
         help="Where clients put large files and find those of replies, as media=s3://bucket/prefix; else the server keeps them.",
+    ),
+    click.Option(
+        ["--fetch", "fetched"], multiple=True, metavar="HOST",
+        help="A host whose https:// and http:// URLs in calls are fetched, as files.example.com, '*.example.com' or '*' for all "
+        "that are public; may be repeated.  [default: none]",
     ),
     click.Option(["--insecure"], is_flag=True, help="Allow addresses beyond this machine, where anybody may call."),
     click.Option(["--reload"], is_flag=True, help="Start again when a .py file below this directory changes."),
@@ -120,7 +132,10 @@ def _serve(urls: Sequence[str], grace: float, log: str, **values: Any) -> None:
         hosts = tuple(values.pop("hosts"))
         files = {name: values.pop(name) for name in ("certificate", "key", "clients")}
         listening = ListenOptions(hosts=hosts, insecure=values.pop("insecure"), **files)
-        stores = store_of(values.pop("store"))
+        stores, fetched = store_of(values.pop("store")), values.pop("fetched")
+        if fetched:
+            os.environ["XOOAI_FETCH"] = ",".join(fetched)
+            fetch.switched_on()  # raises here what is wrong with it
         check(urls, listening)
         classes = context.meta[_CLASSES]
         executors = [stack.enter_context(made(cls, options.given(context, cls, values))) for cls in classes]

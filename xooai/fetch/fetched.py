@@ -38,12 +38,16 @@ class Fetched:
         return self
 
     async def __anext__(self) -> bytes:
-        chunk = await self.read()
+        chunk = await self.chunk()
         if not chunk:
             raise StopAsyncIteration
         return chunk
 
     async def read(self) -> bytes:
+        """All that is left."""
+        return b"".join([chunk async for chunk in self])
+
+    async def chunk(self) -> bytes:
         """The next chunk; none at the end."""
         try:
             while not self._is_closed and self._left != 0:

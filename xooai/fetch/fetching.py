@@ -16,7 +16,7 @@ from xooai.fetch.url import Target, read_location, read_url
 from xooai.file_chunks import check_range
 from xooai.redact import redact
 
-__all__ = ["Probe", "open", "probe"]
+__all__ = ["Probe", "check", "open", "probe"]
 
 
 class Probe(msgspec.Struct, frozen=True):
@@ -26,6 +26,11 @@ class Probe(msgspec.Struct, frozen=True):
     is_range: bool
     media_type: str | None
     etag: str | None
+
+
+def check(url: str, policy: FetchPolicy) -> None:
+    """Raise PermissionDenied for a URL that the policy does not let be asked for. Looks nothing up."""
+    _allowed(url, policy, repr(redact(url)))
 
 
 async def open(url: str, policy: FetchPolicy, start: int = 0, end: int | None = None) -> Fetched:
