@@ -24,7 +24,7 @@ from hypothesis import settings
 
 from counting import PNG, Counted
 from grpc_poller import is_of_grpcio
-from xooai import sync
+from xooai import media, sync
 from xooai.codec import CODECS, Codec
 from xooai.errors import PluginError
 
@@ -161,6 +161,7 @@ def nothing_is_left_behind() -> Iterator[None]:
     logging.getLogger("asyncio").addHandler(complaints)
     try:
         yield
+        media.close_decoders()  # which would wait for the next content
         left = _left(threads, sockets)
         if left:  # what hangs in a reference cycle is not left: look again
             gc.collect()

@@ -17,16 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from media_files import box, broken, chunk, film, png, saved, tiff, tone
 from xooai import media
 from xooai.errors import InvalidArgument, PluginError, ResourceExhausted, XooaiError
-from xooai.media import image, sound, video
+from xooai.media import image, video
 
 # What the first bytes tell
-
-
-def box(brand: bytes, *compatible: bytes) -> bytes:
-    content = b"ftyp" + brand + bytes(4) + b"".join(compatible)
-    return struct.pack(">I", len(content) + 4) + content + b"\0\0\0\x08moov"
 
 
 @pytest.mark.parametrize(
@@ -140,42 +136,6 @@ def pillow() -> ModuleType:
 def numpy() -> ModuleType:
     module: ModuleType = pytest.importorskip("numpy", reason="arrays need the extra 'media'")
     return module
-
-
-def saved(image: Any, name: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, name, **options)
-    return file.getvalue()
-
-
-def chunk(name: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-
-def png(width: int, height: int, pixels: bytes = b"", *more: bytes) -> bytes:
-    """A grey PNG that announces `width` and `height`, whatever `pixels` holds."""
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + b"".join(more) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
-
-
-def tiff(tile_width: int, tile_height: int) -> bytes:
-    """A grey TIFF of 10 x 10 pixels in one tile of any size, deflated."""
-    packer = zlib.compressobj(9)
-    tile = b"".join([packer.compress(bytes(tile_width)) for _ in range(tile_height)]) + packer.flush()
-    tags = {
-        256: 10,
-        257: 10,
-        258: 8,
-        259: 8,
-        262: 1,
-        277: 1,
-        322: tile_width,
-        323: tile_height,
-        324: 134,
-        325: len(tile),
-    }
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
-    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + tile
 
 
 @pytest.mark.parametrize("name", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
@@ -381,13 +341,6 @@ def soundfile(numpy: ModuleType) -> ModuleType:
     return module
 
 
-def tone(numpy: ModuleType, channels: int = 2, rate: int = 16_000) -> Any:
-    time = numpy.arange(rate // 4) / rate
-    return numpy.stack(
-        [0.5 * numpy.sin(440 * (channel + 1) * 2 * numpy.pi * time) for channel in range(channels)], axis=1
-    )
-
-
 @pytest.mark.parametrize(
     ("name", "subtype"),
     [("WAV", "PCM_16"), ("RF64", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", None)],
@@ -458,19 +411,6 @@ def test_sound_that_does_not_decode_is_an_invalid_argument(data: bytes, words: s
             decode(data)
 
 
-def test_sound_that_would_fill_the_memory_is_refused(soundfile: ModuleType, numpy: ModuleType) -> None:
-    frames = sound.DECODED // 4 // 8 + 1
-    file = io.BytesIO()
-    with soundfile.SoundFile(file, "w", 8000, 8, format="FLAC", subtype="PCM_16") as writer:
-        silence = numpy.zeros((1_000_000, 8), dtype=numpy.int16)
-        for start in range(0, frames, len(silence)):
-            writer.write(silence[: frames - start])
-    assert len(file.getvalue()) < sound.DECODED / 100
-    with pytest.raises(ResourceExhausted, match="the limit is 536,870,912 bytes"):
-        media.audio(file.getvalue())
-    assert media.audio_rate(file.getvalue()) == 8000
-
-
 # Moving pictures
 
 
@@ -478,22 +418,6 @@ def test_sound_that_would_fill_the_memory_is_refused(soundfile: ModuleType, nump
 def av(numpy: ModuleType) -> ModuleType:
     module: ModuleType = pytest.importorskip("av", reason="moving pictures need the extra 'media'")
     return module
-
-
-def film(av: ModuleType, container: str, codec: str, size: tuple[int, int] = (64, 48), count: int = 5) -> bytes:
-    """`count` frames, each brighter than the one before, with a white corner at the top left."""
-    numpy = importlib.import_module("numpy")
-    file = io.BytesIO()
-    with av.open(file, "w", format=container) as output:
-        track = output.add_stream(codec, rate=10)
-        track.width, track.height = size
-        track.pix_fmt = {"mjpeg": "yuvj420p", "png": "rgb24"}.get(codec, "yuv420p")
-        for index in range(count):
-            array = numpy.full((size[1], size[0], 3), 40 * index % 256, dtype=numpy.uint8)
-            array[: size[1] // 3, : size[0] // 3] = 255
-            output.mux(track.encode(av.VideoFrame.from_ndarray(array, format="rgb24")))
-        output.mux(track.encode())
-    return file.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -602,13 +526,6 @@ def test_a_step_below_one_is_refused(av: ModuleType) -> None:
 
 
 # Bytes that somebody broke on purpose
-
-
-def broken(good: bytes, data: st.DataObject) -> bytes:
-    changed = bytearray(good)
-    for _ in range(data.draw(st.integers(1, 8))):
-        changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
-    return bytes(changed[: data.draw(st.integers(len(changed) // 2, len(changed)))])
 
 
 def survives(decode: Callable[[], object]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from xooai import media
+from xooai.doc import is_wire
 from xooai.docs.content import _Bytes
 
 if TYPE_CHECKING:
@@ -36,10 +37,14 @@ class Audio(_Bytes, kind="audio"):
         return super().encode(value)
 
     def array(self) -> NDArray[np.float32]:
-        """float32 in [-1, 1], shape (frames, channels), at `rate` Hz. Needs `xooai[media]`."""
-        return media.audio(self.read())[0]
+        """float32 in [-1, 1], shape (frames, channels), at `rate` Hz. Needs `xooai[media]`.
+
+        What came from a peer is decoded in another process (`xooai.media.decode_in`). InvalidArgument when it does not decode,
+        ResourceExhausted when it is larger than the limits.
+        """
+        return media.decoder(is_wire(self)).audio(self.read())[0]
 
     @property
     def rate(self) -> int:
         """Frames a second, in Hz. Needs `xooai[media]`."""
-        return media.audio_rate(self.read())
+        return media.decoder(is_wire(self)).audio_rate(self.read())

@@ -41,12 +41,16 @@ class Image(_Bytes, kind="image"):
         return media.encode_image(value) if media.is_picture(value) else super().encode(value)
 
     def pil(self) -> Picture:
-        """The decoded picture, upright (EXIF applied). Needs `xooai[media]`; InvalidArgument when it does not decode."""
-        return media.pil(self.read())
+        """The decoded picture, upright (EXIF applied); the first one of several. Needs `xooai[media]`.
+
+        What came from a peer is decoded in another process (`xooai.media.decode_in`). InvalidArgument when it does not decode,
+        ResourceExhausted when it is larger than the limits.
+        """
+        return media.decoder(is_wire(self)).pil(self.read())
 
     def array(self) -> NDArray[np.uint8]:
-        """uint8 of shape (height, width, 3), RGB. Needs `xooai[media]`."""
-        return media.image_array(self.read())
+        """uint8 of shape (height, width, 3), RGB. Needs `xooai[media]`; raises as `pil`."""
+        return media.decoder(is_wire(self)).image_array(self.read())
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """What a notebook shows: the picture itself, where it is inline or in a local file."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from xooai import media
+from xooai.doc import is_wire
 from xooai.docs.content import _Bytes
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ class Video(_Bytes, kind="video"):
     """Moving pictures in a container (MP4, WebM, ...)."""
 
     def frames(self) -> Iterator[NDArray[np.uint8]]:
-        """The pictures in order, decoded one by one: uint8 of shape (height, width, 3), RGB. Needs `xooai[media]`."""
+        """The pictures in order, decoded one by one: uint8 of shape (height, width, 3), RGB. Needs `xooai[media]`.
+
+        What came from a peer is decoded in another process (`xooai.media.decode_in`), which is taken up until the iterator
+        ends or is closed. InvalidArgument when it does not decode, ResourceExhausted when it is larger than the limits.
+        """
         with self.open() as file:
-            yield from media.frames(file)
+            yield from media.decoder(is_wire(self)).frames(file)

@@ -7,12 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from xooai.media.decoder import SETTING, Decoder, close_decoders, decode_in, decoder
     from xooai.media.first_bytes import HEAD, sniff
     from xooai.media.image import encode_image, image_array, is_picture, pil
     from xooai.media.sound import audio, audio_rate, encode_audio
     from xooai.media.video import frames
 
 _HOMES = {
+    "decoder": ("SETTING", "Decoder", "close_decoders", "decode_in", "decoder"),
     "first_bytes": ("HEAD", "sniff"),
     "image": ("encode_image", "image_array", "is_picture", "pil"),
     "sound": ("audio", "audio_rate", "encode_audio"),
@@ -22,8 +24,13 @@ _HOME = {name: f"xooai.media.{module}" for module, names in _HOMES.items() for n
 
 __all__ = [
     "HEAD",
+    "SETTING",
+    "Decoder",
     "audio",
     "audio_rate",
+    "close_decoders",
+    "decode_in",
+    "decoder",
     "encode_audio",
     "encode_image",
     "frames",

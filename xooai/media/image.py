@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from xooai.errors import InvalidArgument, ResourceExhausted, XooaiError
+from xooai.errors import InvalidArgument, ResourceExhausted, XooaiError, too_large
 from xooai.media.first_bytes import sniff
+from xooai.media.undecodable import too_much, undecodable
 from xooai.optional import load
 from xooai.tensor import is_array
 
@@ -18,11 +20,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-__all__ = ["PIXELS", "encode_image", "image_array", "is_picture", "pil"]
+__all__ = ["METADATA", "PIXELS", "encode_image", "image_array", "is_picture", "pil"]
 
 # Pixels of a picture: 8,192 x 8,192, above any camera's, and 256 MiB decoded as RGBA. A file of a few KiB can announce more
 # than any memory holds.
 PIXELS = 64 * 1024 * 1024
+
+# Bytes of what a picture carries beside its pixels: ICC profiles have up to 4 MiB, EXIF in a JPEG 64 KiB.
+METADATA = 16 * 1024 * 1024
 
 # What is decoded. Not EPS, PSD, FITS, PDF and the rest of Pillow's fifty: one starts a program, and the others are hardly ever
 # used but in attacks.
@@ -55,21 +60,21 @@ def pil(data: bytes, *, user: str = "Image.pil()") -> Image:
     """Return the picture, loaded and upright (its EXIF orientation applied); the first one where there are several.
 
     InvalidArgument when it is no PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF or does not decode, ResourceExhausted above
-    `PIXELS`, found in the header before anything is decoded.
+    `PIXELS` or `METADATA`, found in the header before anything is decoded.
     """
     module, ops = load("PIL.Image", user), load("PIL.ImageOps", user)
     media_type = sniff(data)
     if media_type not in _PLUGINS:
         known = ", ".join(name for name, _ in _PLUGINS.values())
-        raise InvalidArgument(
-            f"the image does not decode: it is {media_type or 'of no known format'}; there are: {known}"
-        )
+        raise undecodable("image", f"it is {media_type or 'of no known format'}; there are: {known}")
     name, plugin = _PLUGINS[media_type]
     load(plugin, user)  # so that Pillow does not import its fifty to find this one
-    with _translated(module, "does not decode"):
+    with _translated(module):
         image = cast("Image", module.open(io.BytesIO(data), formats=(name,)))
         _check_size(image)
+        _check_metadata(image)
         image.load()
+        _check_metadata(image)  # a PNG may have more of it behind its pixels
         _turn(image, ops)
     return image
 
@@ -85,7 +90,9 @@ def image_array(data: bytes, *, user: str = "Image.array()") -> NDArray[np.uint8
         raise InvalidArgument(
             f"a picture of mode {image.mode!r} has no range of its own; take pil() and scale it to 0..255"
         )
-    with _translated(load("PIL.Image", user), "does not decode"):
+    with _translated(load("PIL.Image", user)):
+        if isinstance(image.info.get("transparency"), bytes):  # Pillow warns of each that goes to RGB at once
+            image = image.convert("RGBA")
         return cast(
             "NDArray[np.uint8]", numpy.array(image.convert("RGB"))
         )  # a copy: an array that cannot be written is a trap
@@ -108,7 +115,7 @@ def encode_image(value: object, *, user: str = "Image(value=...)") -> bytes:
         raise InvalidArgument(
             f"a picture of mode {image.mode!r} cannot be PNG; scale it to 0..255 and convert it to 'L'"
         )
-    with _translated(module, "cannot be kept as PNG"):
+    with _translated(module, _unkept):
         _check_size(image)
         upright = image.copy()
         _turn(upright, load("PIL.ImageOps", user))
@@ -144,6 +151,12 @@ def _check_size(image: Image) -> None:
         raise ResourceExhausted(f"the image has {width:,} x {height:,} pixels, the limit is {PIXELS:,}", reason="size")
 
 
+def _check_metadata(image: Image) -> None:
+    size = sum(len(value) for value in image.info.values() if isinstance(value, bytes | str))
+    if size > METADATA:
+        raise too_large(size, METADATA, "the image's metadata (ICC profile, EXIF, XMP, texts)")
+
+
 def _turn(image: Image, ops: Any) -> None:
     """Apply the EXIF orientation, in place; EXIF that cannot be read says nothing, as in every viewer."""
     try:
@@ -152,14 +165,22 @@ def _turn(image: Image, ops: Any) -> None:
         return
 
 
+def _unkept(what: str, why: object) -> InvalidArgument:
+    return InvalidArgument(f"the {what} cannot be kept as PNG: {why}")
+
+
 @contextmanager
-def _translated(module: Any, wrong: str) -> Iterator[None]:
+def _translated(module: Any, refused: Callable[[str, object], InvalidArgument] = undecodable) -> Iterator[None]:
     """Pillow raises whatever a broken file makes it stumble over: ValueError, SyntaxError, struct.error, zlib.error, ..."""
     try:
         yield
     except XooaiError:
         raise
-    except (module.DecompressionBombError, module.DecompressionBombWarning, MemoryError) as exc:
-        raise ResourceExhausted(f"the image is too large: the limit is {PIXELS:,} pixels", reason="size") from exc
+    except MemoryError as exc:
+        raise too_much("image") from exc
+    except (module.DecompressionBombError, module.DecompressionBombWarning) as exc:
+        pixels = re.search(r"\((\d+) pixels\)", str(exc))
+        given = f"has {int(pixels[1]):,} pixels" if pixels else "is too large"
+        raise ResourceExhausted(f"the image {given}, the limit is {PIXELS:,}", reason="size") from exc
     except Exception as exc:
-        raise InvalidArgument(f"the image {wrong}: {exc or type(exc).__name__}") from exc
+        raise refused("image", str(exc) or type(exc).__name__) from exc

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from xooai.errors import InvalidArgument, XooaiError, too_large
 from xooai.media.first_bytes import sniff
+from xooai.media.undecodable import too_much, undecodable
 from xooai.optional import load
 from xooai.tensor import is_array
 
@@ -55,16 +56,16 @@ def _opened(data: bytes, user: str) -> Iterator[Any]:
     media_type = sniff(data)
     if media_type not in _FORMATS:
         known = ", ".join(_FORMATS.values())
-        raise InvalidArgument(
-            f"the audio does not decode: it is {media_type or 'of no known format'}; there are: {known}"
-        )
+        raise undecodable("audio", f"it is {media_type or 'of no known format'}; there are: {known}")
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             yield file
     except XooaiError:
         raise
+    except MemoryError as exc:
+        raise too_much("audio") from exc
     except Exception as exc:  # LibsndfileError is a RuntimeError; broken files give others
-        raise InvalidArgument(f"the audio does not decode: {exc or type(exc).__name__}") from exc
+        raise undecodable("audio", str(exc) or type(exc).__name__) from exc
 
 
 def encode_audio(array: object, rate: int, *, user: str = "Audio(value=...)") -> bytes:

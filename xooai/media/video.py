@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from xooai.errors import InvalidArgument, ResourceExhausted, XooaiError
 from xooai.media.first_bytes import HEAD, sniff
+from xooai.media.undecodable import too_much, undecodable
 from xooai.optional import load
 
 if TYPE_CHECKING:
@@ -75,8 +76,13 @@ def frames(source: bytes | BinaryIO, *, step: int = 1, user: str = "Video.frames
                     yield _picture(frame, numpy)
     except XooaiError:
         raise
+    except MemoryError as exc:
+        raise too_much("video") from exc
     except Exception as exc:  # av.FFmpegError in two dozen kinds; broken files give others
-        raise InvalidArgument(f"the video does not decode: {exc or type(exc).__name__}") from exc
+        why = (
+            getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+        )  # FFmpeg's own words, without the file's name
+        raise undecodable("video", why) from exc
 
 
 def _reader(file: BinaryIO) -> str:
@@ -85,9 +91,7 @@ def _reader(file: BinaryIO) -> str:
     file.seek(0)
     if media_type not in _READERS:
         known = "MP4, QuickTime, WebM, Matroska, AVI, Ogg"
-        raise InvalidArgument(
-            f"the video does not decode: it is {media_type or 'of no known format'}; there are: {known}"
-        )
+        raise undecodable("video", f"it is {media_type or 'of no known format'}; there are: {known}")
     return _READERS[media_type]
 
 
@@ -98,13 +102,9 @@ def _track(container: Any) -> Any:
     context = track.codec_context
     if context is None or context.name not in _DECODERS:
         name = "unknown to FFmpeg" if context is None else context.name
-        raise InvalidArgument(
-            f"the video does not decode: its codec is {name}; there are: {', '.join(sorted(_DECODERS))}"
-        )
+        raise undecodable("video", f"its codec is {name}; there are: {', '.join(sorted(_DECODERS))}")
     if not context.width or not context.height:  # what FFmpeg refuses while it looks for the size is left at 0
-        raise InvalidArgument(
-            f"the video does not decode: its frames have no size, or one above the limit of {PIXELS:,} pixels"
-        )
+        raise undecodable("video", f"its frames have no size, or one above the limit of {PIXELS:,} pixels")
     _check_size(context.width, context.height)
     context.options = _OPTIONS  # a stream may grow on its way: then FFmpeg itself refuses
     return track
