@@ -369,9 +369,9 @@ async def test_a_connection_that_is_reset_is_unavailable_after_what_came() -> No
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
     async with serving(act) as origin, await fetch.open(origin.url(), origin.policy()) as fetched:
-        assert await fetched.read() == DIGITS
+        assert await fetched.chunk() == DIGITS
         has_read.set()
-        assert "after 10 bytes" in await refusal(Unavailable, fetched.read())
+        assert "after 10 bytes" in await refusal(Unavailable, fetched.chunk())
 
 
 @scene
@@ -454,7 +454,7 @@ async def test_a_reader_that_leaves_closes_its_connection_at_once() -> None:
     left = asyncio.Event()
     async with serving(noticing(left, answer(DIGITS, length=1 << 20), asyncio.Event())) as origin:
         async with await fetch.open(origin.url(), origin.policy()) as fetched:
-            assert await fetched.read() == DIGITS
+            assert await fetched.chunk() == DIGITS
         await left.wait()
         assert await fetched.read() == b""
 
