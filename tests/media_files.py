@@ -76,6 +76,11 @@ def film(av: ModuleType, container: str, codec: str, size: tuple[int, int] = (64
     return file.getvalue()
 
 
+def free(size: int) -> bytes:
+    """Room in an MP4 that nothing stands in: what is behind the film makes it large."""
+    return size.to_bytes(4, "big") + b"free" + bytes(size - 8)
+
+
 def broken(good: bytes, data: st.DataObject) -> bytes:
     changed = bytearray(good)
     for _ in range(data.draw(st.integers(1, 8))):

@@ -15,6 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import pages
+from media_files import film, free
 from surroundings import unmeasured, without_options
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +44,8 @@ def run(page: Path, folder: Path, *options: str) -> subprocess.CompletedProcess[
                 pytest.skip(f"no module {module!r}; it comes with: pip install -e '.[dev]'")
     for sample, ours in SAMPLES.items():
         shutil.copy(DATA / ours, folder / sample)
+    if "big.mp4" in page.read_text():
+        (folder / "big.mp4").write_bytes(film(pytest.importorskip("av"), "mp4", "mpeg4", (320, 240)) + free(2**20))
     command = [sys.executable, "-W", "error", str(ROOT / "tests" / "pages.py"), str(page), *options]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where this environment's xooai is
     env = {**without_options(), "PATH": path}

@@ -242,13 +242,17 @@ class Doc(BaseModel, ABC):
 
         A large content that is elsewhere is read as it is asked for: then it is not verified, as `read` and `path` do.
         """
+        return self._open()
+
+    def _open(self, *, is_whole: bool = False) -> BinaryIO:
+        """As `open`; with `is_whole` all of it is on this machine and verified first, as another process has to have it."""
         found = self._here()
         if found is not None:
             return BytesIO(found.encode() if isinstance(found, str) else found)
         origin = self._checked_origin()
         if origin is not None:
             self._refuse_on_loop()
-            return origin.wait(origin.open(self._wanted()))
+            return origin.wait(origin.open(self._wanted(), is_whole=is_whole))
         ref = str(self.__dict__["ref"])
         if refs.local_path(ref) is None:
             self._refuse_on_loop()

@@ -23,7 +23,9 @@ class Video(_Bytes, kind="video"):
         """The pictures in order, decoded one by one: uint8 of shape (height, width, 3), RGB. Needs `xooai[media]`.
 
         What came from a peer is decoded in another process (`xooai.media.decode_in`), which is taken up until the iterator
-        ends or is closed. InvalidArgument when it does not decode, ResourceExhausted when it is larger than the limits.
+        ends or is closed, and has the whole film as a file; all others are read as far as frames are asked for.
+        InvalidArgument when it does not decode, ResourceExhausted when it is larger than the limits.
         """
-        with self.open() as file:
-            yield from media.decoder(is_wire(self)).frames(file)
+        decoder = media.decoder(is_wire(self))
+        with self._open(is_whole=decoder.is_apart) as file:
+            yield from decoder.frames(file)

@@ -43,6 +43,8 @@ T = TypeVar("T")
 class Apart:
     """The decoders of `xooai.media`, each piece of work in a process of `works`, each film in one of `films` while it is read."""
 
+    is_apart = True
+
     def __init__(self, limits: Limits, *, works: int, films: int) -> None:
         self.works = Pool(limits, most=works, kept=works)
         self.films = Pool(limits, most=films, kept=1)

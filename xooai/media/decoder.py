@@ -33,6 +33,9 @@ Where = Literal["process", "here"]
 class Decoder(Protocol):
     """What makes pictures, sound and frames of bytes."""
 
+    is_apart: bool
+    """Whether another process decodes."""
+
     def pil(self, data: bytes, *, user: str = ...) -> Image: ...
     def image_array(self, data: bytes, *, user: str = ...) -> NDArray[np.uint8]: ...
     def audio(self, data: bytes, *, user: str = ...) -> tuple[NDArray[np.float32], int]: ...
