@@ -32,6 +32,7 @@ from processes import MIB, cores, end_when_terminated, free_port
 SERVERS = Path(__file__).parent / "servers"
 STEP = 1024 * 1024
 START_LIMIT = 60.0  # seconds
+SETTLED = 2.1  # seconds that a file was not written to: what was written just now may change again unseen
 UNITS = {"K": 1024, "M": 1024**2, "G": 1024**3}
 
 Send = Callable[[int, Path], str]
@@ -240,7 +241,7 @@ def _measure(contestants: Sequence[Contestant], path: Path, size: int, given: ar
         for one in contestants:
             with path.open("r+b") as file:  # new to everybody
                 file.write(os.urandom(16))
-            os.utime(path, (time.time() - 60, time.time() - 60))
+            time.sleep(SETTLED)
             one.turn(path)
     limit = contestants[0]
     header = (

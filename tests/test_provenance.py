@@ -61,6 +61,8 @@ WIRE_REFS = [
 class Nowhere:
     """The way to a peer that keeps nothing."""
 
+    takes = False
+
     def __init__(self, limit: int) -> None:
         self.inline_limit = self.message_limit = limit
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
@@ -10,12 +11,13 @@ from xooai.errors import DataLoss, InvalidArgument
 from xooai.lazy import lazy
 from xooai.origin import Wanted, refused
 from xooai.per_loop import PerLoop
-from xooai.store import Store, StoreOptions
+from xooai.signature import verify
+from xooai.store import Opens, Store, StoreOptions
 from xooai.store_ref import EMBEDDED, NAME, StoreRef, is_store_ref
 
 if TYPE_CHECKING:
     from xooai import cache as caches
-    from xooai import fetch, plugins, ranged, remote_file
+    from xooai import fetch, plugins, ranged, remote_file, signed_files
     from xooai.fetch import FetchPolicy
 else:
     # Most calls fetch nothing.
@@ -23,6 +25,7 @@ else:
     plugins = lazy("xooai.plugins")
     ranged = lazy("xooai.ranged")
     fetch = lazy("xooai.fetch")
+    signed_files = lazy("xooai.signed_files")
     remote_file = lazy("xooai.remote_file")
 
 __all__ = ["NONE", "Origins", "Stores", "cache", "store_of"]
@@ -38,6 +41,20 @@ _caches: PerLoop[caches.Cache] = PerLoop(lambda: caches.Cache())  # noqa: PLW010
 async def cache() -> caches.Cache:
     """The cache of the running loop."""
     return await _caches.get()
+
+
+def _read(file: BinaryIO, signature: str) -> bytes:
+    data = file.read()
+    verify(data, signature)
+    return data
+
+
+async def _verified(file: BinaryIO, signature: str) -> None:
+    try:
+        await asyncio.to_thread(signed_files.verify, file, signature)
+    except BaseException:
+        file.close()
+        raise
 
 
 class Stores:
@@ -135,13 +152,22 @@ class Origins:
     async def read(self, wanted: Wanted) -> bytes:
         if wanted.signature is None and not is_store_ref(wanted.ref):
             return await remote_file.data(wanted.ref, wanted.size, self._policy(wanted.ref))
-        return await (await cache()).read(await self._source(wanted))
+        source = await self._source(wanted)
+        if isinstance(source, caches.FromStore) and isinstance(source.store, Opens):
+            with await self._on_disk(source, source.store) as file:
+                return await asyncio.to_thread(_read, file, source.signature)
+        return await (await cache()).read(source)
 
     async def open(self, wanted: Wanted, *, is_whole: bool = False) -> BinaryIO:
         is_stored = is_store_ref(wanted.ref)
         if wanted.signature is None and not is_stored:
             return await remote_file.file(wanted.ref, wanted.size, self._policy(wanted.ref))
         source = await self._source(wanted)
+        if isinstance(source, caches.FromStore) and isinstance(source.store, Opens):
+            file = await self._on_disk(source, source.store)
+            if is_whole or os.fstat(file.fileno()).st_size <= WHOLE:
+                await _verified(file, source.signature)
+            return file
         held = await cache()
         found = await held.find(source.signature)
         if found is not None:
@@ -150,6 +176,15 @@ class Origins:
         if is_whole or not is_stored or source.size is None or source.size <= WHOLE:
             return await held.open(source)
         return ranged.ranged(source.read, source.size, self.wait)
+
+    async def _on_disk(self, source: caches.FromStore, store: Opens) -> BinaryIO:
+        """A content that its store has on this machine: to have it in the cache as well would only copy it."""
+        file = await store.open(source.signature)
+        size = os.fstat(file.fileno()).st_size
+        if source.size not in (None, size):
+            file.close()
+            raise DataLoss(f"{source.signature} has {size:,} bytes, it should have {source.size:,}")
+        return file
 
     def _policy(self, ref: str) -> FetchPolicy:
         """What may be fetched, for a ref that leads into no store. Raises PermissionDenied where that is nothing."""

@@ -16,6 +16,7 @@ from xooai.embedded import endpoints
 from xooai.embedded.endpoints import Given, Offered
 from xooai.endpoint import Endpoint
 from xooai.errors import DataLoss, NotFound, Unavailable, Unimplemented
+from xooai.offload import put_all
 from xooai.origin import Origin, Wanted
 from xooai.remote_stream import Server, open_stream
 from xooai.store import Content
@@ -88,6 +89,7 @@ class ToServer:
 
     def __init__(self, remote: CallableServer, metadata: Mapping[str, str] | None) -> None:
         self._remote, self._metadata = remote, metadata
+        self.takes = bool(remote.stores)
         self.message_limit = remote.options.message_limit
 
     def knows(self, origin: Origin) -> bool:
@@ -96,10 +98,7 @@ class ToServer:
     async def put(self, contents: Sequence[Content]) -> Sequence[str]:
         stores = self._remote.stores
         if stores is not None and stores.first is not None:
-            store = await stores.get(stores.first)
-            for content in contents:
-                await store.put(content)
-            return [str(StoreRef(stores.first, content.signature)) for content in contents]
+            return await put_all(contents, await stores.get(stores.first), stores.first)
         given = await self._offer(contents)
         return [
             there.ref or await self._sent(content, there.place) for content, there in zip(contents, given, strict=True)

@@ -17,11 +17,12 @@ from xooai.store_ref import StoreRef
 from xooai.way import INLINE, ROOM
 
 if TYPE_CHECKING:
-    from xooai import embedded
+    from xooai import embedded, offload
     from xooai.cache import Source
     from xooai.store import Content
 else:
     embedded = lazy("xooai.embedded")
+    offload = lazy("xooai.offload")
 
 __all__ = ["SHAPES", "Contents"]
 
@@ -107,6 +108,7 @@ class ToCaller:
 
     def __init__(self, contents: Contents, tenant: str, *, is_ours: bool, is_raw: bool) -> None:
         self._contents, self._tenant, self._is_raw = contents, tenant, is_raw
+        self.takes = bool(contents.stores) and not is_raw
         self.inline_limit = MESSAGE_LIMIT if is_raw else INLINE if is_ours else int(MESSAGE_LIMIT * ROOM)
 
     def knows(self, origin: Origin) -> bool:
@@ -118,7 +120,4 @@ class ToCaller:
         first = self._contents.stores.first
         if first is None:
             return [await self._contents.keeper.put(self._tenant, content) for content in contents]
-        store = await self._contents.stores.get(first)
-        for content in contents:
-            await store.put(content)
-        return [str(StoreRef(first, content.signature)) for content in contents]
+        return await offload.put_all(contents, await self._contents.stores.get(first), first)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
-from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from threading import Lock
 from typing import Any, BinaryIO, NamedTuple
 
 from xooai import ref as refs
@@ -20,15 +17,13 @@ from xooai.media import sniff
 from xooai.media.first_bytes import HEAD
 from xooai.origin import Wanted
 from xooai.signature import sign_file
-from xooai.store import CHUNK, Content
+from xooai.signed_files import learn, look, signed
+from xooai.store import CHUNK, Content, Store, Takes
 from xooai.store_ref import StoreRef, is_of_peer
 from xooai.walk import documents, replaced
 from xooai.way import ROOM, Way, inlined, leaves
 
-__all__ = ["offloaded"]
-
-SIGNED = 1024  # files whose signatures are remembered: more than a program sends again and again
-SETTLED = 2.0  # seconds since a file was written: filesystems tell of changes within less than that by no time
+__all__ = ["offloaded", "put_all"]
 
 
 async def offloaded(value: Any, way: Way) -> Any:
@@ -57,6 +52,19 @@ def _too_large(plan: _Plan, way: Way, error: XooaiError) -> ResourceExhausted:
     item = next(iter(plan.outside.values()))
     told = too_large(item.content.size, way.message_limit, item.name)
     return ResourceExhausted(f"{told.message} for content that travels inline; {error.message}", reason="size")
+
+
+async def put_all(contents: Sequence[Content], store: Store, name: str) -> Sequence[str]:
+    """Put contents into a store that both sides call `name`; the refs by which they know them."""
+    for content in contents:
+        if not isinstance(content, Unsigned):
+            await store.put(content)
+        elif isinstance(store, Takes):
+            await content.taken(store)
+        else:
+            await content.sign()
+            await store.put(content)
+    return [str(StoreRef(name, content.signature)) for content in contents]
 
 
 class _Outside(NamedTuple):
@@ -110,7 +118,7 @@ class _Plan:
                 continue
             content = _small(doc, inline_limit)
             if content is None:
-                self.outside[key] = _outside(doc)
+                self.outside[key] = _outside(doc, self._way.takes)
             else:
                 self._changes[key] = {"value": content, "ref": None}
                 inline[key] = doc, content
@@ -167,11 +175,13 @@ def _small(doc: Doc, limit: int) -> Any:
         return None
 
 
-def _outside(doc: Doc) -> _Outside:
+def _outside(doc: Doc, is_taken: bool) -> _Outside:
     ref = str(doc.ref)
     path = refs.local_path(ref)
-    content: FileContent | _Opened
-    if path is not None:
+    content: FileContent | _Opened | Unsigned
+    if path is not None and is_taken and doc.signature is None and (size := _unsigned(path)) is not None:
+        content = Unsigned(path, size)
+    elif path is not None:
         content = FileContent(path, *_signed(path))
     else:
         with refs.open_ref(ref) as file:
@@ -179,7 +189,7 @@ def _outside(doc: Doc) -> _Outside:
         content = _Opened(lambda: refs.open_ref(ref), *signed)
     if doc.size not in (None, content.size):
         raise DataLoss(f"the content has {content.size} bytes, size says {doc.size}")
-    if doc.signature not in (None, content.signature):
+    if doc.signature is not None and doc.signature != content.signature:
         raise DataLoss(f"the content is {content.signature}, it should be {doc.signature}")
     with content.open() as file:
         head = file.read(HEAD)
@@ -191,45 +201,43 @@ def _media_type(doc: Doc, head: bytes) -> str | None:
     return (sniff(head) or doc.media_type) if is_assumed(doc.media_type) else doc.media_type
 
 
-class _Signed:
-    """Signatures of files as they were: a file that was not changed since is not read again only to be signed."""
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[tuple[int, ...], str] = OrderedDict()
-        self._lock = Lock()
-
-    def get(self, status: os.stat_result) -> str | None:
-        with self._lock:
-            return self._known.get(_stamp(status))
-
-    def put(self, status: os.stat_result, signature: str) -> None:
-        if abs(time.time() - status.st_mtime) < SETTLED:
-            return
-        with self._lock:
-            self._known[_stamp(status)] = signature
-            while len(self._known) > SIGNED:
-                self._known.popitem(last=False)
-
-
-def _stamp(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-_known = _Signed()
+def _unsigned(path: os.PathLike[str]) -> int | None:
+    """The size of a file whose signature is not known; None where it is."""
+    with refs.open_ref(os.fspath(path)) as file:
+        found, size = look(file)
+        return size if found is None else None
 
 
 def _signed(path: os.PathLike[str]) -> tuple[str, int]:
     """Signature and size of a file of this machine."""
     with refs.open_ref(os.fspath(path)) as file:
-        before = os.fstat(file.fileno())
-        signature = _known.get(before)
-        if signature is not None:
-            return signature, before.st_size
-        signature, size = sign_file(file)
-        after = os.fstat(file.fileno())
-    if _stamp(before) == _stamp(after):
-        _known.put(after, signature)
-    return signature, size
+        return signed(file)
+
+
+class Unsigned:
+    """A file whose signature is known when a store has taken it: to sign it first would read it twice."""
+
+    def __init__(self, path: os.PathLike[str], size: int) -> None:
+        self.signature, self.size = "", size
+        self._path = path
+
+    def open(self) -> BinaryIO:
+        return refs.open_ref(os.fspath(self._path))
+
+    async def taken(self, store: Takes) -> None:
+        file = await asyncio.to_thread(self.open)
+        try:
+            before = os.fstat(file.fileno())
+            self.signature, self.size = await store.take(file)
+            learn(file, before, self.signature)
+        finally:
+            file.close()
+
+    async def sign(self) -> None:
+        self.signature, self.size = await asyncio.to_thread(_signed, self._path)
+
+    def read(self, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
+        return FileContent(self._path, self.signature, self.size).read(start, end)
 
 
 class _Opened:

@@ -29,6 +29,9 @@ class Way(Protocol):
     message_limit: int
     """Bytes of a message."""
 
+    takes: bool
+    """Whether `put` reads files whose signature is not known only once: then they are not signed before."""
+
     async def put(self, contents: Sequence[Content]) -> Sequence[str]:
         """Put contents where the peer can read them; the refs by which it does. Raises Unimplemented where there is no such
         place, and what a store raises.
