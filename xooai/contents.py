@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
@@ -11,13 +12,13 @@ from xooai.errors import DataLoss, InvalidArgument
 from xooai.lazy import lazy
 from xooai.origin import Wanted, refused
 from xooai.per_loop import PerLoop
-from xooai.signature import verify
 from xooai.store import Opens, Store, StoreOptions
 from xooai.store_ref import EMBEDDED, NAME, StoreRef, is_store_ref
 
 if TYPE_CHECKING:
     from xooai import cache as caches
     from xooai import fetch, plugins, ranged, remote_file, signed_files
+    from xooai import signature as signatures
     from xooai.fetch import FetchPolicy
 else:
     # Most calls fetch nothing.
@@ -26,6 +27,7 @@ else:
     ranged = lazy("xooai.ranged")
     fetch = lazy("xooai.fetch")
     signed_files = lazy("xooai.signed_files")
+    signatures = lazy("xooai.signature")
     remote_file = lazy("xooai.remote_file")
 
 __all__ = ["NONE", "Origins", "Stores", "cache", "store_of"]
@@ -45,7 +47,7 @@ async def cache() -> caches.Cache:
 
 def _read(file: BinaryIO, signature: str) -> bytes:
     data = file.read()
-    verify(data, signature)
+    signatures.verify(data, signature)
     return data
 
 
@@ -124,7 +126,7 @@ def store_of(given: object) -> Stores:
 
 
 def _named(name: str) -> str:
-    if NAME.fullmatch(name) is None or name == EMBEDDED:
+    if re.fullmatch(NAME, name) is None or name == EMBEDDED:
         raise InvalidArgument(
             f"{name!r} cannot be the name of a store, by which both sides of a call know it; write store='name=URL', "
             f"with letters, digits, '.', '_' and '-', not {EMBEDDED!r}"

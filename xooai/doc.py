@@ -268,7 +268,7 @@ class Doc(BaseModel, ABC):
                 if self.signature is not None:
                     self.open().close()
                 return there
-        kept: "local_file.LocalFile | None" = self.__dict__.get("_path")
+        kept: local_file.LocalFile | None = self.__dict__.get("_path")
         if kept is None:
             kept = self.__dict__["_path"] = self._written(origin, given)
         return kept.path

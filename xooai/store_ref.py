@@ -14,12 +14,11 @@ SCHEME = "store:"
 EMBEDDED = "xooai"
 """The name of the store that every server has itself: it means that of the server at the other end of a call."""
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 """What a store may be called: no separator, so that a name can never be taken for a path or a URL."""
 
-_REF = re.compile(
-    r"store:(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,99})/(?P<signature>[a-z0-9]{1,20}:[0-9a-f]{64})"
-    r"(?:\?g=(?P<grant>[A-Za-z0-9.]{1,200}))?"
+_REF = (
+    rf"store:(?P<name>{NAME})/(?P<signature>[a-z0-9]{{1,20}}:[0-9a-f]{{64}})(?:\?g=(?P<grant>[A-Za-z0-9.]{{1,200}}))?"
 )
 
 
@@ -33,7 +32,7 @@ class StoreRef(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, ref: str) -> StoreRef:
         """Read a ref. Raises InvalidArgument."""
-        found = _REF.fullmatch(ref)
+        found = re.fullmatch(_REF, ref)
         if found is None:
             raise InvalidArgument(
                 f"{ref[:100]!r} is no ref to a store; it is store:<name>/sha256:<64 hex digits>, as a store has given it"

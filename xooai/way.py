@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from xooai import ref as refs
 from xooai.doc import Doc, origin_of
 from xooai.driver import MESSAGE_LIMIT
+from xooai.lazy import lazy
 from xooai.origin import Origin
 from xooai.store import Content
 from xooai.store_ref import is_of_peer
 from xooai.walk import documents
+
+if TYPE_CHECKING:
+    from xooai import ref as refs
+else:
+    refs = lazy("xooai.ref")
 
 __all__ = ["INLINE", "ROOM", "Way", "inlined", "leaves", "stays"]
 

@@ -7,14 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xooai.media.decoder import SETTING, Decoder, close_decoders, decode_in, decoder
+    from xooai.media.decoding import SETTING, Decoder, close_decoders, decode_in, decoder
     from xooai.media.first_bytes import HEAD, sniff
     from xooai.media.image import encode_image, image_array, is_picture, pil
     from xooai.media.sound import audio, audio_rate, encode_audio
     from xooai.media.video import frames
 
 _HOMES = {
-    "decoder": ("SETTING", "Decoder", "close_decoders", "decode_in", "decoder"),
+    "decoding": ("SETTING", "Decoder", "close_decoders", "decode_in", "decoder"),
     "first_bytes": ("HEAD", "sniff"),
     "image": ("encode_image", "image_array", "is_picture", "pil"),
     "sound": ("audio", "audio_rate", "encode_audio"),
