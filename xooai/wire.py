@@ -12,7 +12,7 @@ from struct import Struct
 
 from xooai.errors import InvalidArgument, too_large
 
-__all__ = ["END", "END_LIMIT", "ITEM", "FrameReader", "frame"]
+__all__ = ["END", "END_LIMIT", "ITEM", "FrameReader", "frame", "head"]
 
 ITEM, END = 0, 1
 _HEAD = Struct(">BI")
@@ -23,6 +23,11 @@ LARGE = 64 * 1024  # bytes from which on a frame is gathered in parts: less is c
 def frame(kind: int, content: bytes) -> bytes:
     """The bytes of one frame."""
     return _HEAD.pack(kind, len(content)) + content
+
+
+def head(kind: int, length: int) -> bytes:
+    """What a frame with a content of this length begins with: for a large one, which is not copied for the sake of it."""
+    return _HEAD.pack(kind, length)
 
 
 class FrameReader:

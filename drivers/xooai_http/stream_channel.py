@@ -9,6 +9,7 @@ from xooai.driver import Head, Outcome, Shape
 from xooai.errors import Code, FailedPrecondition, Unavailable, XooaiError, error_from
 from xooai.wire import END, ITEM
 from xooai.wire import frame as framed
+from xooai.wire import head as framed_head
 from xooai_http.connection import PIECE, WHOLE, Connection
 from xooai_http.stream_connection import StreamConnection
 from xooai_http.stream_reader import StreamReader
@@ -86,12 +87,13 @@ class HttpStream:
             self._raise()
             await asyncio.sleep(0)  # or a source without an end would hold the loop
             return  # the server has ended well: what it did not wait for is for nobody
-        data = framed(ITEM, frame)
-        if len(data) <= WHOLE:
+        if len(frame) <= WHOLE:
+            data = framed(ITEM, frame)
             stream.write(b"%x\r\n%b\r\n" % (len(data), data))
             return
-        stream.write(b"%x\r\n" % len(data))
-        await self._pieces(memoryview(data))
+        head = framed_head(ITEM, len(frame))
+        stream.write(b"%x\r\n%b" % (len(head) + len(frame), head))
+        await self._pieces(memoryview(frame))
         if self._connection is None:
             self._raise()
         else:

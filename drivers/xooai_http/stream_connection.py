@@ -12,6 +12,7 @@ from xooai_http.stream_reader import StreamReader
 
 __all__ = ["StreamCaller", "StreamConnection"]
 
+LARGE = 64 * 1024  # bytes from which on parts are written one by one: to join them would cost more than some writes
 TURNS = 3  # of the loop that a write waits for what came in to be read: both kinds of loop read it by the second
 
 
@@ -79,10 +80,11 @@ class StreamConnection(asyncio.BufferedProtocol):
         if turns and not self.is_held and connection.has_input():
             connection.loop.call_soon(self._flush, turns - 1)
             return
-        data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
-        self._out.clear()
+        out, self._out = self._out, []
+        is_large = self._unsent > LARGE
         self._unsent, self._is_due = 0, False
-        connection.transport.write(data)
+        for data in out if is_large else (out[0] if len(out) == 1 else b"".join(out),):
+            connection.transport.write(data)
         if not self._is_paused:
             self._caller.may_send()
 
