@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import re
 from collections.abc import Coroutine, Mapping
@@ -11,23 +12,26 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 from xooai.errors import DataLoss, InvalidArgument
 from xooai.lazy import lazy
 from xooai.origin import Wanted, refused
-from xooai.per_loop import PerLoop
-from xooai.store import Opens, Store, StoreOptions
 from xooai.store_ref import EMBEDDED, NAME, StoreRef, is_store_ref
 
 if TYPE_CHECKING:
     from xooai import cache as caches
-    from xooai import fetch, plugins, ranged, remote_file, signed_files
+    from xooai import fetch, per_loop, plugins, ranged, remote_file, signed_files
     from xooai import signature as signatures
+    from xooai import store as stores
     from xooai.fetch import FetchPolicy
+    from xooai.per_loop import PerLoop
+    from xooai.store import Opens, Store
 else:
     # Most calls fetch nothing.
     caches = lazy("xooai.cache")
     plugins = lazy("xooai.plugins")
     ranged = lazy("xooai.ranged")
     fetch = lazy("xooai.fetch")
+    per_loop = lazy("xooai.per_loop")
     signed_files = lazy("xooai.signed_files")
     signatures = lazy("xooai.signature")
+    stores = lazy("xooai.store")
     remote_file = lazy("xooai.remote_file")
 
 __all__ = ["NONE", "Origins", "Stores", "cache", "store_of"]
@@ -37,12 +41,15 @@ WHOLE = 8 * 1024 * 1024  # bytes up to which `open` fetches all at once: it is v
 
 T = TypeVar("T")
 
-_caches: PerLoop[caches.Cache] = PerLoop(lambda: caches.Cache())  # noqa: PLW0108 - which would load it
+
+@functools.cache
+def _caches() -> PerLoop[caches.Cache]:
+    return per_loop.PerLoop(caches.Cache)
 
 
 async def cache() -> caches.Cache:
     """The cache of the running loop."""
-    return await _caches.get()
+    return await _caches().get()
 
 
 def _read(file: BinaryIO, signature: str) -> bytes:
@@ -64,7 +71,10 @@ class Stores:
 
     def __init__(self, given: Mapping[str, str | Store]) -> None:
         self._given = dict(given)
-        self._opened: PerLoop[_Opened] = PerLoop(lambda: _Opened(self._given))
+
+    @functools.cached_property
+    def _opened(self) -> PerLoop[_Opened]:
+        return per_loop.PerLoop(lambda: _Opened(self._given))
 
     def __bool__(self) -> bool:
         return bool(self._given)
@@ -95,7 +105,7 @@ class _Opened:
 
     def store(self, name: str) -> Store:
         if name not in self._stores:
-            self._stores[name] = plugins.open_store(str(self._urls[name]), StoreOptions(name=name))
+            self._stores[name] = plugins.open_store(str(self._urls[name]), stores.StoreOptions(name=name))
         return self._stores[name]
 
     async def aclose(self) -> None:
@@ -121,7 +131,9 @@ def store_of(given: object) -> Stores:
     if not equals or "/" in name or ":" in name:
         url = given
         name = url.rstrip("/").rpartition("/")[2]
-    plugins.open_store(url, StoreOptions(name=_named(name)))  # connects to nothing: tells what is wrong with the URL
+    plugins.open_store(
+        url, stores.StoreOptions(name=_named(name))
+    )  # connects to nothing: tells what is wrong with the URL
     return Stores({name: url})
 
 
@@ -155,7 +167,7 @@ class Origins:
         if wanted.signature is None and not is_store_ref(wanted.ref):
             return await remote_file.data(wanted.ref, wanted.size, self._policy(wanted.ref))
         source = await self._source(wanted)
-        if isinstance(source, caches.FromStore) and isinstance(source.store, Opens):
+        if isinstance(source, caches.FromStore) and isinstance(source.store, stores.Opens):
             with await self._on_disk(source, source.store) as file:
                 return await asyncio.to_thread(_read, file, source.signature)
         return await (await cache()).read(source)
@@ -165,7 +177,7 @@ class Origins:
         if wanted.signature is None and not is_stored:
             return await remote_file.file(wanted.ref, wanted.size, self._policy(wanted.ref))
         source = await self._source(wanted)
-        if isinstance(source, caches.FromStore) and isinstance(source.store, Opens):
+        if isinstance(source, caches.FromStore) and isinstance(source.store, stores.Opens):
             file = await self._on_disk(source, source.store)
             if is_whole or os.fstat(file.fileno()).st_size <= WHOLE:
                 await _verified(file, source.signature)

@@ -10,7 +10,7 @@ from xooai.call import remaining
 from xooai.contents import NONE, Origins, Stores
 from xooai.driver import MESSAGE_LIMIT, Shape
 from xooai.endpoint import Endpoint
-from xooai.errors import DeadlineExceeded, Unavailable, Unimplemented
+from xooai.errors import DeadlineExceeded, FailedPrecondition, Unavailable, Unimplemented
 from xooai.lazy import lazy
 from xooai.origin import Origin, Wanted
 from xooai.store_ref import StoreRef
@@ -90,6 +90,9 @@ class _FromCaller(Origins):
         if loop is None or not loop.is_running():
             work.close()
             raise Unavailable("the server that got this document runs no more")
+        if asyncio._get_running_loop() is loop:
+            work.close()
+            raise FailedPrecondition("reading this file here would block the loop that serves; read it in a thread")
         future = asyncio.run_coroutine_threadsafe(work, loop)
         try:
             return future.result(remaining(None))

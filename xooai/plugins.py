@@ -20,13 +20,17 @@ import msgspec
 from xooai.driver import Driver
 from xooai.errors import InvalidArgument, PluginError, XooaiError
 from xooai.lazy import lazy
-from xooai.scheme import scheme_of
-from xooai.store import Opener, Store, StoreOptions
 
 if TYPE_CHECKING:
     import pluggy
+
+    from xooai import scheme as schemes
+    from xooai import store as stores
+    from xooai.store import Opener, Store, StoreOptions
 else:
     pluggy = lazy("pluggy")
+    schemes = lazy("xooai.scheme")
+    stores = lazy("xooai.store")
 
 __all__ = ["Plugin", "driver", "hookimpl", "installed", "open_store", "store"]
 
@@ -220,7 +224,7 @@ def store(scheme: str) -> Opener:
 
 def open_store(url: str, options: StoreOptions | None = None) -> Store:
     """The store at a URL; a plain path is a directory of this machine. Raises PluginError and InvalidArgument."""
-    scheme = scheme_of(url)
+    scheme = schemes.scheme_of(url)
     if scheme is None and re.match(_NEARLY_A_URL, url):
         raise InvalidArgument(
             f"{url.partition(':')[0]}: is no place for a store without '//' after it; a path with a colon is written ./with:colon"
@@ -228,7 +232,7 @@ def open_store(url: str, options: StoreOptions | None = None) -> Store:
     scheme = scheme or "file"
     opener = store(scheme)
     try:
-        found = opener.open(url, options or StoreOptions())
+        found = opener.open(url, options or stores.StoreOptions())
     except XooaiError:
         raise
     except Exception as error:  # noqa: BLE001 - somebody else's code, whose text may show the options

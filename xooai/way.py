@@ -9,12 +9,12 @@ from xooai.doc import Doc, origin_of
 from xooai.driver import MESSAGE_LIMIT
 from xooai.lazy import lazy
 from xooai.origin import Origin
-from xooai.store import Content
 from xooai.store_ref import is_of_peer
 from xooai.walk import documents
 
 if TYPE_CHECKING:
     from xooai import ref as refs
+    from xooai.store import Content
 else:
     refs = lazy("xooai.ref")
 
