@@ -3,7 +3,6 @@
 Annotations are no texts here: pydantic would evaluate those of the fields anew for each kind, which took half of making one.
 """
 
-import asyncio
 import inspect
 import re
 import threading
@@ -11,9 +10,7 @@ from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from io import BytesIO
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -28,21 +25,16 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, to_json
 from pydantic_core import core_schema as cs
 
-from xooai import forks
-from xooai.errors import DataLoss, FailedPrecondition
 from xooai.lazy import lazy
 from xooai.media.first_bytes import sniff
-from xooai.origin import STRANGER, Origin, Wanted
+from xooai.origin import STRANGER, Origin
+from xooai.readable import Readable, origin_of
 from xooai.redact import redact
 
 if TYPE_CHECKING:
-    from xooai import local_file
     from xooai import ref as refs
-    from xooai import signature as signatures
 else:
-    local_file = lazy("xooai.local_file")
     refs = lazy("xooai.ref")
-    signatures = lazy("xooai.signature")
 
 
 __all__ = [
@@ -75,24 +67,6 @@ class _Arriving(threading.local):
 arriving = _Arriving()
 
 
-class _Readers:
-    """One reader of a document at a time. Few documents are read at once, so they share 64 locks."""
-
-    def __init__(self) -> None:
-        self.renew()
-        forks.renewed(self)
-
-    def renew(self) -> None:
-        """Begin with locks that nobody holds, also in the child of a fork."""
-        self._locks = tuple(threading.Lock() for _ in range(64))
-
-    def turn(self, doc: object) -> threading.Lock:
-        return self._locks[id(doc) % len(self._locks)]
-
-
-_readers = _Readers()
-
-
 def absent(value: object) -> bool:
     """Whether a field is left out of the wire form."""
     return value is None
@@ -107,7 +81,7 @@ Absent = Field(default=None, exclude_if=absent)
 """A field that stands in the wire form only when it is known."""
 
 
-class Doc(BaseModel, ABC):
+class Doc(Readable, BaseModel, ABC):
     """One document: `value` is its content, `ref` says where the content is or came from; at least one is given.
 
     A document is a value: it does not change once made. Looking at an attribute fetches nothing; `read`, `aread`, `open`
@@ -211,136 +185,6 @@ class Doc(BaseModel, ABC):
             found = sniff(value)
         return found
 
-    # Reading
-
-    def read(self) -> Any:
-        """Return the content (Text: str, others: bytes), fetching it once when it is elsewhere.
-
-        Raises NotFound when it is not there, DataLoss when it does not match `signature`, PermissionDenied for a ref
-        that came from a peer and leads into no store of this side's, FailedPrecondition on an event loop's own thread when it
-        would have to fetch.
-        """
-        found = self._here()
-        if found is not None:
-            return found
-        origin = self._checked_origin()
-        self._refuse_on_loop()
-        return self._fetch() if origin is None else self._keep(origin.wait(origin.read(self._wanted())))
-
-    async def aread(self) -> Any:
-        """As `read`, fetching in a worker thread."""
-        found = self._here()
-        if found is not None:
-            return found
-        origin = self._checked_origin()
-        if origin is None:
-            return await asyncio.to_thread(self._fetch)
-        return self._keep(await origin.read(self._wanted()))
-
-    def open(self) -> BinaryIO:
-        """Return a seekable binary file with the content; the caller closes it. Raises as `read`.
-
-        A large content that is elsewhere is read as it is asked for: then it is not verified, as `read` and `path` do.
-        """
-        return self._open()
-
-    def _open(self, *, is_whole: bool = False) -> BinaryIO:
-        """As `open`; with `is_whole` all of it is on this machine and verified first, as another process has to have it."""
-        found = self._here()
-        if found is not None:
-            return BytesIO(found.encode() if isinstance(found, str) else found)
-        origin = self._checked_origin()
-        if origin is not None:
-            self._refuse_on_loop()
-            return origin.wait(origin.open(self._wanted(), is_whole=is_whole))
-        ref = str(self.__dict__["ref"])
-        if refs.local_path(ref) is None:
-            self._refuse_on_loop()
-        return self._checked(refs.open_ref(ref))
-
-    def path(self) -> Path:
-        """Return a local file with the content, not to be written to. It stays as long as the document. Raises as `read`."""
-        given, origin = self.__dict__["value"], None
-        if given is None:
-            origin = self._checked_origin()
-            there = refs.local_path(str(self.__dict__["ref"])) if origin is None else None
-            if there is not None:
-                if self.signature is not None:
-                    self.open().close()
-                return there
-        kept: local_file.LocalFile | None = self.__dict__.get("_path")
-        if kept is None:
-            kept = self.__dict__["_path"] = self._written(origin, given)
-        return kept.path
-
-    def _written(self, origin: Origin | None, given: Any) -> "local_file.LocalFile":
-        """The content in a file of its own."""
-        media_type = self.__dict__["media_type"]
-        if origin is None or "_kept" in self.__dict__:
-            content = given if given is not None else self.read()
-            return local_file.LocalFile(BytesIO(content.encode() if isinstance(content, str) else content), media_type)
-        self._refuse_on_loop()
-        with origin.wait(origin.open(self._wanted(), is_whole=True)) as file:
-            return local_file.LocalFile(file, media_type)
-
-    def _here(self) -> Any:
-        fields = self.__dict__
-        value = fields["value"]
-        if value is None:
-            return fields.get("_kept")
-        return value
-
-    def _checked_origin(self) -> Origin | None:
-        """Whom it came from, if that allows its ref to be read; None for a document of this process."""
-        origin = origin_of(self)
-        if origin is not None:
-            origin.check(str(self.__dict__["ref"]))
-        return origin
-
-    def _wanted(self) -> Wanted:
-        fields = self.__dict__
-        return Wanted(str(fields["ref"]), fields["signature"], fields["size"])
-
-    def _keep(self, data: bytes) -> Any:
-        return self.__dict__.setdefault("_kept", type(self).decode(data))
-
-    def _refuse_on_loop(self) -> None:
-        if asyncio._get_running_loop() is not None:
-            error = FailedPrecondition(
-                f"{self!r} is not here, and fetching it would block this event loop; use: await doc.aread()"
-            )
-            error._is_of_here = True  # names a file of this machine
-            raise error
-
-    def _checked(self, file: BinaryIO) -> BinaryIO:
-        """The file, if its content matches `signature`; at its beginning."""
-        if self.signature is not None:
-            try:
-                algorithm, _ = signatures.check(self.signature)
-                found, _ = signatures.sign_file(file, algorithm)
-                if found != self.signature:
-                    raise DataLoss(f"the content is {found}, it should be {self.signature}")
-                file.seek(0)
-            except BaseException:
-                file.close()
-                raise
-        return file
-
-    def _fetch(self, limit: int | None = None) -> Any:
-        with _readers.turn(self):
-            if "_kept" not in self.__dict__:
-                data = refs.read_ref(str(self.__dict__["ref"]), limit)
-                self._verify(data)
-                self.__dict__["_kept"] = type(self).decode(data)
-        return self.__dict__["_kept"]
-
-    def _verify(self, data: bytes) -> None:
-        size, signature = self.__dict__["size"], self.__dict__["signature"]
-        if size is not None and len(data) != size:
-            raise DataLoss(f"the content has {len(data)} bytes, size says {size}")
-        if signature is not None:
-            signatures.verify(data, signature)
-
     # What a document is, as Python sees it
 
     def __eq__(self, other: object) -> bool:
@@ -439,12 +283,6 @@ def _public(doc: Doc) -> dict[str, Any]:
 def is_wire(doc: Doc) -> bool:
     """Whether a document came from a peer, so that its ref is never opened by the rules of this process."""
     return "_wire" in doc.__dict__
-
-
-def origin_of(doc: Doc) -> Origin | None:
-    """Whom a document came from; None for one of this process."""
-    origin: Origin | None = doc.__dict__.get("_wire")
-    return origin
 
 
 def mark_wire(doc: Doc, origin: Origin = STRANGER) -> None:
