@@ -103,16 +103,42 @@ class Way:
     program: str
     module: str
     arguments: tuple[str, ...]
-    send: Callable[[], Send]
-    is_again: bool = False
+    send: Callable[[str], Send]
+
+
+class Apart:
+    """A caller in a process of its own, with the Python that has its client: paths go to it, signatures come back."""
+
+    def __init__(self, python: str) -> None:
+        self._python = python
+        self._child: subprocess.Popen[str] | None = None
+
+    def __call__(self, port: int, path: Path) -> str:
+        if self._child is None:
+            command = [self._python, str(SERVERS / "payload_jina.py"), "client", str(port)]
+            self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        print(path, file=self._child.stdin, flush=True)
+        return self._child.stdout.readline().strip()
+
+    @property
+    def pid(self) -> int:
+        return os.getpid() if self._child is None else self._child.pid
+
+    def close(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
 
 
 WAYS = (
-    Way("bare", "limit: bare ASGI on uvicorn, from aiohttp", "payload_limit", "uvicorn", (), lambda: bare),
-    Way("http", "xooai over HTTP", "xooai_payload", "xooai", ("http",), lambda: by_xooai("http")),
-    Way("grpc", "xooai over gRPC", "xooai_payload", "xooai", ("grpc",), lambda: by_xooai("grpc")),
-    Way("fastapi", "FastAPI, UploadFile, from aiohttp", "payload_fastapi", "fastapi", (), lambda: fastapi),
-    Way("bentoml", "BentoML, Path, from aiohttp", "payload_bentoml", "bentoml", (), lambda: bentoml),
+    Way("bare", "limit: bare ASGI on uvicorn, from aiohttp", "payload_limit", "uvicorn", (), lambda _: bare),
+    Way("http", "xooai over HTTP", "xooai_payload", "xooai", ("http",), lambda _: by_xooai("http")),
+    Way("grpc", "xooai over gRPC", "xooai_payload", "xooai", ("grpc",), lambda _: by_xooai("grpc")),
+    Way("fastapi", "FastAPI, UploadFile, from aiohttp", "payload_fastapi", "fastapi", (), lambda _: fastapi),
+    Way("bentoml", "BentoML, Path, from aiohttp", "payload_bentoml", "bentoml", (), lambda _: bentoml),
+    Way("jina", "Jina, bytes in a document, over gRPC", "payload_jina", "jina", (), Apart),
 )
 
 
@@ -151,7 +177,8 @@ class Contestant:
         for one in self.tree():
             one.resume()
         wanted = signed(path)
-        peaks, own = [Peak(one.pid) for one in self.tree()], Peak(os.getpid())
+        peaks = [Peak(one.pid) for one in self.tree()]
+        own = Peak(self.send.pid if isinstance(self.send, Apart) else os.getpid())
         began = time.perf_counter()
         found = self.send(self.port, path)
         self.first.append(time.perf_counter() - began)
@@ -168,7 +195,7 @@ class Contestant:
 
 @contextlib.contextmanager
 def up(way: Way, python: str, core: int, cache: str) -> Iterator[Contestant]:
-    port = free_port()
+    port, send = free_port(), way.send(python)
     child = subprocess.Popen(
         [python, str(SERVERS / f"{way.program}.py"), str(port), *way.arguments],
         stdout=subprocess.DEVNULL,
@@ -189,8 +216,10 @@ def up(way: Way, python: str, core: int, cache: str) -> Iterator[Contestant]:
                     raise SystemExit(f"{way.name} does not start") from None
                 time.sleep(0.1)
         time.sleep(1)
-        yield Contestant(way, port, process, way.send())
+        yield Contestant(way, port, process, send)
     finally:
+        if isinstance(send, Apart):
+            send.close()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
