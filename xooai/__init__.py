@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from xooai.combo import ComboDoc
     from xooai.doc import Doc
     from xooai.docs import Audio, File, Image, Tensor, Text, Video
-    from xooai.endpoint import post, stream
     from xooai.errors import (
         AlreadyExists,
         DataLoss,
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
         XooaiError,
     )
     from xooai.executor import Executor
+    from xooai.mark import post, stream
     from xooai.serving import serve
 
 _HOMES = {
@@ -39,7 +39,6 @@ _HOMES = {
     "xooai.docs.tensor": ("Tensor",),
     "xooai.docs.text": ("Text",),
     "xooai.docs.video": ("Video",),
-    "xooai.endpoint": ("post", "stream"),
     "xooai.errors": (
         "AlreadyExists",
         "DataLoss",
@@ -58,6 +57,7 @@ _HOMES = {
         "XooaiError",
     ),
     "xooai.executor": ("Executor",),
+    "xooai.mark": ("post", "stream"),
     "xooai.serving": ("serve",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -12,9 +12,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from xooai.driver import Shape
-from xooai.endpoint import Endpoint, Mark, mark_of, nearest
+from xooai.endpoint import Endpoint, nearest
 from xooai.errors import InvalidArgument, NotFound
 from xooai.generics import bound, open_in, variables_of
+from xooai.mark import Mark, mark_of
 
 __all__ = ["Declared", "check_hooks", "checked_name", "chosen", "client_class", "listed", "snake_case", "surroundings"]
 
@@ -83,14 +84,14 @@ class Declared:
         declared: Declared | None = None if home is self._cls else vars(home).get("_xooai_declared")
         namespace = self._namespace
         variables = {} if home is self._cls else variables_of(self._cls, home)
+        mark = _mark(self._cls, attribute)
         if declared is not None and declared.attributes.get(name) == attribute:
             if declared._endpoints is not None and not getattr(home, "__parameters__", ()):
-                return replace(declared._endpoints[name], owner=owner)
+                return replace(declared._endpoints[name], owner=owner, cache=mark.cache)
             namespace = {**declared._namespace, **namespace}
-        streams = _mark(self._cls, attribute).streams
-        return Endpoint.of(
-            vars(home)[attribute], owner, name, namespace, partial(self._bound, home, variables), streams
-        )
+        bind = partial(self._bound, home, variables)
+        found = Endpoint.of(vars(home)[attribute], owner, name, namespace, bind, mark.streams)
+        return found if mark.cache is None else replace(found, cache=mark.cache)
 
     def _bound(self, home: type, variables: Mapping[Any, Any], annotation: Any) -> Any:
         """An annotation of a method of `home`, as this class has it. Raises LookupError for a type variable that stays open."""

@@ -6,7 +6,7 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, NotRequired, cast, overload
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, cast
 
 import msgspec
 from pydantic import GetCoreSchemaHandler
@@ -38,13 +38,9 @@ __all__ = [
     "INTEGER_KEY",
     "RESERVED",
     "Endpoint",
-    "Mark",
     "Parameter",
     "arguments",
-    "mark_of",
     "nearest",
-    "post",
-    "stream",
     "untyped",
 ]
 
@@ -60,57 +56,6 @@ _SAYS = {
     Shape.SERVER: "one request and a stream of replies",
     Shape.BIDI: "a stream each way",
 }
-
-F = typing.TypeVar("F", bound=Callable[..., Any])
-
-
-class Mark(msgspec.Struct, frozen=True):
-    """What `@post` and `@stream` write on a function."""
-
-    name: str | None = None
-    streams: bool = False
-
-    @property
-    def decorator(self) -> str:
-        return "stream" if self.streams else "post"
-
-
-@overload
-def post(function: F, /) -> F: ...
-@overload
-def post(*, name: str | None = None) -> Callable[[F], F]: ...
-def post(function: F | None = None, /, *, name: str | None = None) -> F | Callable[[F], F]:
-    """Make a method an endpoint, called after the method or by `name`. The method itself stays plain Python."""
-    return _marked(function, Mark(name), "@post")
-
-
-@overload
-def stream(function: F, /) -> F: ...
-@overload
-def stream(*, name: str | None = None) -> Callable[[F], F]: ...
-def stream(function: F | None = None, /, *, name: str | None = None) -> F | Callable[[F], F]:
-    """Make a method an endpoint that streams, as its annotations say.
-
-    `-> AsyncIterator[T]` (or a generator) gives many replies, a parameter `AsyncIterator[T]` takes many requests, both are a
-    conversation; a `def` has `Iterator[T]` instead, and runs in worker threads.
-    """
-    return _marked(function, Mark(name, streams=True), "@stream")
-
-
-def _marked(function: F | None, given: Mark, decorator: str) -> F | Callable[[F], F]:
-    def mark(function: F) -> F:
-        if not inspect.isfunction(function):
-            raise TypeError(f"{decorator} stands on a method (def or async def), not on {type(function).__name__}")
-        function.__xooai__ = given  # type: ignore[attr-defined]
-        return function
-
-    return mark if function is None else mark(function)
-
-
-def mark_of(function: object) -> Mark | None:
-    """What the decorator wrote, or None where none stood."""
-    inner = function.__func__ if isinstance(function, staticmethod | classmethod) else function
-    return vars(inner).get("__xooai__") if inspect.isfunction(inner) else None  # anything else may answer to any name
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -175,6 +120,8 @@ class Endpoint(msgspec.Struct):
     """What that stream holds. Where the replies are one, `result` is what each of them is."""
     gives_stream: bool = False
     """Whether the replies are a stream: found here, not given. To ask the shape's flags costs as much as an item."""
+    cache: float | None = None
+    """Seconds for which a server keeps replies; None where it keeps none."""
 
     def __post_init__(self) -> None:
         self.gives_stream = bool(self.shape & Shape.SERVER)

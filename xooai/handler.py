@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 else:
     body = lazy("xooai.body")
 
-__all__ = ["goes", "handler", "sendable"]
+__all__ = ["goes", "handler", "read_arguments", "sendable"]
 
 _BY_MEDIA_TYPE = {
     **CODECS,
@@ -90,6 +90,11 @@ def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads, 
         await call.send(reply, form.codec.media_type)
 
     return handle
+
+
+def read_arguments(endpoint: Endpoint, call: Call, frame: bytes | None, contents: Contents) -> dict[str, Any]:
+    """The arguments of a call by name, as its handler gets them. Raises InvalidArgument and Unimplemented."""
+    return _arguments(endpoint, call, _BY_MEDIA_TYPE.get(call.head.codec), frame, contents)
 
 
 def _arguments(

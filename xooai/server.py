@@ -22,11 +22,12 @@ from xooai.memory import MemoryChannel
 from xooai.threads import Threads
 
 if TYPE_CHECKING:
-    from xooai import deadline, describe
+    from xooai import deadline, describe, results
     from xooai import stream_handler as streaming
 else:
     deadline = lazy("xooai.deadline")
     describe = lazy("xooai.describe")
+    results = lazy("xooai.results")  # few endpoints ask for it
     streaming = lazy("xooai.stream_handler")
 
 __all__ = ["Hosted", "Site"]
@@ -71,6 +72,7 @@ class Site:
         self._known: dict[str, _Route] = {}
         self._open: dict[str, _Route] = {}  # those that calls find: none before all is set up, then all that are known
         self._described: dict[str, bytes] = {}
+        self._results: results.Results | None = None
         self._ready = False
         for index, executor in enumerate(self.executors):
             name = executor.name
@@ -81,11 +83,8 @@ class Site:
             if not endpoints:
                 raise InvalidArgument(f"the executor {name!r} has no endpoints; @post makes a method one")
             for endpoint, function in endpoints:
-                answering = streaming.stream_handler if endpoint.shape else handler
-                service = composed(executor.layers, answering(endpoint, function, self.threads, self.contents))
-                self._known[f"/{name}/{endpoint.name}"] = _Route(
-                    endpoint, service, StreamCall if endpoint.shape else Call
-                )
+                service, call = self._answering(endpoint, function)
+                self._known[f"/{name}/{endpoint.name}"] = _Route(endpoint, composed(executor.layers, service), call)
 
     def names(self) -> list[str]:
         """The names of the executors."""
@@ -181,10 +180,18 @@ class Site:
             endpoint = made()
         else:
             return None
-        answering = streaming.stream_handler if endpoint.shape else handler
-        service = answering(endpoint, function, self.threads, self.contents)
-        route = self._known[path] = _Route(endpoint, service, StreamCall if endpoint.shape else Call)
+        route = self._known[path] = _Route(endpoint, *self._answering(endpoint, function))
         return route
+
+    def _answering(self, endpoint: Endpoint, function: Callable[..., Any]) -> tuple[Service, type[Call]]:
+        """What answers the calls of an endpoint, and what these are."""
+        if endpoint.shape:
+            return streaming.stream_handler(endpoint, function, self.threads, self.contents), StreamCall
+        if endpoint.cache is None:
+            return handler(endpoint, function, self.threads, self.contents), Call
+        if self._results is None:
+            self._results = results.Results()
+        return results.cached(endpoint, function, self.threads, self.contents, self._results), results.CachedCall
 
     def _unopened(self, path: str) -> XooaiError:
         if self._open is not self._known and (path in self._known or path == _DESCRIBE or path in SHAPES):

@@ -99,6 +99,30 @@ with tempfile.TemporaryDirectory() as folder:
     Slow.gate.set()
     first.join()
 """
+KEPT = """
+class Keeping(Executor):
+    gate = threading.Event()
+    begun = threading.Event()
+
+    @post(cache=60)
+    def double(self, n: int) -> int:
+        self.begun.set()
+        self.gate.wait()
+        return 2 * n
+
+keeping = Keeping()
+first = threading.Thread(target=lambda: print(keeping.post(on="double", n=2)), daemon=True)
+first.start()
+keeping.begun.wait()
+
+def again():
+    keeping.gate.set()
+    print(keeping.post(on="double", n=2))
+
+in_child(again)
+keeping.gate.set()
+first.join()
+"""
 LINKS = """
 with Plain() as plain, Plain.at(plain.start("http://127.0.0.1:0")[0]) as client:
     print(client.double(1))
@@ -125,9 +149,10 @@ NEEDS_HTTP = pytest.mark.skipif(
         (THREADS, "2\n4\n6\n"),
         (SETUP, "4\n2\n"),
         (READERS, "read\nread\n"),
+        (KEPT, "4\n4\n"),
         pytest.param(LINKS, "2\n4\n6\n", marks=NEEDS_HTTP),
     ],
-    ids=["threads", "setup", "readers", "links"],
+    ids=["threads", "setup", "readers", "kept", "links"],
 )
 def test_the_child_of_a_fork_calls_and_its_parent_goes_on(program: str, said: str) -> None:
     done = subprocess.run(

@@ -58,14 +58,14 @@ def place() -> str:
     return path
 
 
-def given_limit() -> int | None:
-    """What XOOAI_CACHE_LIMIT says, in bytes; None where it says nothing. Raises InvalidArgument."""
-    given = os.environ.get(LIMIT)
+def given_limit(variable: str = LIMIT) -> int | None:
+    """What an environment variable says, in bytes; None where it says nothing. Raises InvalidArgument."""
+    given = os.environ.get(variable)
     if not given:
         return None
     found = re.fullmatch(r"(\d+)\s*([KMGT]?)(?:iB)?", given.strip())
     if found is None:
-        raise InvalidArgument(f"{LIMIT} is {given!r}; it is a number of bytes, as 20GiB, 500MiB or 1000000")
+        raise InvalidArgument(f"{variable} is {given!r}; it is a number of bytes, as 20GiB, 500MiB or 1000000")
     return int(found[1]) * _UNITS[found[2]]
 
 
