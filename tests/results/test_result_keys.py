@@ -179,7 +179,7 @@ def _with_ref_of_a_peer() -> Text:
         (2**64, False),
         ("\ud800", False),
     ],
-    ids=repr,
+    ids=lambda value: str(value)[:30] if isinstance(value, bool | int) else type(value).__name__,
 )
 def test_what_cannot_be_told_from_another_makes_no_key(value: Any, is_here: bool) -> None:
     with pytest.raises(Unkeyed):
