@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from udp_proxy import UdpProxy
+
 from impairment import CLEAN, Ending, Fates, Pieces, Stream, Weather
 from tcp_proxy import TcpProxy
-from udp_proxy import UdpProxy
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 

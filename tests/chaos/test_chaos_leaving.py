@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from chaos_calls import keeping_time
 from chaos_program import PATIENCE
-from tcp_proxy import TcpProxy
 from waiting_program import ONWARD, Relay, Waiting
 
+from tcp_proxy import TcpProxy
 from xooai import Executor
 from xooai.errors import Unavailable
 

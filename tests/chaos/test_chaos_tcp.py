@@ -13,9 +13,9 @@ from typing import Any, Self
 import pytest
 from chaos_calls import Clock, ends_well_or_with_an_error, keeping_time
 from chaos_program import PATIENCE, SHAPES, Ledger
+
 from impairment import CLEAN, ENDINGS, Stream
 from tcp_proxy import TcpProxy
-
 from xooai.errors import Unavailable
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import pytest
 from chaos_calls import Clock, ends_well_or_with_an_error, keeping_time
 from chaos_program import PATIENCE, SHAPES, Ledger
-from impairment import CLEAN, ENDINGS, Stream
-from tcp_proxy import TcpProxy
 from waiting_program import Waiting
 
+from impairment import CLEAN, ENDINGS, Stream
+from tcp_proxy import TcpProxy
 from xooai.errors import Unavailable
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]

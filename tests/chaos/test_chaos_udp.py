@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from chaos_calls import ends_well_or_with_an_error, keeping_time
 from chaos_program import PATIENCE, SHAPES, Ledger
-from impairment import PERFECT, Weather
 from udp_proxy import UdpProxy
 from weathers import HARD, PORTS, SEED, WEATHERS, both, skip_what_qh3_cannot
 
+from impairment import PERFECT, Weather
 from xooai import plugins
 from xooai.errors import PluginError
 

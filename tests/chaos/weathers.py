@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from impairment import Weather
 
 __all__ = ["HARD", "NARROW", "PORTS", "SEED", "WEATHERS", "both", "skip_what_qh3_cannot"]
