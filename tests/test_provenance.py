@@ -65,6 +65,7 @@ class Nowhere:
 
     def __init__(self, limit: int) -> None:
         self.inline_limit = self.message_limit = limit
+        self.room = int(limit * 0.7)
 
     async def put(self, contents: Sequence[Content]) -> Sequence[str]:
         raise Unimplemented("there is no place for more")
@@ -287,7 +288,7 @@ def test_what_may_leave_as_it_is_is_not_touched(counted: list[str], codec: Codec
     remote = Image(ref="https://host/a.png")
     foreign = arrived(Image, Image(ref="/etc/passwd"), codec)
     value = {"docs": [remote, foreign, Text(value="a"), Image(value=PNG, ref="/there/is/none")]}
-    assert stays(value)
+    assert stays(value, 1000)
     assert here(value) is value
     assert counted == []
 

@@ -26,7 +26,7 @@ from xooai.metadata import metadata_of
 from xooai.origin import Origin
 from xooai.payload import from_peer, to_peer, typed, unfit
 from xooai.redact import redact
-from xooai.way import Way, stays
+from xooai.way import Way, room, stays
 
 if TYPE_CHECKING:
     from xooai import elsewhere
@@ -124,8 +124,8 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
         schema = endpoint.arguments
         if schema.facts.documents:
             arguments = typed(schema, arguments)
-            if not stays(arguments, self.options.message_limit):
-                reading = partial(to_peer, schema, way=self.way(metadata))
+            if not stays(arguments, room(self.options.message_limit, codec_of_call)):
+                reading = partial(to_peer, schema, way=self.way(metadata, codec_of_call))
                 arguments, timeout = await part_of(timeout, reading, arguments)
         frame = codec_of_call.encode(schema, arguments)
         head = self._head(executor, endpoint.name, codec_of_call.media_type, timeout, metadata)
@@ -152,9 +152,9 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
             self._origin = elsewhere.FromServer(self)
         return self._origin
 
-    def way(self, metadata: Mapping[str, str] | None) -> Way:
-        """The way of documents to it, for a call with this metadata."""
-        return elsewhere.ToServer(self, metadata)
+    def way(self, metadata: Mapping[str, str] | None, codec: Codec) -> Way:
+        """The way of documents to it, for a call with this metadata, whose messages are written by this codec."""
+        return elsewhere.ToServer(self, metadata, codec)
 
     def _head(
         self, executor: str, endpoint: str, codec: str, timeout: float | None, metadata: Mapping[str, str] | None

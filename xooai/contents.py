@@ -6,10 +6,12 @@ import asyncio
 import functools
 import os
 import re
+from collections import OrderedDict
 from collections.abc import Coroutine, Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
-from xooai.errors import DataLoss, InvalidArgument
+from xooai.errors import DataLoss, InvalidArgument, NotFound
 from xooai.lazy import lazy
 from xooai.origin import Wanted, refused
 from xooai.store_ref import EMBEDDED, NAME, StoreRef, is_store_ref
@@ -39,6 +41,8 @@ __all__ = ["NONE", "Origins", "Stores", "cache", "store_of"]
 _SWITCH = "XOOAI_FETCH"  # as xooai.fetch has it, which is loaded where it is set
 WHOLE = 8 * 1024 * 1024  # bytes up to which `open` fetches all at once: it is verified then, and read again for nothing
 
+SEEN = 10_000  # contents that are known to be at a place: some MiB
+
 T = TypeVar("T")
 
 
@@ -66,11 +70,27 @@ async def _verified(file: BinaryIO, signature: str) -> None:
         raise
 
 
+class _Seen:
+    """Which places have had which contents: those of the cache that came from elsewhere are not to be had by naming a place."""
+
+    def __init__(self) -> None:
+        self._all: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def __contains__(self, found: tuple[str, str]) -> bool:
+        return found in self._all
+
+    def add(self, place: str, signature: str) -> None:
+        self._all[place, signature] = None
+        while len(self._all) > SEEN:
+            self._all.popitem(last=False)
+
+
 class Stores:
     """The stores that this side has, by name: each opened anew for every loop, unless it was given open."""
 
     def __init__(self, given: Mapping[str, str | Store]) -> None:
         self._given = dict(given)
+        self._seen = _Seen()
 
     @functools.cached_property
     def _opened(self) -> PerLoop[_Opened]:
@@ -92,8 +112,27 @@ class Stores:
         given = self._given[name]
         return given if not isinstance(given, str) else (await self._opened.get()).store(name)
 
+    async def having(self, name: str, signature: str) -> Store:
+        """The store, which has this content: the cache has others too, which peers may not read by the name of a store. Raises
+        NotFound, KeyError, and what the store raises.
+        """
+        store = await self.get(name)
+        if (name, signature) not in self._seen:
+            if not isinstance(store, stores.Sizes):
+                async with aclosing(store.get(signature, 0, 1)) as chunks:
+                    async for _ in chunks:
+                        pass
+            elif await store.size(signature) is None:
+                raise NotFound(f"the store {name!r} has no {signature}")
+            self._seen.add(name, signature)
+        return store
+
     def __or__(self, other: Stores) -> Stores:
-        return Stores({**other._given, **self._given})
+        """Those of both, these first. Raises InvalidArgument where a name stands for two."""
+        for name in self._given.keys() & other._given.keys():
+            if self._given[name] != other._given[name]:
+                raise InvalidArgument(f"two stores are called {name!r}; write store='name=URL' for one of them")
+        return Stores({**self._given, **other._given})
 
 
 class _Opened:
@@ -146,6 +185,34 @@ def _named(name: str) -> str:
     return name
 
 
+_fetched = _Seen()
+
+
+async def _goes_around(wanted: Wanted) -> bool:
+    """Whether a content is to be fetched from its URL whatever the cache has: it has no signature, or the cache has it from
+    elsewhere, and who asks may know no more of it than that.
+    """
+    if is_store_ref(wanted.ref):
+        return False
+    if wanted.signature is None:
+        return True
+    return (wanted.ref, wanted.signature) not in _fetched and await (await cache()).has(wanted.signature)
+
+
+def _learn(wanted: Wanted) -> None:
+    """Remember that a content is what a URL leads to."""
+    if wanted.signature is not None and not is_store_ref(wanted.ref):
+        _fetched.add(wanted.ref, wanted.signature)
+
+
+def _sized(file: BinaryIO, wanted: Wanted) -> BinaryIO:
+    size = os.fstat(file.fileno()).st_size
+    if wanted.size not in (None, size):
+        file.close()
+        raise DataLoss(f"the content has {size:,} bytes, size says {wanted.size:,}")
+    return file
+
+
 class Origins:
     """A peer whose documents may be read from `stores`. Who knows more of the peer says by `_embedded` what `store:xooai` is."""
 
@@ -164,18 +231,28 @@ class Origins:
             raise refused(ref)
 
     async def read(self, wanted: Wanted) -> bytes:
-        if wanted.signature is None and not is_store_ref(wanted.ref):
-            return await remote_file.data(wanted.ref, wanted.size, self._policy(wanted.ref))
+        if await _goes_around(wanted):
+            data = await remote_file.data(wanted.ref, wanted.size, self._policy(wanted.ref))
+            if wanted.signature is not None:
+                await asyncio.to_thread(signatures.verify, data, wanted.signature)
+            _learn(wanted)
+            return data
         source = await self._source(wanted)
         if isinstance(source, caches.FromStore) and isinstance(source.store, stores.Opens):
             with await self._on_disk(source, source.store) as file:
                 return await asyncio.to_thread(_read, file, source.signature)
-        return await (await cache()).read(source)
+        data = await (await cache()).read(source)
+        _learn(wanted)
+        return data
 
     async def open(self, wanted: Wanted, *, is_whole: bool = False) -> BinaryIO:
         is_stored = is_store_ref(wanted.ref)
-        if wanted.signature is None and not is_stored:
-            return await remote_file.file(wanted.ref, wanted.size, self._policy(wanted.ref))
+        if await _goes_around(wanted):
+            file = await remote_file.file(wanted.ref, wanted.size, self._policy(wanted.ref))
+            if wanted.signature is not None:
+                await _verified(file, wanted.signature)
+            _learn(wanted)
+            return file
         source = await self._source(wanted)
         if isinstance(source, caches.FromStore) and isinstance(source.store, stores.Opens):
             file = await self._on_disk(source, source.store)
@@ -185,10 +262,12 @@ class Origins:
         held = await cache()
         found = await held.find(source.signature)
         if found is not None:
-            return found
+            return _sized(found, wanted)
         # What a URL leads to may change from one part to the next; what a store has under a signature does not.
         if is_whole or not is_stored or source.size is None or source.size <= WHOLE:
-            return await held.open(source)
+            file = await held.open(source)
+            _learn(wanted)
+            return file
         return ranged.ranged(source.read, source.size, self.wait)
 
     async def _on_disk(self, source: caches.FromStore, store: Opens) -> BinaryIO:
@@ -218,9 +297,9 @@ class Origins:
         ref = StoreRef.of(wanted.ref)
         if wanted.signature is not None and wanted.signature != ref.signature:
             raise DataLoss(f"the ref leads to {ref.signature}, the document says {wanted.signature}")
-        if ref.name == EMBEDDED:
+        if ref.name not in self.stores:
             return await self._embedded(ref, wanted)
-        return caches.FromStore(await self.stores.get(ref.name), ref.signature, wanted.size)
+        return caches.FromStore(await self.stores.having(ref.name, ref.signature), ref.signature, wanted.size)
 
     async def _embedded(self, ref: StoreRef, wanted: Wanted) -> caches.Source:
         raise refused(wanted.ref)

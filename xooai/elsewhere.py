@@ -11,22 +11,25 @@ from typing import Any, Protocol, TypeVar
 
 from xooai import sync
 from xooai.cache import Source
+from xooai.call import remaining
+from xooai.codec import Codec
 from xooai.contents import NONE, Origins, Stores
+from xooai.deadline import within
 from xooai.embedded import endpoints
 from xooai.embedded.endpoints import Given, Offered
 from xooai.endpoint import Endpoint
-from xooai.errors import DataLoss, NotFound, Unavailable, Unimplemented
+from xooai.errors import DataLoss, InvalidArgument, NotFound, Unavailable, Unimplemented
 from xooai.offload import put_all
 from xooai.origin import Origin, Wanted
 from xooai.remote_stream import Server, open_stream
 from xooai.store import Content
 from xooai.store_ref import StoreRef
-from xooai.way import INLINE
+from xooai.way import INLINE, room
 
 __all__ = ["FromServer", "ToServer", "moved"]
 
-ATTEMPTS = 4  # to send a content: each goes on where the last one ended
-PAUSE = 0.1  # seconds before the second attempt, doubled each time
+ATTEMPTS = 4  # in a row to move a content on: each begins where the last one ended
+PAUSE = 0.1  # seconds before the second of them, doubled each time
 T = TypeVar("T")
 
 moved: ContextVar[Callable[[str, int], None] | None] = ContextVar("xooai_moved", default=None)
@@ -37,6 +40,7 @@ class CallableServer(Server, Protocol):
     """A server that calls go to, of any shape."""
 
     stores: Stores | None
+    timeout: float | None
 
     async def call(
         self,
@@ -56,11 +60,33 @@ class FromServer(Origins):
         super().__init__(remote.stores or NONE)
         self._remote = remote
 
+    def check(self, ref: str) -> None:
+        if not _is_granted(ref):  # of a store that this side does not have, it is asked as well
+            super().check(ref)
+
     async def _embedded(self, ref: StoreRef, wanted: Wanted) -> Source:
         return _There(self._remote, wanted.ref, ref.signature, wanted.size)
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        return sync.run(work)
+        left = remaining(None)  # a handler may read what another server has answered
+        return sync.run(work if left is None else _within(left, work))
+
+
+async def _within(left: float, work: Coroutine[Any, Any, T]) -> T:
+    async def done(_: None) -> T:
+        return await work
+
+    try:
+        return await within(left, done, None)
+    finally:
+        work.close()
+
+
+def _is_granted(ref: str) -> bool:
+    try:
+        return bool(StoreRef.of(ref).grant)
+    except InvalidArgument:
+        return False
 
 
 @dataclass(frozen=True)
@@ -73,13 +99,62 @@ class _There:
     size: int | None
 
     async def read(self, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
+        """Where the way breaks, it goes on from there. Raises DeadlineExceeded where nothing comes for as long as a call of this
+        client may take.
+        """
+        tries = _Tries()
+        while True:
+            try:
+                async with aclosing(self._once(start, end)) as chunks:
+                    async for chunk in chunks:
+                        start += len(chunk)
+                        yield chunk
+            except Unavailable as error:
+                tries.came(start)
+                await tries.next(error)
+            else:
+                return
+
+    async def _once(self, start: int, end: int | None) -> AsyncGenerator[bytes, None]:
         arguments = {"ref": self.ref, "start": start, "end": end}
-        stream = await open_stream(self.remote, "xooai", endpoints.download(), arguments, None, "msgpack", None)
+        stream = await self._in_time(
+            open_stream(self.remote, "xooai", endpoints.download(), arguments, None, "msgpack", None)
+        )
         try:
-            async for chunk in stream:
+            while (chunk := await self._in_time(stream.receive())) is not None:
                 yield chunk
         finally:
             stream.close()
+
+    async def _in_time(self, step: Coroutine[Any, Any, T]) -> T:
+        timeout = self.remote.timeout
+        return await step if timeout is None else await _within(timeout, step)
+
+
+class _Tries:
+    """How often something is tried: so often in a row without anything coming through."""
+
+    def __init__(self) -> None:
+        self._left, self._place = ATTEMPTS, -1
+        self.sent = 0
+        """Up to where something was sent."""
+
+    @property
+    def are_few(self) -> bool:
+        """Whether this is the last but one."""
+        return self._left <= 1
+
+    def came(self, place: int) -> None:
+        """So much is there now."""
+        if place > self._place:
+            self._left, self._place = ATTEMPTS, place
+
+    async def next(self, error: Exception) -> None:
+        """Wait before the next try; raise the error of the last one."""
+        self._left -= 1
+        if not self._left:
+            raise error
+        await asyncio.sleep(PAUSE * 2 ** (ATTEMPTS - 1 - self._left))
 
 
 class ToServer:
@@ -87,10 +162,11 @@ class ToServer:
 
     inline_limit = INLINE
 
-    def __init__(self, remote: CallableServer, metadata: Mapping[str, str] | None) -> None:
+    def __init__(self, remote: CallableServer, metadata: Mapping[str, str] | None, codec: Codec) -> None:
         self._remote, self._metadata = remote, metadata
         self.takes = bool(remote.stores)
         self.message_limit = remote.options.message_limit
+        self.room = room(self.message_limit, codec)
 
     def knows(self, origin: Origin) -> bool:
         return origin is self._remote.origin
@@ -99,10 +175,13 @@ class ToServer:
         stores = self._remote.stores
         if stores is not None and stores.first is not None:
             return await put_all(contents, await stores.get(stores.first), stores.first)
-        given = await self._offer(contents)
-        return [
-            there.ref or await self._sent(content, there.place) for content, there in zip(contents, given, strict=True)
-        ]
+        once = {content.signature: content for content in contents}  # two documents may have one content
+        given = await self._offer(list(once.values()))
+        refs = {
+            content.signature: there.ref or await self._sent(content, there.place)
+            for content, there in zip(once.values(), given, strict=True)
+        }
+        return [refs[content.signature] for content in contents]
 
     async def _offer(self, contents: Sequence[Content]) -> Sequence[Given]:
         found: list[Given] = []
@@ -119,20 +198,40 @@ class ToServer:
 
     async def _sent(self, content: Content, place: int) -> str:
         """Send a content from `place` on; where the way breaks, from where the server says. Its ref there."""
-        for attempt in range(ATTEMPTS):
+        tries = _Tries()
+        while True:
+            tries.came(place)
             try:
-                given = await self._uploaded(content, place)
-            except Unavailable:
-                if attempt == ATTEMPTS - 1:
-                    raise
-                await asyncio.sleep(PAUSE * 2**attempt)
-                given = (await self._offer([content]))[0]
+                given = await self._uploaded(content, place, tries)
+            except Unavailable as error:
+                given = await self._known(content, tries, error)
+            else:
+                if given.ref is None:
+                    await tries.next(self._unwilling(content))
             if given.ref is not None:
                 return given.ref
+            if given.place > content.size:
+                raise self._unwilling(content)
             place = given.place
-        raise Unavailable(f"{self._remote.server} did not take a content of {content.size:,} bytes as a whole")
 
-    async def _uploaded(self, content: Content, place: int) -> Given:
+    async def _known(self, content: Content, tries: _Tries, failure: Exception) -> Given:
+        """What the server has of a content after the way broke. Raises Unavailable."""
+        while True:
+            await tries.next(failure)
+            try:
+                (given,) = await self._offer([content])
+            except Unavailable as error:
+                failure = error
+                continue
+            # It may not know yet that the way broke, and what the broken call has brought can be gone on with once it does.
+            is_lost = given.ref is None and not given.place and tries.sent > 0
+            if not is_lost or tries.are_few:
+                return given
+
+    def _unwilling(self, content: Content) -> Unavailable:
+        return Unavailable(f"{self._remote.server} did not take a content of {content.size:,} bytes as a whole")
+
+    async def _uploaded(self, content: Content, place: int, tries: _Tries) -> Given:
         tell = moved.get()
         arguments = {"signature": content.signature, "size": content.size, "place": place}
         stream = await open_stream(
@@ -146,6 +245,7 @@ class ToServer:
                     if sent > content.size:
                         raise _changed(content)
                     await stream.send(chunk)
+                    tries.sent = sent
                     if tell is not None:
                         tell(content.signature, len(chunk))
             if sent != content.size:

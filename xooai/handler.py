@@ -145,7 +145,8 @@ async def sendable(endpoint: Endpoint, result: Any, way: Way) -> Any:
 def _unsendable(endpoint: Endpoint, error: XooaiError) -> Exception:
     """About a document of the reply: names of files here are not for the peer."""
     if isinstance(error, ResourceExhausted) and error.reason != "size":
-        return error
+        text = "the contents of the reply cannot be kept now; come back later"
+        return ResourceExhausted(text, reason=error.reason, retry_after=error.retry_after)
     if isinstance(error, ResourceExhausted):
         return too_large(None, MESSAGE_LIMIT, "a document of the reply")
     return TypeError(f"{endpoint.owner}.{endpoint.name} returned what cannot be sent: {error}")

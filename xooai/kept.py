@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from xooai.call import remaining
+from xooai.codec import JSON, MSGPACK
 from xooai.contents import NONE, Origins, Stores
 from xooai.driver import MESSAGE_LIMIT, Shape
 from xooai.endpoint import Endpoint
 from xooai.errors import DeadlineExceeded, FailedPrecondition, Unavailable, Unimplemented
 from xooai.lazy import lazy
 from xooai.origin import Origin, Wanted
-from xooai.store_ref import StoreRef
-from xooai.way import INLINE, ROOM
+from xooai.store_ref import StoreRef, is_of_peer
+from xooai.way import INLINE, room
 
 if TYPE_CHECKING:
     from xooai import embedded, offload
@@ -55,7 +56,7 @@ class Contents:
     @property
     def keeper(self) -> embedded.Keeper:
         if self._keeper is None:
-            self._keeper = embedded.Keeper()
+            self._keeper = embedded.Keeper(self.stores)
         return self._keeper
 
     def answers(self, path: str) -> tuple[Callable[[], Endpoint], Callable[..., Any]]:
@@ -81,6 +82,10 @@ class _FromCaller(Origins):
     def __init__(self, contents: Contents, tenant: str) -> None:
         super().__init__(contents.stores)
         self._contents, self.tenant = contents, tenant
+
+    async def open(self, wanted: Wanted, *, is_whole: bool = False) -> BinaryIO:
+        # What is kept here is a file already, though it may have to be verified anew: then as a whole.
+        return await super().open(wanted, is_whole=is_whole or is_of_peer(wanted.ref))
 
     async def _embedded(self, ref: StoreRef, wanted: Wanted) -> Source:
         return await self._contents.keeper.source(self.tenant, ref, wanted.size)
@@ -112,7 +117,8 @@ class ToCaller:
     def __init__(self, contents: Contents, tenant: str, *, is_ours: bool, is_raw: bool) -> None:
         self._contents, self._tenant, self._is_raw = contents, tenant, is_raw
         self.takes = bool(contents.stores) and not is_raw
-        self.inline_limit = MESSAGE_LIMIT if is_raw else INLINE if is_ours else int(MESSAGE_LIMIT * ROOM)
+        self.room = MESSAGE_LIMIT if is_raw else room(MESSAGE_LIMIT, MSGPACK if is_ours else JSON)
+        self.inline_limit = INLINE if is_ours else self.room
 
     def knows(self, origin: Origin) -> bool:
         return isinstance(origin, _FromCaller) and origin.tenant == self._tenant and origin._contents is self._contents
@@ -123,4 +129,6 @@ class ToCaller:
         first = self._contents.stores.first
         if first is None:
             return [await self._contents.keeper.put(self._tenant, content) for content in contents]
-        return await offload.put_all(contents, await self._contents.stores.get(first), first)
+        await offload.put_all(contents, await self._contents.stores.get(first), first)
+        keeper = self._contents.keeper
+        return [await keeper.granted(self._tenant, first, content.signature) for content in contents]

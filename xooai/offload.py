@@ -15,13 +15,13 @@ from xooai.docs.content import is_assumed
 from xooai.errors import DataLoss, ResourceExhausted, Unimplemented, XooaiError, too_large
 from xooai.media import sniff
 from xooai.media.first_bytes import HEAD
-from xooai.origin import Wanted
+from xooai.origin import STRANGER, Wanted
 from xooai.signature import sign_file
 from xooai.signed_files import learn, look, signed
 from xooai.store import CHUNK, Content, Store, Takes
 from xooai.store_ref import StoreRef, is_of_peer
 from xooai.walk import documents, replaced
-from xooai.way import ROOM, Way, inlined, leaves
+from xooai.way import Way, inlined, leaves
 
 __all__ = ["offloaded", "put_all"]
 
@@ -40,7 +40,7 @@ async def offloaded(value: Any, way: Way) -> Any:
             except (Unimplemented, ResourceExhausted) as error:
                 if isinstance(error, ResourceExhausted) and error.reason == "load":
                     raise
-                await plan.make(int(way.message_limit * ROOM))
+                await plan.make(way.room)
                 if plan.outside:
                     raise _too_large(plan, way, error) from error
         return replaced(value, plan.changed)
@@ -69,7 +69,8 @@ async def put_all(contents: Sequence[Content], store: Store, name: str) -> Seque
 
 class _Outside(NamedTuple):
     content: Content
-    media_type: str | None
+    sniffed: str | None = None
+    """What its first bytes look like: a peer that got them inline would see it."""
     name: str = "a content"
 
 
@@ -94,12 +95,22 @@ class _Plan:
         """Put what is to go elsewhere."""
         given = await self._way.put([item.content for item in self.outside.values()])
         for (key, item), ref in zip(self.outside.items(), given, strict=True):
-            told = {"signature": item.content.signature, "size": item.content.size, "media_type": item.media_type}
-            self._changes[key] = {"ref": ref, "value": None, **told}
+            self._changes[key] = {
+                "ref": ref,
+                "value": None,
+                "signature": item.content.signature,
+                "size": item.content.size,
+            }
 
     def changed(self, doc: Doc) -> Doc:
-        update = self._changes.get(_key(doc))
-        return doc if update is None else doc.model_copy(update=update)
+        key = _key(doc)
+        update = self._changes.get(key)
+        if update is None:
+            return doc
+        sniffed = self.outside[key].sniffed if key in self.outside else None
+        if sniffed is not None and is_assumed(doc.media_type):
+            update = {**update, "media_type": sniffed}
+        return doc.model_copy(update=update)
 
     def close(self) -> None:
         while self._files:
@@ -127,13 +138,13 @@ class _Plan:
     def _bound(self, inline: dict[Any, tuple[Doc, Any]]) -> None:
         """Have the largest of the inline contents put elsewhere, where they are too much for one message."""
         total = sum(inlined(content) for _, content in inline.values())
-        for key, (doc, content) in sorted(inline.items(), key=lambda item: inlined(item[1][1]), reverse=True):
-            if total <= self._way.message_limit * ROOM:
+        for key, (_, content) in sorted(inline.items(), key=lambda item: inlined(item[1][1]), reverse=True):
+            if total <= self._way.room:
                 break
             total -= inlined(content)
             self._changes.pop(key, None)
             data = content.encode() if isinstance(content, str) else content
-            self.outside[key] = _Outside(MemoryContent(data), _media_type(doc, data[:HEAD]))
+            self.outside[key] = _Outside(MemoryContent(data), sniff(data[:HEAD]))
 
     async def _open_foreign(self, inline_limit: int) -> None:
         """Have the contents that another peer keeps, for this one, who cannot ask that one for them."""
@@ -141,8 +152,8 @@ class _Plan:
             origin, key = origin_of(doc), _key(doc)
             if origin is None or doc.value is not None or key in self.outside or key in self._changes:
                 continue
-            if not is_of_peer(doc.ref) or self._way.knows(origin):
-                continue
+            if origin is STRANGER or not is_of_peer(doc.ref) or self._way.knows(origin):
+                continue  # a ref that nobody here can read goes as the text that it is
             file = await origin.open(Wanted(str(doc.ref), doc.signature, doc.size), is_whole=True)
             self._files.append(file)
             size = os.fstat(file.fileno()).st_size
@@ -151,7 +162,7 @@ class _Plan:
                 self._changes[key] = {"value": type(doc).decode(data), "ref": None}
             else:
                 content = _OpenFile(file, StoreRef.of(str(doc.ref)).signature, size)
-                self.outside[key] = _Outside(content, doc.media_type)
+                self.outside[key] = _Outside(content)
 
 
 def _key(doc: Doc) -> Any:
@@ -193,12 +204,7 @@ def _outside(doc: Doc, is_taken: bool) -> _Outside:
         raise DataLoss(f"the content is {content.signature}, it should be {doc.signature}")
     with content.open() as file:
         head = file.read(HEAD)
-    return _Outside(content, _media_type(doc, head), f"the file {refs.redact(ref)!r}")
-
-
-def _media_type(doc: Doc, head: bytes) -> str | None:
-    """What a peer would make of the content if it were inline: what is put elsewhere it does not see."""
-    return (sniff(head) or doc.media_type) if is_assumed(doc.media_type) else doc.media_type
+    return _Outside(content, sniff(head), f"the file {refs.redact(ref)!r}")
 
 
 def _unsigned(path: os.PathLike[str]) -> int | None:

@@ -53,7 +53,7 @@ async def to_peer(schema: Schema, value: Any, way: Way) -> Any:
     """The value as it may leave this process: small contents of local refs inline, large ones where `way` puts them. Files are
     read off the loop. Raises NotFound for one that is missing, and what putting a content raises.
     """
-    if not schema.facts.documents or stays(value, way.message_limit):
+    if not schema.facts.documents or stays(value, way.room):
         return value
     return await offload.offloaded(value, way)
 

@@ -37,8 +37,8 @@ class Server(Protocol):
     def origin(self) -> Origin:
         """Whom its documents come from."""
 
-    def way(self, metadata: Mapping[str, str] | None) -> Way:
-        """The way of documents to it, for a call with this metadata."""
+    def way(self, metadata: Mapping[str, str] | None, codec: Codec) -> Way:
+        """The way of documents to it, for a call with this metadata, whose messages are written by this codec."""
 
     async def link(self) -> Link:
         """The link of the running loop."""
@@ -74,7 +74,7 @@ async def open_stream(
     endpoint.check(arguments)
     chosen = remote.codec if codec is None else asked_codec(codec)
     path = f"/{executor}/{endpoint.name}"
-    frames = _There(f"{remote.server}{path}", remote.way(metadata), remote.origin)
+    frames = _There(f"{remote.server}{path}", remote.way(metadata, chosen), remote.origin)
     opening, timeout = await part_of(timeout, partial(frames.write, endpoint.arguments, chosen), arguments)
     if timeout is not None and timeout <= 0:
         raise passed(timeout)

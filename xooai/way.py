@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from xooai.codec import MSGPACK, Codec
 from xooai.doc import Doc, origin_of
-from xooai.driver import MESSAGE_LIMIT
 from xooai.lazy import lazy
 from xooai.origin import Origin
 from xooai.store_ref import is_of_peer
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 else:
     refs = lazy("xooai.ref")
 
-__all__ = ["INLINE", "ROOM", "Way", "inlined", "leaves", "stays"]
+__all__ = ["INLINE", "Way", "inlined", "leaves", "room", "stays"]
 
 INLINE = 256 * 1024  # bytes of a local file that go inline: to ask for a place for them takes about as long
 
-ROOM = 0.7  # of a message, for contents: in JSON they take a third more, and other fields need some
+IN_JSON = 0.74  # of a message, for contents: there they take a third more, and other fields need some
+IN_MSGPACK = 0.99  # there contents stand as they are
+SHORT = 1024  # characters of a text that are not counted one by one
 
 
 class Way(Protocol):
@@ -33,6 +35,9 @@ class Way(Protocol):
 
     message_limit: int
     """Bytes of a message."""
+
+    room: int
+    """How many of these are for contents."""
 
     takes: bool
     """Whether `put` reads files whose signature is not known only once: then they are not signed before."""
@@ -53,11 +58,18 @@ def leaves(doc: Doc) -> bool:
 
 def inlined(value: Any) -> int:
     """Bytes, at most, of an inline content."""
-    return len(value) if not isinstance(value, str) or value.isascii() else 4 * len(value)
+    if not isinstance(value, str) or value.isascii():
+        return len(value)
+    return 4 * len(value) if len(value) <= SHORT else len(value.encode(errors="surrogatepass"))
 
 
-def stays(value: Any, limit: int = MESSAGE_LIMIT) -> bool:
-    """Whether a value may leave this process as it is: no file has to be read, no content kept elsewhere."""
+def room(limit: int, codec: Codec) -> int:
+    """Bytes that a message of at most `limit` has for contents: what was given inline arrives inline as far as one takes it."""
+    return int(limit * (IN_MSGPACK if codec is MSGPACK else IN_JSON))
+
+
+def stays(value: Any, room: int) -> bool:
+    """Whether a value may leave this process as it is: no file has to be read, no content kept elsewhere for want of room."""
     total = 0
     for doc in documents(value):
         content = doc.value
@@ -65,4 +77,4 @@ def stays(value: Any, limit: int = MESSAGE_LIMIT) -> bool:
             total += inlined(content)
         elif not leaves(doc) or is_of_peer(doc.ref):
             return False
-    return total <= limit * ROOM
+    return total <= room

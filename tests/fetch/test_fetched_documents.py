@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any, NamedTuple
 
@@ -131,6 +133,17 @@ def test_a_content_whose_signature_is_told_is_verified_and_asked_for_once(sums: 
     assert Origin.asked == 1
     with pytest.raises(DataLoss):
         sums.read(doc=File(ref=switched_on, signature=f"sha256:{'0' * 64}"))
+
+
+def test_a_url_gives_nothing_that_only_the_cache_has(sums: Client, switched_on: str, tmp_path: Path) -> None:
+    """What one caller has sent is in the cache; another one, who knows its signature, does not get it by a URL."""
+    secret = os.urandom(300_000)
+    (tmp_path / "secret").write_bytes(secret)
+    signature = f"sha256:{hashlib.sha256(secret).hexdigest()}"
+    assert f"sha256:{sums.read(doc=File(ref=str(tmp_path / 'secret'))).value}" == signature
+    for endpoint in ("read", "aread", "part", "path"):
+        with pytest.raises(DataLoss):
+            sums.post(endpoint, doc=File(ref=switched_on, signature=signature))
 
 
 def test_a_size_that_is_told_wrongly_is_data_loss(sums: Client, switched_on: str) -> None:

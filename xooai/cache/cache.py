@@ -135,6 +135,16 @@ class Cache:
             self._tell(trouble)
             return None
 
+    async def has(self, signature: str) -> bool:
+        """Whether a content is here, verified or not."""
+        check(signature)
+        if self._memory.get(signature) is not None:
+            return True
+        try:
+            return await self._shelf.has(signature)
+        except Unusable:
+            return False
+
     async def aclose(self) -> None:
         """End what is on its way. Any number of times."""
         await self._flights.aclose()

@@ -66,6 +66,16 @@ class Shelf:
             file.close()
             return None
 
+    async def has(self, signature: str) -> bool:
+        """Whether something is here under this signature. Raises Unusable."""
+        try:
+            file = await self._opened(signature)
+        except _NoFile:
+            return False
+        if file is not None:
+            file.close()
+        return file is not None
+
     async def bring(self, source: Source, *, again: bool = False) -> None:
         """Have a content here, verified. One that is here and was not verified before, or has to be `again`, is read as a whole;
         one that is not here is fetched. Raises what the source raises, DataLoss where it gives something else, and Unusable.

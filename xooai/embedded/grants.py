@@ -45,9 +45,9 @@ class Grants:
 
     def permits(self, tenant: str, signature: str, grant: str) -> bool:
         """Whether a tenant may read a content: it has sent it, or holds a grant; PermissionDenied for one that has ended."""
-        if grant and self._is_granted(tenant, signature, grant):
+        if self._folder_has(self._row(tenant, signature)):
             return True
-        return self._folder_has(self._row(tenant, signature))
+        return bool(grant) and self._is_granted(tenant, signature, grant)
 
     def add(self, tenant: str, signature: str, size: int) -> None:
         """Remember that a tenant has sent a content."""
@@ -66,7 +66,7 @@ class Grants:
 
     def _is_granted(self, tenant: str, signature: str, grant: str) -> bool:
         ends, _, _ = grant.partition(".")
-        if not ends.isdecimal() or len(ends) > 12:
+        if not (grant.isascii() and ends.isdecimal()) or len(ends) > 12:
             return False
         if not hmac.compare_digest(grant, self._signed(tenant, signature, int(ends))):
             return False

@@ -8,11 +8,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, 
 from contextlib import aclosing, contextmanager
 from typing import Any, TypeVar
 
-from xooai.cache import Source
+from xooai.cache import FromStore, Source
 from xooai.cache.folder import told
 from xooai.call import current
 from xooai.content import check_range, file_chunks
-from xooai.contents import cache
+from xooai.contents import NONE, Stores, cache
 from xooai.embedded import endpoints
 from xooai.embedded.endpoints import Given, Offered
 from xooai.embedded.grants import Ended, Grants
@@ -31,6 +31,7 @@ from xooai.errors import (
     too_large,
 )
 from xooai.log import logger
+from xooai.redact import redact
 from xooai.signature import check
 from xooai.store import Content
 from xooai.store_ref import EMBEDDED, StoreRef
@@ -49,10 +50,11 @@ _log = logger("xooai")
 class Keeper:
     """Contents kept for the callers of one server, each for its tenant: all callers without a certificate are one."""
 
-    def __init__(self) -> None:
-        self._uploads: dict[tuple[str, str], Upload] = {}
-        self._beside: set[Upload] = set()
-        self._timers: dict[Upload, asyncio.TimerHandle] = {}
+    def __init__(self, stores: Stores = NONE) -> None:
+        self._stores = stores
+        self._under_way: dict[Upload, str] = {}  # all uploads, and whose they are
+        self._uploads: dict[tuple[str, str], Upload] = {}  # those that another call may go on with
+        self._timers: dict[Upload, asyncio.TimerHandle] = {}  # of those that wait for one, the longest waiting first
         self._ending: set[asyncio.Task[None]] = set()
         self._grants: Grants | None = None
 
@@ -78,26 +80,26 @@ class Keeper:
         try:
             is_whole = await upload.bring(chunks)
         except (asyncio.CancelledError, GeneratorExit):
-            self._leave(tenant, upload)
+            self._leave(upload)
             raise
         except BaseException as error:
             if isinstance(error, ConnectionError) and not upload.has_failed:  # the caller has left, or its network
-                self._leave(tenant, upload)
+                self._leave(upload)
             else:
-                await self._drop(tenant, upload)
+                self._end(upload)
             raise
         if not is_whole:
-            self._leave(tenant, upload)
+            self._leave(upload)
             return Given(place=upload.place)
-        await self._drop(tenant, upload)
+        self._end(upload)
         await self._blocking(lambda grants: grants.add(tenant, signature, size))
         return Given(ref=await self._ref(tenant, signature), place=size)
 
     async def download(self, ref: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
         """A content that this caller may read."""
         found = StoreRef.of(ref)
-        if found.name != EMBEDDED:
-            raise InvalidArgument(f"{ref[:100]!r} is kept by another store")
+        if found.name != EMBEDDED and found.name not in self._stores:
+            raise InvalidArgument(f"{redact(ref)[:100]!r} is kept by another store")
         check_range(start, end)
         source = await self.source(current().identity or "", found, None)
         with await (await cache()).open(source) as file:
@@ -110,6 +112,13 @@ class Keeper:
         await self._kept(content)
         return await self._ref(tenant, content.signature)
 
+    async def granted(self, tenant: str, name: str, signature: str) -> str:
+        """The ref to a content of a reply in one of this server's stores: a tenant without that store may read it from here."""
+        try:
+            return await self._ref(tenant, signature, name)
+        except Unimplemented:  # as long as the cache cannot be used
+            return str(StoreRef(name, signature))
+
     async def _kept(self, content: Content) -> None:
         held = await cache()
         with _unusable():
@@ -120,6 +129,8 @@ class Keeper:
         check(ref.signature)
         if not await self._blocking(lambda grants: grants.permits(tenant, ref.signature, ref.grant)):
             raise _missing(ref.signature)
+        if ref.name in self._stores:
+            return FromStore(await self._stores.having(ref.name, ref.signature), ref.signature, size)
         return _Kept(ref.signature, size)
 
     async def aclose(self) -> None:
@@ -127,10 +138,8 @@ class Keeper:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        for upload in [*self._uploads.values(), *self._beside]:
-            await upload.aclose()
-        self._uploads.clear()
-        self._beside.clear()
+        for upload in list(self._under_way):
+            self._end(upload)
         while self._ending:
             await asyncio.wait(self._ending)
 
@@ -163,48 +172,59 @@ class Keeper:
             limit = await held.limit()
         if size > limit:
             raise too_large(size, limit, "a content for this server's cache")
-        self._check_load(tenant)
+        self._make_room(tenant)
         upload = Upload(signature, size, self._kept)
+        self._under_way[upload] = tenant
+        found = self._uploads.get((tenant, signature))  # others may have come while this one waited
         if found is None or not found.is_busy:
             if found is not None:
-                await self._drop(tenant, found)
+                self._end(found)
             self._uploads[tenant, signature] = upload
-        else:
-            self._beside.add(upload)  # another client brings the same: neither waits for the other
+        # Else another client brings the same: neither waits for the other.
         return upload
 
-    def _check_load(self, tenant: str) -> None:
-        own = sum(1 for other, _ in self._uploads if other == tenant)
-        if own >= UPLOADS or len(self._uploads) + len(self._beside) >= ALL_UPLOADS:
-            raise ResourceExhausted("too many contents are on their way to this server", reason="load", retry_after=1)
-
-    def _leave(self, tenant: str, upload: Upload) -> None:
-        """Wait for the rest, for a while."""
-        if upload in self._beside:
-            self._end(tenant, upload)
+    def _make_room(self, tenant: str) -> None:
+        """For one more upload; those that only wait for their rest give way."""
+        own = [upload for upload, other in self._under_way.items() if other == tenant]
+        if len(own) >= UPLOADS:
+            waiting = next((upload for upload in self._timers if self._under_way[upload] == tenant), None)
+        elif len(self._under_way) >= ALL_UPLOADS:
+            waiting = next(iter(self._timers), None)
         else:
-            loop = asyncio.get_running_loop()
-            self._timers[upload] = loop.call_later(PATIENCE, self._end, tenant, upload)
+            return
+        if waiting is None:
+            raise ResourceExhausted("too many contents are on their way to this server", reason="load", retry_after=1)
+        self._end(waiting)
 
-    def _end(self, tenant: str, upload: Upload) -> None:
-        ending = asyncio.get_running_loop().create_task(self._drop(tenant, upload))
-        self._ending.add(ending)
-        ending.add_done_callback(self._ending.discard)
+    def _leave(self, upload: Upload) -> None:
+        """Wait for the rest, for a while."""
+        tenant = self._under_way.get(upload)
+        if tenant is None:  # the server has ended
+            return
+        if self._uploads.get((tenant, upload.signature)) is upload:
+            self._timers[upload] = asyncio.get_running_loop().call_later(PATIENCE, self._end, upload)
+        else:
+            self._end(upload)
 
-    async def _drop(self, tenant: str, upload: Upload) -> None:
+    def _end(self, upload: Upload) -> None:
+        """Forget it, and have what is not kept of it removed."""
         self._cancel_timer(upload)
-        self._beside.discard(upload)
+        tenant = self._under_way.pop(upload, None)
+        if tenant is None:  # has been done
+            return
         if self._uploads.get((tenant, upload.signature)) is upload:
             del self._uploads[tenant, upload.signature]
-        await upload.aclose()
+        ending = asyncio.get_running_loop().create_task(upload.aclose())
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
 
     def _cancel_timer(self, upload: Upload) -> None:
         timer = self._timers.pop(upload, None)
         if timer is not None:
             timer.cancel()
 
-    async def _ref(self, tenant: str, signature: str) -> str:
-        return str(StoreRef(EMBEDDED, signature, await self._blocking(lambda grants: grants.give(tenant, signature))))
+    async def _ref(self, tenant: str, signature: str, name: str = EMBEDDED) -> str:
+        return str(StoreRef(name, signature, await self._blocking(lambda grants: grants.give(tenant, signature))))
 
     async def _blocking(self, work: Callable[[Grants], T]) -> T:
         if self._grants is None:
