@@ -35,9 +35,9 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     """A cache for the clients of this test, which no other test has used; also for those that block."""
     folder = tmp_path / "client"
     monkeypatch.setenv("XOOAI_CACHE", str(folder))
-    sync.run(contents._caches.aclose())
+    sync.run(contents._caches().aclose())
     yield folder
-    sync.run(contents._caches.aclose())
+    sync.run(contents._caches().aclose())
 
 
 @pytest.fixture(params=["json", "msgpack"])
