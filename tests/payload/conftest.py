@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from payload_kit import DRIVERS, Place
@@ -66,12 +67,23 @@ def over_http(place_over: Callable[[str], Place]) -> Place:
 
 
 @pytest.fixture(params=DRIVERS)
+def each_driver(request: pytest.FixtureRequest, place_over: Callable[[str], Place]) -> Place:
+    """Over each driver in turn, in every run: for what they carry differently."""
+    return place_over(str(request.param))
+
+
+def mostly_slow(schemes: list[str]) -> list[Any]:
+    """The first of some drivers in every run, the others where slow tests run: above them all is the same."""
+    return [schemes[0], *(pytest.param(scheme, marks=pytest.mark.slow) for scheme in schemes[1:])]
+
+
+@pytest.fixture(params=mostly_slow(DRIVERS))
 def everywhere(request: pytest.FixtureRequest, place_over: Callable[[str], Place]) -> Place:
     """Over each driver in turn."""
     return place_over(str(request.param))
 
 
-@pytest.fixture(params=[scheme for scheme in DRIVERS if scheme != "quic"])
+@pytest.fixture(params=mostly_slow([scheme for scheme in DRIVERS if scheme != "quic"]))
 def trusted(request: pytest.FixtureRequest, place_over: Callable[[str], Place]) -> Place:
     """Over each driver that a client reaches by the URL alone: no certificate has to be trusted."""
     return place_over(str(request.param))

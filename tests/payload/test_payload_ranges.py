@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
-from payload_kit import Place, Works, facts_of, made, signed, within
+from payload_kit import Place, Works, counting, facts_of, made, signed, within
 
 from xooai import DataLoss, Executor, File, Video, media
 from xooai.embedded.keeper import Keeper
@@ -58,11 +58,11 @@ def at(path: Path, place: int, size: int) -> bytes:
         return file.read(size)
 
 
-def test_seeking_in_a_reply_fetches_what_is_read(everywhere: Place, tmp_path: Path, served: list[int]) -> None:
+def test_seeking_in_a_reply_fetches_what_is_read(each_driver: Place, tmp_path: Path, served: list[int]) -> None:
     path = sparse(tmp_path / "content")
     works = Works()
     works.files["it"] = str(path)
-    reply = everywhere(works).give(name="it")
+    reply = each_driver(works).give(name="it")
     with reply.open() as file:
         assert served == []
         assert file.read(10) == at(path, 0, 10)
@@ -76,6 +76,19 @@ def test_seeking_in_a_reply_fetches_what_is_read(everywhere: Place, tmp_path: Pa
     assert sum(served) <= 5 * MIB
     with pytest.raises(ValueError, match="closed"):
         file.read(1)
+
+
+@pytest.mark.parametrize("first", [0, 5, 10 * MIB])
+def test_all_that_is_left_is_fetched_by_one_call(place: Place, tmp_path: Path, first: int) -> None:
+    path, called = sparse(tmp_path / "content", 20 * MIB), list[str]()
+    works = Works()
+    works.files["it"] = str(path)
+    with Executor(place.serve(works), layers=[counting(called)]) as client:
+        with client.post("give", name="it").open() as file:
+            file.seek(first)
+            assert signed(file.read()) == signed(path.read_bytes()[first:])
+            assert file.read() == b""
+        assert called.count("/xooai/download") == 1
 
 
 def test_seeking_in_a_store_fetches_what_is_read(place: Place) -> None:

@@ -35,9 +35,9 @@ def giving(**files: Path) -> Works:
     return works
 
 
-def test_a_large_reply_is_read_from_its_server(everywhere: Place, codec: str, tmp_path: Path) -> None:
+def test_a_large_reply_is_read_from_its_server(each_driver: Place, codec: str, tmp_path: Path) -> None:
     path = made(tmp_path / "film.mp4")
-    reply = everywhere(giving(film=path), codec=codec).post("give", name="film")
+    reply = each_driver(giving(film=path), codec=codec).post("give", name="film")
     if codec == "msgpack":
         assert (reply.value, reply.size, reply.signature) == (None, INLINE + 1, signed(path.read_bytes()))
     assert reply.media_type == "video/mp4"
@@ -77,9 +77,9 @@ def test_every_large_document_of_a_reply_is_kept(everywhere: Place, tmp_path: Pa
     assert [doc.value is None for doc in found.values()] == [True, False, True]
 
 
-def test_items_of_a_stream_are_kept(everywhere: Place, codec: str, tmp_path: Path) -> None:
+def test_items_of_a_stream_are_kept(each_driver: Place, codec: str, tmp_path: Path) -> None:
     files = {name: made(tmp_path / name) for name in "ab"}
-    client = everywhere(giving(**files), codec=codec)
+    client = each_driver(giving(**files), codec=codec)
     assert [doc.read() for doc in client.stream("gives_each", names=["a", "b"])] == [
         path.read_bytes() for path in files.values()
     ]
@@ -195,6 +195,7 @@ def test_a_value_that_no_message_takes_is_put_beside_it(place: Place, codec: str
     assert (found.length, found.is_inline) == (65 * MIB, False)
 
 
+@pytest.mark.slow
 def test_texts_of_many_scripts_go_inline_as_far_as_a_message_takes_them(place: Place) -> None:
     text = "文" * (20 * MIB)  # 60 MiB in UTF-8
     found: Facts = place(Works()).facts(doc=Text(value=text))

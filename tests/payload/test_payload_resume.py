@@ -21,7 +21,7 @@ from xooai.embedded import keeper
 MIB = 1024 * 1024
 
 
-@pytest.fixture(params=["http", "grpc"])
+@pytest.fixture(params=["http", pytest.param("grpc", marks=pytest.mark.slow)])
 def over_tcp(request: pytest.FixtureRequest, place_over: Callable[[str], Place]) -> Place:
     return place_over(str(request.param))
 

@@ -13,10 +13,10 @@ from xooai import Doc, Executor, File, Image, InvalidArgument, NotFound, Text
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def test_a_large_file_is_sent_once_and_read_as_it_is(everywhere: Place, codec: str, tmp_path: Path) -> None:
+def test_a_large_file_is_sent_once_and_read_as_it_is(each_driver: Place, codec: str, tmp_path: Path) -> None:
     path = made(tmp_path / "film.png")
     works = Works()
-    client = everywhere(works, codec=codec)
+    client = each_driver(works, codec=codec)
     for turn in range(2):
         with counted_bytes() as sent:
             found = client.post("facts", doc=File(ref=str(path)))
@@ -130,9 +130,9 @@ def test_dicts_that_stand_for_documents_are_sent_as_these(place: Place, codec: s
     assert client.post("facts", doc={"kind": "image", "ref": str(path)}).kind == "image"
 
 
-def test_a_stream_sends_large_files_between_its_items(everywhere: Place, codec: str, tmp_path: Path) -> None:
+def test_a_stream_sends_large_files_between_its_items(each_driver: Place, codec: str, tmp_path: Path) -> None:
     paths = [made(tmp_path / "one"), made(tmp_path / "two", 100), made(tmp_path / "three")]
-    client = everywhere(Works(), codec=codec)
+    client = each_driver(Works(), codec=codec)
 
     found = list(client.stream("each", docs=iter([File(ref=str(path)) for path in paths])))
 

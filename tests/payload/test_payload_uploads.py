@@ -40,7 +40,7 @@ async def settled(place: Place, number: int) -> None:
         await asyncio.sleep(0.005)
 
 
-def test_a_content_is_taken_and_given(everywhere: Place) -> None:
+def test_a_content_is_taken_and_given(each_driver: Place) -> None:
     data = os.urandom(3 * CHUNK + 5)
 
     async def scene(peer: Peer) -> None:
@@ -58,7 +58,7 @@ def test_a_content_is_taken_and_given(everywhere: Place) -> None:
             with pytest.raises(InvalidArgument):
                 await peer.download(ref, start, end)
 
-    played(everywhere, scene)
+    played(each_driver, scene)
 
 
 @pytest.mark.parametrize("data", [b"", b"x", bytes(CHUNK), bytes(CHUNK + 1)])
@@ -95,7 +95,7 @@ def test_wrong_bytes_are_data_loss_and_nothing_is_stored(everywhere: Place, size
     played(everywhere, scene)
 
 
-def test_more_bytes_than_announced_are_refused_and_nothing_is_stored(everywhere: Place) -> None:
+def test_more_bytes_than_announced_are_refused_and_nothing_is_stored(each_driver: Place) -> None:
     data = os.urandom(2 * CHUNK)
 
     async def scene(peer: Peer) -> None:
@@ -103,9 +103,9 @@ def test_more_bytes_than_announced_are_refused_and_nothing_is_stored(everywhere:
             with pytest.raises(InvalidArgument, match="more than the"):
                 await peer.upload(signed(data), size, [data[:CHUNK], data[CHUNK:]])
         assert [given.place for given in await peer.offer(data)] == [0]
-        await settled(everywhere, 0)
+        await settled(each_driver, 0)
 
-    played(everywhere, scene)
+    played(each_driver, scene)
 
 
 def test_fewer_bytes_than_announced_wait_for_the_rest(everywhere: Place) -> None:
@@ -307,19 +307,19 @@ def test_one_that_was_left_makes_room_for_a_new_one(place: Place, monkeypatch: p
     played(place, scene)
 
 
-def test_one_that_was_left_is_forgotten_after_a_while(everywhere: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_was_left_is_forgotten_after_a_while(each_driver: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper, "PATIENCE", 0.05)
     data = os.urandom(3 * CHUNK)
 
     async def scene(peer: Peer) -> None:
         stream = await peer.begin(signed(data), len(data))
         await stream.send(data[:CHUNK])
-        await settled(everywhere, 1)
+        await settled(each_driver, 1)
         stream.close()
-        await settled(everywhere, 0)
+        await settled(each_driver, 0)
         assert [given.place for given in await peer.offer(data)] == [0]
 
-    played(everywhere, scene)
+    played(each_driver, scene)
 
 
 def test_a_server_that_ends_leaves_nothing_of_what_is_on_its_way(everywhere: Place) -> None:
