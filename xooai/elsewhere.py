@@ -18,7 +18,7 @@ from xooai.deadline import within
 from xooai.embedded import endpoints
 from xooai.embedded.endpoints import Given, Offered
 from xooai.endpoint import Endpoint
-from xooai.errors import DataLoss, InvalidArgument, NotFound, Unavailable, Unimplemented
+from xooai.errors import DataLoss, Internal, InvalidArgument, NotFound, Unavailable, Unimplemented
 from xooai.offload import put_all
 from xooai.origin import Origin, Wanted
 from xooai.remote_stream import Server, open_stream
@@ -122,6 +122,8 @@ class _There:
         )
         try:
             while (chunk := await self._in_time(stream.receive())) is not None:
+                if not chunk:  # of which there could be any number
+                    raise DataLoss(f"{self.remote.server} gave an empty part of {self.signature}")
                 yield chunk
         finally:
             stream.close()
@@ -194,12 +196,16 @@ class ToServer:
                 )
             except NotFound as error:
                 raise Unimplemented(f"{self._remote.server} keeps no contents of calls") from error
+        if len(found) != len(contents):
+            raise Internal(f"{self._remote.server} was asked of {len(contents):,} contents and told of {len(found):,}")
         return found
 
     async def _sent(self, content: Content, place: int) -> str:
         """Send a content from `place` on; where the way breaks, from where the server says. Its ref there."""
         tries = _Tries()
         while True:
+            if place > content.size:
+                raise self._unwilling(content)
             tries.came(place)
             try:
                 given = await self._uploaded(content, place, tries)
@@ -210,8 +216,6 @@ class ToServer:
                     await tries.next(self._unwilling(content))
             if given.ref is not None:
                 return given.ref
-            if given.place > content.size:
-                raise self._unwilling(content)
             place = given.place
 
     async def _known(self, content: Content, tries: _Tries, failure: Exception) -> Given:

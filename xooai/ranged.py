@@ -70,8 +70,14 @@ class _Ranged(io.RawIOBase):
         return len(data)
 
     async def _fetched(self, start: int, end: int) -> bytes:
+        parts: list[bytes] = []
+        came = 0
         async with aclosing(self._read(start, end)) as chunks:
-            data = b"".join([chunk async for chunk in chunks])
-        if len(data) != end - start:
-            raise DataLoss(f"{end - start:,} bytes from {start:,} on were asked for, {len(data):,} came")
-        return data
+            async for chunk in chunks:
+                came += len(chunk)
+                if came > end - start:
+                    break
+                parts.append(chunk)
+        if came != end - start:
+            raise DataLoss(f"{end - start:,} bytes from {start:,} on were asked for, {came:,} came")
+        return b"".join(parts)

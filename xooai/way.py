@@ -22,8 +22,8 @@ __all__ = ["INLINE", "Way", "inlined", "leaves", "room", "stays"]
 
 INLINE = 256 * 1024  # bytes of a local file that go inline: to ask for a place for them takes about as long
 
-IN_JSON = 0.74  # of a message, for contents: there they take a third more, and other fields need some
-IN_MSGPACK = 0.99  # there contents stand as they are
+IN_JSON = 74  # hundredths of a message, for contents: there they take a third more, and other fields need some
+IN_MSGPACK = 99  # there contents stand as they are
 SHORT = 1024  # characters of a text that are not counted one by one
 
 
@@ -65,7 +65,7 @@ def inlined(value: Any) -> int:
 
 def room(limit: int, codec: Codec) -> int:
     """Bytes that a message of at most `limit` has for contents: what was given inline arrives inline as far as one takes it."""
-    return int(limit * (IN_MSGPACK if codec is MSGPACK else IN_JSON))
+    return limit * (IN_MSGPACK if codec is MSGPACK else IN_JSON) // 100
 
 
 def stays(value: Any, room: int) -> bool:

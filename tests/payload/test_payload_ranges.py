@@ -134,10 +134,11 @@ def test_what_is_kept_here_is_opened_where_it_has_to_be_verified_anew(place: Pla
     """A backup was restored, or the marks are gone."""
     path = sparse(tmp_path / "content", 20 * MIB)
     client = place(Works())
-    assert client.parts(doc=File(ref=str(path)), places=[(0, 3)]) == [at(path, 0, 3)]
+    known = client.echo(doc=File(ref=str(path)))
+    assert client.parts(doc=known, places=[(0, 3)]) == [at(path, 0, 3)]
     for kept in place.kept():
         os.utime(kept, (1, 1))
-    assert client.parts(doc=File(ref=str(path)), places=[(0, 3)]) == [at(path, 0, 3)]
+    assert client.parts(doc=known, places=[(0, 3)]) == [at(path, 0, 3)]
 
 
 def test_a_large_content_is_read_as_a_whole_and_verified(everywhere: Place, tmp_path: Path, served: list[int]) -> None:
@@ -172,6 +173,47 @@ def test_a_reply_that_is_not_what_was_announced_is_data_loss(
                 with pytest.raises(DataLoss):
                     read()
     assert reply.read() == (tmp_path / "content").read_bytes()
+
+
+@pytest.mark.parametrize("size", [MIB, 20 * MIB])
+def test_a_server_that_gives_without_end_is_left(
+    over_http: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    given: list[int] = []
+
+    async def endless(self: Keeper, ref: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
+        given.clear()
+        while sum(given) < 200 * MIB:
+            given.append(MIB)
+            yield bytes(MIB)
+
+    monkeypatch.setattr(Keeper, "download", endless)
+    works = Works()
+    works.files["it"] = str(sparse(tmp_path / "content", size))
+    client = over_http(works)
+
+    def partly(doc: File) -> bytes:
+        with doc.open() as file:
+            return file.read(10)
+
+    for read in (File.read, File.path, partly):
+        with pytest.raises(DataLoss):
+            read(client.give(name="it"))
+        assert sum(given) < size + 100 * MIB, "what is on its way is bounded"
+
+
+def test_a_server_that_gives_nothing_again_and_again_is_left(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def empty(self: Keeper, ref: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
+        for _ in range(10_000):
+            yield b""
+
+    monkeypatch.setattr(Keeper, "download", empty)
+    works = Works()
+    works.files["it"] = str(made(tmp_path / "content", MIB))
+    with pytest.raises(DataLoss, match="an empty part"):
+        place(works).give(name="it").read()
 
 
 @pytest.fixture(scope="module")

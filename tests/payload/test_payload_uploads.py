@@ -9,13 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from payload_kit import INLINE, Place, Works, signed, within
+from payload_kit import INLINE, Place, Works, made, signed, within
 from payload_peer import CHUNK, Peer
 
-from xooai import DataLoss, File, InvalidArgument, NotFound, ResourceExhausted, Unavailable, XooaiError
+from xooai import (
+    DataLoss,
+    File,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+    XooaiError,
+    elsewhere,
+)
 from xooai.content import MemoryContent
 from xooai.contents import cache
 from xooai.embedded import keeper
+from xooai.embedded.endpoints import Given
 
 Scene = Callable[[Peer], Coroutine[Any, Any, Any]]
 
@@ -320,6 +331,37 @@ def test_one_that_was_left_is_forgotten_after_a_while(each_driver: Place, monkey
         assert [given.place for given in await peer.offer(data)] == [0]
 
     played(each_driver, scene)
+
+
+@pytest.mark.parametrize(
+    ("offered", "uploaded", "error"),
+    [
+        ([], Given(), Internal),
+        ([Given(), Given()], Given(), Internal),
+        ([Given(place=2**62)], Given(), Unavailable),
+        ([Given()], Given(place=2**62), Unavailable),
+        ([Given()], Given(place=0), Unavailable),
+        ([Given(place=5)], Given(place=0), Unavailable),
+    ],
+)
+def test_what_a_server_says_that_makes_no_sense_ends_the_call(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offered: list[Given], uploaded: Given, error: Any
+) -> None:
+    async def offer(self: keeper.Keeper, contents: Any) -> list[Given]:
+        return offered
+
+    async def upload(self: keeper.Keeper, signature: str, size: int, place: int, chunks: Any) -> Given:
+        async for _ in chunks:
+            pass
+        return uploaded
+
+    monkeypatch.setattr(keeper.Keeper, "offer", offer)
+    monkeypatch.setattr(keeper.Keeper, "upload", upload)
+    monkeypatch.setattr(elsewhere, "PAUSE", 0.001)
+    works = Works()
+    with pytest.raises(error) as caught:
+        place(works).facts(doc=File(ref=str(made(tmp_path / "content"))))
+    assert (works.calls, type(caught.value)) == (0, error)
 
 
 def test_a_server_that_ends_leaves_nothing_of_what_is_on_its_way(everywhere: Place) -> None:
