@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 from xooai import sync
 from xooai.call import Layer, checked_timeout, remaining
-from xooai.contents import NONE, Stores
 from xooai.declare import Declared, chosen, listed
 from xooai.driver import Shape
 from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument, NotFound
 from xooai.lazy import lazy
 from xooai.local import Local
+from xooai.shared_stores import NONE, Stores
 
 if TYPE_CHECKING:
     from xooai import client as remotes

@@ -30,7 +30,7 @@ from xooai.way import Way, room, stays
 
 if TYPE_CHECKING:
     from xooai import elsewhere
-    from xooai.contents import Stores
+    from xooai.shared_stores import Stores
 else:
     elsewhere = lazy("xooai.elsewhere")  # what keeps contents for a server, and reads those that it keeps
 

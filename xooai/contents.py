@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-import re
-from collections import OrderedDict
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
-from xooai.errors import DataLoss, InvalidArgument, NotFound
+from xooai.errors import DataLoss, InvalidArgument
 from xooai.lazy import lazy
 from xooai.origin import Wanted, refused
-from xooai.store_ref import EMBEDDED, NAME, StoreRef, is_store_ref
+from xooai.shared_stores import NONE, Seen, Stores
+from xooai.store_ref import EMBEDDED, StoreRef, is_store_ref
 
 if TYPE_CHECKING:
     from xooai import cache as caches
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from xooai import store as stores
     from xooai.fetch import FetchPolicy
     from xooai.per_loop import PerLoop
-    from xooai.store import Opens, Store
+    from xooai.store import Opens
 else:
     # Most calls fetch nothing.
     caches = lazy("xooai.cache")
@@ -36,12 +35,10 @@ else:
     stores = lazy("xooai.store")
     remote_file = lazy("xooai.remote_file")
 
-__all__ = ["NONE", "Origins", "Stores", "cache", "store_of"]
+__all__ = ["Origins", "cache"]
 
 _SWITCH = "XOOAI_FETCH"  # as xooai.fetch has it, which is loaded where it is set
 WHOLE = 8 * 1024 * 1024  # bytes up to which `open` fetches all at once: it is verified then, and read again for nothing
-
-SEEN = 10_000  # contents that are known to be at a place: some MiB
 
 T = TypeVar("T")
 
@@ -70,122 +67,7 @@ async def _verified(file: BinaryIO, signature: str) -> None:
         raise
 
 
-class _Seen:
-    """Which places have had which contents: those of the cache that came from elsewhere are not to be had by naming a place."""
-
-    def __init__(self) -> None:
-        self._all: OrderedDict[tuple[str, str], None] = OrderedDict()
-
-    def __contains__(self, found: tuple[str, str]) -> bool:
-        return found in self._all
-
-    def add(self, place: str, signature: str) -> None:
-        self._all[place, signature] = None
-        while len(self._all) > SEEN:
-            self._all.popitem(last=False)
-
-
-class Stores:
-    """The stores that this side has, by name: each opened anew for every loop, unless it was given open."""
-
-    def __init__(self, given: Mapping[str, str | Store]) -> None:
-        self._given = dict(given)
-        self._seen = _Seen()
-
-    @functools.cached_property
-    def _opened(self) -> PerLoop[_Opened]:
-        return per_loop.PerLoop(lambda: _Opened(self._given))
-
-    def __bool__(self) -> bool:
-        return bool(self._given)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._given
-
-    @property
-    def first(self) -> str | None:
-        """The name of the one that contents are put into."""
-        return next(iter(self._given), None)
-
-    async def get(self, name: str) -> Store:
-        """Raises KeyError, and what opening it raises."""
-        given = self._given[name]
-        return given if not isinstance(given, str) else (await self._opened.get()).store(name)
-
-    async def having(self, name: str, signature: str) -> Store:
-        """The store, which has this content: the cache has others too, which peers may not read by the name of a store. Raises
-        NotFound, KeyError, and what the store raises.
-        """
-        store = await self.get(name)
-        if (name, signature) not in self._seen:
-            if not isinstance(store, stores.Sizes):
-                async with aclosing(store.get(signature, 0, 1)) as chunks:
-                    async for _ in chunks:
-                        pass
-            elif await store.size(signature) is None:
-                raise NotFound(f"the store {name!r} has no {signature}")
-            self._seen.add(name, signature)
-        return store
-
-    def __or__(self, other: Stores) -> Stores:
-        """Those of both, these first. Raises InvalidArgument where a name stands for two."""
-        for name in self._given.keys() & other._given.keys():
-            if self._given[name] != other._given[name]:
-                raise InvalidArgument(f"two stores are called {name!r}; write store='name=URL' for one of them")
-        return Stores({**self._given, **other._given})
-
-
-class _Opened:
-    """Stores on one loop."""
-
-    def __init__(self, urls: Mapping[str, str | Store]) -> None:
-        self._urls = urls
-        self._stores: dict[str, Store] = {}
-
-    def store(self, name: str) -> Store:
-        if name not in self._stores:
-            self._stores[name] = plugins.open_store(str(self._urls[name]), stores.StoreOptions(name=name))
-        return self._stores[name]
-
-    async def aclose(self) -> None:
-        while self._stores:
-            _, store = self._stores.popitem()
-            await store.aclose()
-
-
-NONE = Stores({})
-
-
-def store_of(given: object) -> Stores:
-    """The stores that `store=` names: one that is open, a URL, or `name=URL`. Both sides of a call know a store by its name,
-    which is the last part of the URL where none is given. Raises InvalidArgument and PluginError.
-    """
-    if given is None:
-        return NONE
-    if not isinstance(given, str):
-        if not (callable(getattr(given, "put", None)) and callable(getattr(given, "get", None))):
-            raise InvalidArgument(f"store={type(given).__name__} has no put and get; it takes a Store, or a URL of one")
-        return Stores({_named(str(getattr(given, "name", ""))): given})  # type: ignore[dict-item]
-    name, equals, url = given.partition("=")
-    if not equals or "/" in name or ":" in name:
-        url = given
-        name = url.rstrip("/").rpartition("/")[2]
-    plugins.open_store(
-        url, stores.StoreOptions(name=_named(name))
-    )  # connects to nothing: tells what is wrong with the URL
-    return Stores({name: url})
-
-
-def _named(name: str) -> str:
-    if re.fullmatch(NAME, name) is None or name == EMBEDDED:
-        raise InvalidArgument(
-            f"{name!r} cannot be the name of a store, by which both sides of a call know it; write store='name=URL', "
-            f"with letters, digits, '.', '_' and '-', not {EMBEDDED!r}"
-        )
-    return name
-
-
-_fetched = _Seen()
+_fetched = Seen()
 
 
 async def _goes_around(wanted: Wanted) -> bool:
@@ -241,8 +123,13 @@ class Origins:
         if isinstance(source, caches.FromStore) and isinstance(source.store, stores.Opens):
             with await self._on_disk(source, source.store) as file:
                 return await asyncio.to_thread(_read, file, source.signature)
-        data = await (await cache()).read(source)
+        if not await self._may_be_cached(source):
+            async with aclosing(caches.checked(source)) as chunks:
+                data = b"".join([chunk async for chunk in chunks])
+        else:
+            data = await (await cache()).read(source)
         _learn(wanted)
+        self._learn(source)
         return data
 
     async def open(self, wanted: Wanted, *, is_whole: bool = False) -> BinaryIO:
@@ -259,14 +146,15 @@ class Origins:
             if is_whole or os.fstat(file.fileno()).st_size <= WHOLE:
                 await _verified(file, source.signature)
             return file
-        held = await cache()
-        found = await held.find(source.signature)
+        held, is_cached = await cache(), await self._may_be_cached(source)
+        found = await held.find(source.signature) if is_cached else None
         if found is not None:
             return _sized(found, wanted)
         # What a URL leads to may change from one part to the next; what a store has under a signature does not.
         if is_whole or not is_stored or source.size is None or source.size <= WHOLE:
-            file = await held.open(source)
+            file = await (held.open(source) if is_cached else caches.spooled(source, None))
             _learn(wanted)
+            self._learn(source)
             return file
         return ranged.ranged(source.read, source.size, self.wait)
 
@@ -300,6 +188,13 @@ class Origins:
         if ref.name not in self.stores:
             return await self._embedded(ref, wanted)
         return caches.FromStore(await self.stores.having(ref.name, ref.signature), ref.signature, wanted.size)
+
+    async def _may_be_cached(self, source: caches.Source) -> bool:
+        """Whether what the cache has of a content may be given for it: else it is fetched, whatever the cache has."""
+        return True
+
+    def _learn(self, source: caches.Source) -> None:
+        """Remember that a content came from this peer."""
 
     async def _embedded(self, ref: StoreRef, wanted: Wanted) -> caches.Source:
         raise refused(wanted.ref)

@@ -11,9 +11,9 @@ from typing import Any, Protocol, TypeVar
 
 from xooai import sync
 from xooai.cache import Source
-from xooai.call import remaining
+from xooai.call import entered, remaining
 from xooai.codec import Codec
-from xooai.contents import NONE, Origins, Stores
+from xooai.contents import Origins, cache
 from xooai.deadline import within
 from xooai.embedded import endpoints
 from xooai.embedded.endpoints import Given, Offered
@@ -22,6 +22,7 @@ from xooai.errors import DataLoss, Internal, InvalidArgument, NotFound, Unavaila
 from xooai.offload import put_all
 from xooai.origin import Origin, Wanted
 from xooai.remote_stream import Server, open_stream
+from xooai.shared_stores import NONE, Seen, Stores
 from xooai.store import Content
 from xooai.store_ref import StoreRef
 from xooai.way import INLINE, room
@@ -53,6 +54,10 @@ class CallableServer(Server, Protocol):
     ) -> Any: ...
 
 
+_given = Seen()
+"""Which servers have given which contents to handlers."""
+
+
 class FromServer(Origins):
     """A server, to a client: what it keeps itself may be read from it, and from nowhere else what it names."""
 
@@ -66,6 +71,18 @@ class FromServer(Origins):
 
     async def _embedded(self, ref: StoreRef, wanted: Wanted) -> Source:
         return _There(self._remote, wanted.ref, ref.signature, wanted.size)
+
+    async def _may_be_cached(self, source: Source) -> bool:
+        """A server that a handler asks may name a content which it does not have, and a caller of ours has sent: what it has not
+        given before comes from it.
+        """
+        if entered.get() is None or (self._remote.server, source.signature) in _given:
+            return True
+        return not await (await cache()).has(source.signature)
+
+    def _learn(self, source: Source) -> None:
+        if entered.get() is not None:  # anywhere else the cache may have given it
+            _given.add(self._remote.server, source.signature)
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         left = remaining(None)  # a handler may read what another server has answered

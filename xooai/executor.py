@@ -12,7 +12,6 @@ from xooai import sync
 from xooai.call import Layer, asked_codec
 from xooai.caller import Caller
 from xooai.codec import MSGPACK
-from xooai.contents import store_of
 from xooai.declare import Declared, check_hooks, checked_name, client_class, snake_case, surroundings
 from xooai.driver import EMPTY, DialOptions, ListenOptions, Shape
 from xooai.endpoint import Endpoint
@@ -20,6 +19,7 @@ from xooai.errors import FailedPrecondition, InvalidArgument
 from xooai.hosting import DEFAULT_URL, GRACE, Background, announce, serve_until_signal
 from xooai.lazy import lazy
 from xooai.local import Local
+from xooai.shared_stores import store_of
 
 if TYPE_CHECKING:
     from xooai import client as remotes

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from xooai.call import remaining
 from xooai.codec import JSON, MSGPACK
-from xooai.contents import NONE, Origins, Stores
+from xooai.contents import Origins
 from xooai.driver import MESSAGE_LIMIT, Shape
 from xooai.endpoint import Endpoint
 from xooai.errors import DeadlineExceeded, FailedPrecondition, Unavailable, Unimplemented
 from xooai.lazy import lazy
 from xooai.origin import Origin, Wanted
+from xooai.shared_stores import NONE, Stores
 from xooai.store_ref import StoreRef, is_of_peer
 from xooai.way import INLINE, room
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from xooai import forks, sync
 from xooai.call import Layer, asked_codec, remaining
 from xooai.codec import CODECS, MSGPACK, Codec
-from xooai.contents import Stores
 from xooai.declare import Declared
 from xooai.driver import EMPTY, MESSAGE_LIMIT, Head, Shape
 from xooai.endpoint import Endpoint
@@ -23,6 +22,7 @@ from xooai.metadata import metadata_of
 from xooai.payload import from_here, marks_of, unfit
 from xooai.schema import Schema
 from xooai.server import Site
+from xooai.shared_stores import Stores
 
 if TYPE_CHECKING:
     from xooai import deadline, memory_stream, streams

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import msgspec
 
 from xooai.call import Call, Layer, Service, StreamCall, composed, entered
-from xooai.contents import Stores
 from xooai.driver import EMPTY, Channel, Outcome, Shape
 from xooai.endpoint import Endpoint, nearest
 from xooai.errors import Code, InvalidArgument, NotFound, Unavailable, XooaiError
@@ -19,6 +18,7 @@ from xooai.kept import SHAPES, Contents
 from xooai.lazy import lazy
 from xooai.log import logger
 from xooai.memory import MemoryChannel
+from xooai.shared_stores import Stores
 from xooai.threads import Threads
 
 if TYPE_CHECKING:

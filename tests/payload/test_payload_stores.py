@@ -23,8 +23,8 @@ from xooai import (
     ResourceExhausted,
     Unavailable,
 )
-from xooai.contents import store_of
 from xooai.doc import mark_wire
+from xooai.shared_stores import store_of
 from xooai.store import Content
 from xooai.testing.memory_store import MemoryStore
 

@@ -2,6 +2,7 @@
 
 from xooai.cache.cache import Cache
 from xooai.cache.counts import Counts
-from xooai.cache.source import FromStore, Source
+from xooai.cache.source import FromStore, Source, checked
+from xooai.cache.spool import spooled
 
-__all__ = ["Cache", "Counts", "FromStore", "Source"]
+__all__ = ["Cache", "Counts", "FromStore", "Source", "checked", "spooled"]

@@ -13,12 +13,12 @@ import msgspec
 from xooai.cli.values import value_of
 from xooai.client import Address, Remote
 from xooai.codec import MSGPACK, codec_of
-from xooai.contents import store_of
 from xooai.describe import endpoint as describe_endpoint
 from xooai.driver import DialOptions
 from xooai.endpoint import Endpoint, nearest
 from xooai.errors import DeadlineExceeded, NotFound
 from xooai.remote_stream import open_stream
+from xooai.shared_stores import store_of
 from xooai.streams import Stream
 
 __all__ = ["Reaching", "Server", "asked", "reached", "reaching"]

@@ -16,13 +16,13 @@ import click
 from xooai.cli import logs, options
 from xooai.cli.load import load, made
 from xooai.cli.reload import supervised
-from xooai.contents import store_of
 from xooai.declare import snake_case
 from xooai.driver import ListenOptions
 from xooai.executor import Executor
 from xooai.hosting import DEFAULT_URL, GRACE, check, serve_until_signal
 from xooai.lazy import lazy
 from xooai.server import Hosted
+from xooai.shared_stores import store_of
 
 if TYPE_CHECKING:
     from xooai import fetch

@@ -12,7 +12,7 @@ from xooai.cache import FromStore, Source
 from xooai.cache.folder import told
 from xooai.call import current
 from xooai.content import check_range, file_chunks
-from xooai.contents import NONE, Stores, cache
+from xooai.contents import cache
 from xooai.embedded import endpoints
 from xooai.embedded.endpoints import Given, Offered
 from xooai.embedded.grants import Ended, Grants
@@ -32,6 +32,7 @@ from xooai.errors import (
 )
 from xooai.log import logger
 from xooai.redact import redact
+from xooai.shared_stores import NONE, Stores
 from xooai.signature import check
 from xooai.store import Content
 from xooai.store_ref import EMBEDDED, StoreRef
