@@ -18,6 +18,8 @@ COMMANDS = {
     "curl": "curl",
     "gtlsclient": "ngtcp2-client",
     "ip": "iproute2",
+    "mkfs.ext4": "e2fsprogs",
+    "mkfs.xfs": "xfsprogs",
     "node": "nodejs",
     "npm": "npm",
     "openssl": "openssl",
