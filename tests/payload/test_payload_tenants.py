@@ -23,8 +23,9 @@ from xooai.cache.folder import Folder
 from xooai.client import Remote
 from xooai.doc import mark_wire
 from xooai.driver import DialOptions, ListenOptions
-from xooai.embedded import grants as granting
+from xooai.embedded import rows
 from xooai.embedded.grants import LIFE, SKEW, Grants
+from xooai.embedded.rows import Row
 from xooai.server import Site
 
 
@@ -204,6 +205,7 @@ def grants(tmp_path: Path) -> Grants:
 
 
 SIGNATURE, OTHER = signed(b"one"), signed(b"two")
+MOST = 1_000_000  # bytes: more than the contents of these tests have
 
 
 def test_a_grant_permits_one_tenant_to_read_one_content(grants: Grants) -> None:
@@ -254,7 +256,7 @@ def test_who_has_sent_a_content_may_read_it_whatever_became_of_a_grant(
     grants: Grants, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grant, now = grants.give("a", SIGNATURE), time.time()
-    grants.add("a", SIGNATURE, 3)
+    grants.add("a", SIGNATURE, Row(3, is_sent=True), MOST)
     monkeypatch.setattr(time, "time", lambda: now + 2 * LIFE)
     assert grants.permits("a", SIGNATURE, grant)
     assert grants.permits("a", SIGNATURE, "nonsense")
@@ -271,7 +273,7 @@ def test_servers_at_one_cache_share_their_grants_and_others_do_not(grants: Grant
 
 
 def test_the_files_of_grants_are_for_this_user_alone_and_name_nobody(grants: Grants, tmp_path: Path) -> None:
-    grants.add("spiffe://a/../../x", SIGNATURE, 3)
+    grants.add("spiffe://a/../../x", SIGNATURE, Row(3, is_sent=True), MOST)
     grants.give("a", SIGNATURE)
     found = list((tmp_path / "cache").rglob("*"))
     assert {oct(path.stat().st_mode & 0o777) for path in found if path.is_file()} == {"0o600"}
@@ -279,12 +281,15 @@ def test_the_files_of_grants_are_for_this_user_alone_and_name_nobody(grants: Gra
     assert not [path for path in found if "spiffe" in str(path)]
 
 
-def test_a_tenant_has_so_many_contents_and_forgets_the_first(grants: Grants, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(granting, "ROWS", 3)
+def test_a_tenant_has_so_many_contents_and_forgets_the_first(
+    grants: Grants, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "ROWS", 3)
     signatures = [signed(bytes([number])) for number in range(5)]
     for number, signature in enumerate(signatures):
-        grants.add("a", signature, 1)
-        os.utime(grants._row("a", signature), (number, number))
+        grants.add("a", signature, Row(1, is_sent=True), MOST)
+        (row,) = (tmp_path / "cache" / "server" / "tenants").glob(f"*/{signature.removeprefix('sha256:')}")
+        os.utime(row, (number, number))
     assert [grants.permits("a", signature, "") for signature in signatures] == [False, False, True, True, True]
 
 

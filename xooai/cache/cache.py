@@ -114,6 +114,13 @@ class Cache:
             self._tell(trouble)
             raise trouble.error from trouble
 
+    async def remove(self, signature: str) -> None:
+        """Have a content here no more, where nobody brings it just now; who reads it reads on. What hinders that is logged."""
+        try:
+            await self._shelf.remove(signature)
+        except Unusable as trouble:
+            self._tell(trouble)
+
     async def limit(self) -> int:
         """How many bytes it may hold. Raises what hinders its use."""
         try:

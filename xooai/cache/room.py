@@ -17,11 +17,11 @@ from xooai.cache.counts import Counts
 from xooai.cache.folder import Folder
 from xooai.cache.locks import TOTAL, Locks
 from xooai.cache.marks import Marks
-from xooai.errors import XooaiError
+from xooai.errors import NotFound, XooaiError
 from xooai.signature import check
 from xooai.store import Deletes, Lists, Opens, Store, Sweeps
 
-__all__ = ["Files", "Held", "Room", "default_limit", "on_disk"]
+__all__ = ["LOW", "Files", "Held", "Room", "default_limit", "on_disk"]
 
 LARGEST = 10 * 1024**3  # bytes: some thousands of pictures and dozens of videos, which few will miss on a disk of today
 SHARE = 10  # at most this part of the disk, where that is less: the disk is there for more than a cache
@@ -98,6 +98,20 @@ class Room:
             left = {content.signature for content in await self._all(files)}
         return Held(sum(content.size for content in found if content.signature not in left), number)
 
+    async def remove(self, files: Files, signature: str) -> None:
+        """Remove a content, unless somebody is just bringing it. Raises what the store below raises."""
+        digest = check(signature)[1]
+        async with self._locks.held(TOTAL):
+            try:
+                with await files.open(signature) as file:
+                    size = on_disk(os.fstat(file.fileno()).st_size)
+            except NotFound:
+                return
+            if await asyncio.to_thread(self._locks.is_held, digest) or not await _is_removed(files, signature):
+                return
+            await self._marks.remove(digest)
+            await asyncio.to_thread(self._subtract, size)
+
     async def forget(self) -> None:
         """Have all contents looked at before the next one comes: something else than this has changed them."""
         await asyncio.to_thread(self._forget)
@@ -150,6 +164,11 @@ class Room:
             return False
         self._write(Held(held.size + on_disk(size), held.number + 1))
         return True
+
+    def _subtract(self, size: int) -> None:
+        held = self._read()
+        if held is not None:
+            self._write(Held(max(0, held.size - size), max(0, held.number - 1)))
 
     def _read(self) -> Held | None:
         try:

@@ -94,6 +94,14 @@ class Shelf:
             if not await self.is_whole(content.signature):
                 await self._put(content if isinstance(content, OnDisk) else Watched(content, content.size))
 
+    async def remove(self, signature: str) -> None:
+        """Have a content here no more, unless somebody is just bringing it. Raises Unusable."""
+        with _told():
+            try:
+                await self.room.remove(await self.files(), signature)
+            except XooaiError as error:
+                raise Unusable(error) from error
+
     async def is_whole(self, signature: str, *, again: bool = False) -> bool:
         """Whether a content is here and right, verified as a whole where it was not before, or `again`; one that is not right is
         moved away. Raises Unusable.

@@ -1,7 +1,7 @@
 """Who may read what: a signature names a content, and permits nothing.
 
     server/secret                  what grants are signed with, for all servers at this cache
-    server/tenants/<t>/<digest>    that a tenant has sent this content; holds its size
+    server/tenants, server/held    what each tenant has: `xooai.embedded.rows`
 
 A tenant stands there as a code of its name, which nobody reads back. All functions block.
 """
@@ -16,6 +16,7 @@ import time
 from contextlib import suppress
 
 from xooai.cache.folder import Folder
+from xooai.embedded.rows import Row, Rows
 from xooai.errors import PermissionDenied
 from xooai.signature import check
 
@@ -23,7 +24,6 @@ __all__ = ["LIFE", "SKEW", "Ended", "Grants"]
 
 LIFE = 24 * 3600.0  # seconds that a grant holds: whoever got a reply reads it on the same day
 SKEW = 60.0  # seconds by which the clocks of two servers at one cache may differ
-ROWS = 10_000  # contents that one tenant has at once: what it sent first is forgotten first, and may be sent anew
 _BYTES = 32
 
 
@@ -37,6 +37,7 @@ class Grants:
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._place = os.path.join(folder.root, "server")
+        self._rows = Rows(folder, self._place)
         self._secret = b""
 
     def give(self, tenant: str, signature: str) -> str:
@@ -45,24 +46,21 @@ class Grants:
 
     def permits(self, tenant: str, signature: str, grant: str) -> bool:
         """Whether a tenant may read a content: it has sent it, or holds a grant; PermissionDenied for one that has ended."""
-        if self._folder_has(self._row(tenant, signature)):
+        row = self._rows.find(self._code(tenant), check(signature)[1])
+        if row is not None and row.is_sent:
             return True
         return bool(grant) and self._is_granted(tenant, signature, grant)
 
-    def add(self, tenant: str, signature: str, size: int) -> None:
-        """Remember that a tenant has sent a content."""
-        row = self._row(tenant, signature)
-        fd = self._folder.file(row, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        try:
-            os.write(fd, b"%d\n" % size)
-        finally:
-            os.close(fd)
-        self._bound(os.path.dirname(row))
+    def add(self, tenant: str, signature: str, row: Row, most: int) -> list[str]:
+        """Remember that a tenant has sent a content, or that one was made for it. All that it has may be `most` bytes together:
+        what came first makes way. Return the signatures of those contents that nobody has any more.
+        """
+        algorithm, digest = check(signature)
+        return [f"{algorithm}:{gone}" for gone in self._rows.add(self._code(tenant), digest, row, most)]
 
     def remove(self, tenant: str, signature: str) -> None:
         """Forget it."""
-        with suppress(OSError):
-            os.unlink(self._row(tenant, signature))
+        self._rows.remove(self._code(tenant), check(signature)[1])
 
     def _is_granted(self, tenant: str, signature: str, grant: str) -> bool:
         ends, _, _ = grant.partition(".")
@@ -78,23 +76,8 @@ class Grants:
         text = f"{tenant}\0{signature}\0{ends}".encode()
         return f"{ends}.{hmac.new(self._key(), text, hashlib.sha256).hexdigest()}"
 
-    def _row(self, tenant: str, signature: str) -> str:
-        code = hmac.new(self._key(), b"tenant\0" + tenant.encode(), hashlib.sha256).hexdigest()[:32]
-        return os.path.join(self._place, "tenants", code, check(signature)[1])
-
-    def _folder_has(self, row: str) -> bool:
-        try:
-            os.close(self._folder.file(row, os.O_RDONLY))
-        except FileNotFoundError:
-            return False
-        return True
-
-    def _bound(self, folder: str) -> None:
-        with os.scandir(folder) as entries:
-            rows = [(entry.stat(follow_symlinks=False).st_mtime, entry.path) for entry in entries]
-        for _, row in sorted(rows)[: max(0, len(rows) - ROWS)]:
-            with suppress(OSError):
-                os.unlink(row)
+    def _code(self, tenant: str) -> str:
+        return hmac.new(self._key(), b"tenant\0" + tenant.encode(), hashlib.sha256).hexdigest()[:32]
 
     def _key(self) -> bytes:
         """The secret: whichever process was first has made it."""

@@ -10,12 +10,14 @@ from typing import Any, TypeVar
 
 from xooai.cache import FromStore, Source
 from xooai.cache.folder import told
+from xooai.cache.room import on_disk
 from xooai.call import current
 from xooai.content import check_range, file_chunks
 from xooai.contents import cache
 from xooai.embedded import endpoints
 from xooai.embedded.endpoints import Given, Offered
 from xooai.embedded.grants import Ended, Grants
+from xooai.embedded.rows import Row, quota
 from xooai.embedded.upload import Upload
 from xooai.endpoint import Endpoint
 from xooai.errors import (
@@ -93,8 +95,9 @@ class Keeper:
             self._leave(upload)
             return Given(place=upload.place)
         self._end(upload)
-        await self._blocking(lambda grants: grants.add(tenant, signature, size))
-        return Given(ref=await self._ref(tenant, signature), place=size)
+        await self._remember(tenant, signature, Row(size, is_sent=True))
+        # What made way for another content may have been this one, which was here before: then it is to be sent anew.
+        return await self._offered(tenant, Offered(signature=signature, size=size))
 
     async def download(self, ref: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
         """A content that this caller may read."""
@@ -109,8 +112,20 @@ class Keeper:
                     yield chunk
 
     async def put(self, tenant: str, content: Content) -> str:
-        """Keep a content of a reply, and give the ref by which the tenant may read it."""
-        await self._kept(content)
+        """Keep a content of a reply, and give the ref by which the tenant may read it. It counts as what the tenant has sent: who
+        calls has as many replies as calls.
+        """
+        most = await self._quota()
+        if on_disk(content.size) > most:
+            raise too_large(
+                content.size, most, "the content of a reply, of which this server keeps a part for each caller,"
+            )
+        await self._remember(tenant, content.signature, Row(content.size, is_sent=False))
+        try:
+            await self._kept(content)
+        except BaseException:
+            await self._blocking(lambda grants: grants.remove(tenant, content.signature))
+            raise
         return await self._ref(tenant, content.signature)
 
     async def granted(self, tenant: str, name: str, signature: str) -> str:
@@ -168,34 +183,55 @@ class Keeper:
             return found
         if place:
             return None
-        held = await cache()
-        with _unusable():
-            limit = await held.limit()
-        if size > limit:
-            raise too_large(size, limit, "a content for this server's cache")
-        self._make_room(tenant)
+        most = await self._quota()
+        if on_disk(size) > most:
+            raise too_large(size, most, "a content for this server's cache, of which each caller has a part,")
+        found = self._uploads.get((tenant, signature))  # others may have come while this one waited
+        if found is not None and not found.is_busy:
+            self._end(found)
+        self._make_room(tenant, size, most)
         upload = Upload(signature, size, self._kept)
         self._under_way[upload] = tenant
-        found = self._uploads.get((tenant, signature))  # others may have come while this one waited
-        if found is None or not found.is_busy:
-            if found is not None:
-                self._end(found)
+        if (tenant, signature) not in self._uploads:
             self._uploads[tenant, signature] = upload
         # Else another client brings the same: neither waits for the other.
         return upload
 
-    def _make_room(self, tenant: str) -> None:
-        """For one more upload; those that only wait for their rest give way."""
-        own = [upload for upload, other in self._under_way.items() if other == tenant]
-        if len(own) >= UPLOADS:
-            waiting = next((upload for upload in self._timers if self._under_way[upload] == tenant), None)
-        elif len(self._under_way) >= ALL_UPLOADS:
-            waiting = next(iter(self._timers), None)
-        else:
-            return
-        if waiting is None:
-            raise ResourceExhausted("too many contents are on their way to this server", reason="load", retry_after=1)
-        self._end(waiting)
+    def _make_room(self, tenant: str, size: int, most: int) -> None:
+        """For one more upload of this size; those that only wait for their rest give way."""
+        while (reason := self._hinders(tenant, size, most)) is not None:
+            text, own = reason
+            waiting = next((one for one in self._timers if not own or self._under_way[one] == tenant), None)
+            if waiting is None:
+                raise ResourceExhausted(text, reason="load", retry_after=1)
+            self._end(waiting)
+
+    def _hinders(self, tenant: str, size: int, most: int) -> tuple[str, bool] | None:
+        """Why an upload of this size has to wait now, and whether for others of the same tenant."""
+        own = self._of(tenant)
+        if sum(on_disk(upload.size) for upload in own) + on_disk(size) > most:
+            return f"with what is on its way, this caller's contents are more than {most:,} bytes", True
+        if len(own) >= UPLOADS or len(self._under_way) >= ALL_UPLOADS:
+            return "too many contents are on their way to this server", len(own) >= UPLOADS
+        return None
+
+    def _of(self, tenant: str) -> list[Upload]:
+        """What a tenant is sending."""
+        return [upload for upload, other in self._under_way.items() if other == tenant]
+
+    async def _quota(self) -> int:
+        held = await cache()
+        with _unusable():
+            return quota(await held.limit())
+
+    async def _remember(self, tenant: str, signature: str, row: Row) -> None:
+        """Have a content count for a tenant. What has to make way is removed, unless another tenant has it, or brings it."""
+        most = await self._quota() - sum(on_disk(upload.place) for upload in self._of(tenant))
+        gone = await self._blocking(lambda grants: grants.add(tenant, signature, row, most))
+        brought = {upload.signature for upload in self._under_way}
+        for one in gone:
+            if one not in brought:
+                await (await cache()).remove(one)
 
     def _leave(self, upload: Upload) -> None:
         """Wait for the rest, for a while."""
