@@ -229,13 +229,14 @@ def test_what_a_power_cut_left_of_a_row_permits_nothing(folder: Path) -> None:
 
 def test_without_a_limit_a_callers_part_is_half_of_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XOOAI_TENANT_LIMIT", raising=False)
-    assert quota(1000) == 500
+    assert quota("a", 1000) == 500
+    assert quota("", 1000) == 1000  # all who have no certificate are one caller, and the only one
     monkeypatch.setenv("XOOAI_TENANT_LIMIT", "1KiB")
-    assert quota(10_000) == 1024
-    assert quota(1000) == 1000
+    assert quota("", 10_000) == quota("a", 10_000) == 1024
+    assert quota("a", 1000) == 1000
     monkeypatch.setenv("XOOAI_TENANT_LIMIT", "some")
     with pytest.raises(InvalidArgument, match="XOOAI_TENANT_LIMIT is 'some'; it is a number of bytes"):
-        quota(1000)
+        quota("a", 1000)
 
 
 def test_a_row_that_is_written_once_more_permits_all_the_while(tmp_path: Path) -> None:

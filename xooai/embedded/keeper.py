@@ -115,7 +115,7 @@ class Keeper:
         """Keep a content of a reply, and give the ref by which the tenant may read it. It counts as what the tenant has sent: who
         calls has as many replies as calls.
         """
-        most = await self._quota()
+        most = await self._quota(tenant)
         if on_disk(content.size) > most:
             raise too_large(
                 content.size, most, "the content of a reply, of which this server keeps a part for each caller,"
@@ -183,7 +183,7 @@ class Keeper:
             return found
         if place:
             return None
-        most = await self._quota()
+        most = await self._quota(tenant)
         if on_disk(size) > most:
             raise too_large(size, most, "a content for this server's cache, of which each caller has a part,")
         found = self._uploads.get((tenant, signature))  # others may have come while this one waited
@@ -219,14 +219,14 @@ class Keeper:
         """What a tenant is sending."""
         return [upload for upload, other in self._under_way.items() if other == tenant]
 
-    async def _quota(self) -> int:
+    async def _quota(self, tenant: str) -> int:
         held = await cache()
         with _unusable():
-            return quota(await held.limit())
+            return quota(tenant, await held.limit())
 
     async def _remember(self, tenant: str, signature: str, row: Row) -> None:
         """Have a content count for a tenant. What has to make way is removed, unless another tenant has it, or brings it."""
-        most = await self._quota() - sum(on_disk(upload.place) for upload in self._of(tenant))
+        most = await self._quota(tenant) - sum(on_disk(upload.place) for upload in self._of(tenant))
         gone = await self._blocking(lambda grants: grants.add(tenant, signature, row, most))
         brought = {upload.signature for upload in self._under_way}
         for one in gone:

@@ -34,10 +34,15 @@ AGAIN = 0.005  # seconds between two attempts
 _LONGEST = 40  # bytes of a row
 
 
-def quota(limit: int) -> int:
-    """How many bytes the contents of one tenant may have together in a cache that holds `limit`. Raises InvalidArgument."""
+def quota(tenant: str, limit: int) -> int:
+    """How many bytes the contents of one tenant may have together in a cache that holds `limit`. Raises InvalidArgument.
+
+    Callers without a certificate ("") may have all: where a server asks for certificates, there are none of these.
+    """
     given = given_limit(LIMIT)
-    return limit // SHARE if given is None else min(given, limit)
+    if given is not None:
+        return min(given, limit)
+    return limit // SHARE if tenant else limit
 
 
 class Row(NamedTuple):
