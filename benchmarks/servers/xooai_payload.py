@@ -3,13 +3,14 @@
 import sys
 
 from xooai import Executor, File, post
+from xooai.signature import sign
 
 
 class Payload(Executor):
     @post
     async def put(self, doc: File) -> str:
-        """Answer the signature of the content, which was verified when it came."""
-        return str(doc.signature)
+        """Answer the signature of the content, which was verified when it came; that of a small one, which is inline, is made."""
+        return str(doc.signature) if doc.value is None else sign(doc.value)
 
 
 if __name__ == "__main__":
