@@ -13,7 +13,7 @@ import msgspec
 
 from xooai import forks, plugins
 from xooai.annotations import executors_from
-from xooai.call import Call, Layer, asked_codec, checked_timeout, composed, remaining
+from xooai.call import Call, Layer, asked_codec, checked_timeout, composed, entered, remaining
 from xooai.codec import MSGPACK, Codec, codec_of
 from xooai.deadline import part_of
 from xooai.describe import endpoint as describe_endpoint
@@ -24,7 +24,7 @@ from xooai.lazy import lazy
 from xooai.memory import MemoryChannel
 from xooai.metadata import metadata_of
 from xooai.origin import Origin
-from xooai.payload import from_peer, to_peer, typed, unfit
+from xooai.payload import from_peer, refuse_hidden, to_peer, typed, unfit
 from xooai.redact import redact
 from xooai.way import Way, room, stays
 
@@ -123,6 +123,8 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
         codec_of_call = self.codec if codec is None else asked_codec(codec)
         schema = endpoint.arguments
         if schema.facts.documents:
+            if entered.get() is not None:
+                refuse_hidden(schema, arguments)
             arguments = typed(schema, arguments)
             if not stays(arguments, room(self.options.message_limit, codec_of_call)):
                 reading = partial(to_peer, schema, way=self.way(metadata, codec_of_call))

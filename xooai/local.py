@@ -10,7 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 from xooai import forks, sync
-from xooai.call import Layer, asked_codec, remaining
+from xooai.call import Layer, asked_codec, entered, remaining
 from xooai.codec import CODECS, MSGPACK, Codec
 from xooai.declare import Declared
 from xooai.driver import EMPTY, MESSAGE_LIMIT, Head, Shape
@@ -19,7 +19,7 @@ from xooai.errors import InvalidArgument, too_large
 from xooai.lazy import lazy
 from xooai.memory import MemoryChannel
 from xooai.metadata import metadata_of
-from xooai.payload import from_here, marks_of, unfit
+from xooai.payload import from_here, marks_of, refuse_hidden, unfit
 from xooai.schema import Schema
 from xooai.server import Site
 from xooai.shared_stores import Stores
@@ -164,6 +164,8 @@ class Local:
     ) -> MemoryChannel:
         endpoint.check(arguments)
         schema = endpoint.arguments
+        if schema.facts.documents and entered.get() is not None:
+            refuse_hidden(schema, arguments)
         frame = codec.encode(schema, arguments)
         if len(frame) > MESSAGE_LIMIT:  # as a server would
             raise too_large(len(frame), MESSAGE_LIMIT, "the request")
@@ -200,6 +202,8 @@ class _Here:
         self._channel = channel
 
     async def write(self, schema: Schema, codec: Codec, item: Any) -> bytes:
+        if schema.facts.documents and entered.get() is not None:
+            refuse_hidden(schema, item)
         self._channel.reply_marks = marks_of(schema, item)
         return codec.encode(schema, item)
 

@@ -15,6 +15,7 @@ from xooai.doc import arriving, mark_wire, origin_of
 from xooai.errors import Internal, InvalidArgument
 from xooai.lazy import lazy
 from xooai.origin import NO_MARKS, Marks, Origin
+from xooai.redact import redact
 from xooai.schema import Schema
 from xooai.walk import documents, has_ref
 from xooai.way import Way, leaves, stays
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 else:
     offload = lazy("xooai.offload")  # most values hold nothing large
 
-__all__ = ["from_here", "from_peer", "hidden", "marks_of", "to_peer", "typed", "unfit"]
+__all__ = ["from_here", "from_peer", "hidden", "marks_of", "refuse_hidden", "to_peer", "typed", "unfit"]
 
 
 def typed(schema: Schema, value: Any) -> Any:
@@ -47,6 +48,16 @@ def hidden(schema: Schema, value: Any) -> str | None:
         return None  # is refused anyway
     known = {id(doc) for doc in documents(value)}
     return next((doc.ref for doc in documents(found) if id(doc) not in known and not leaves(doc)), None)
+
+
+def refuse_hidden(schema: Schema, value: Any) -> None:
+    """Raise TypeError for a local ref in a dict that a handler gives for a document: it may be what a peer has sent."""
+    ref = hidden(schema, value)
+    if ref is not None:
+        raise TypeError(
+            f"a handler gave a dict with the ref {redact(ref)!r} for a document; "
+            "give the document: a file of this machine is only read for one"
+        )
 
 
 async def to_peer(schema: Schema, value: Any, way: Way) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Protocol
 
-from xooai.call import Call, Layer, StreamCall, asked_codec, composed
+from xooai.call import Call, Layer, StreamCall, asked_codec, composed, entered
 from xooai.codec import Codec
 from xooai.deadline import part_of, passed, within
 from xooai.driver import EMPTY, Channel, DialOptions, Head, Link, Outcome, Shape
@@ -16,7 +16,7 @@ from xooai.errors import Code, InvalidArgument, Unavailable, XooaiError
 from xooai.memory_stream import MemoryStream
 from xooai.metadata import metadata_of
 from xooai.origin import Origin
-from xooai.payload import from_peer, to_peer, typed, unfit
+from xooai.payload import from_peer, refuse_hidden, to_peer, typed, unfit
 from xooai.schema import Schema
 from xooai.streams import Stream
 from xooai.way import Way
@@ -51,7 +51,10 @@ class _There:
         self._where, self._way, self._origin = where, way, origin
 
     async def write(self, schema: Schema, codec: Codec, item: Any) -> bytes:
-        item = typed(schema, item) if schema.facts.documents else item
+        if schema.facts.documents:
+            if entered.get() is not None:
+                refuse_hidden(schema, item)
+            item = typed(schema, item)
         return codec.encode(schema, await to_peer(schema, item, self._way))
 
     def read(self, schema: Schema, codec: Codec, frame: bytes) -> Any:
