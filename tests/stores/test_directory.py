@@ -417,7 +417,7 @@ def test_who_leaves_at_any_moment_leaves_no_descriptor_and_no_draft(root: Path, 
 
     asyncio.run(leave())
 
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(os.listdir("/proc/self/fd")) - before == set()  # what others had may have been closed meanwhile
     assert files(root) == []
 
 
