@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Mapping, Sequence
 from inspect import isfunction
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from xooai import sync
 from xooai.call import Layer, asked_codec
 from xooai.caller import Caller
 from xooai.codec import MSGPACK
 from xooai.declare import Declared, check_hooks, checked_name, client_class, snake_case, surroundings
-from xooai.driver import EMPTY, DialOptions, ListenOptions, Shape
+from xooai.driver import EMPTY, DialOptions, Shape
 from xooai.endpoint import Endpoint
 from xooai.errors import FailedPrecondition, InvalidArgument
-from xooai.hosting import DEFAULT_URL, GRACE, Background, announce, serve_until_signal
 from xooai.lazy import lazy
 from xooai.local import Local
+from xooai.served import Served
 from xooai.shared_stores import store_of
 
 if TYPE_CHECKING:
@@ -30,7 +28,7 @@ else:
 __all__ = ["Executor"]
 
 
-class Executor(Caller):
+class Executor(Served):
     """A named set of endpoints: the methods marked with `@post` or `@stream`.
 
     Made by its own constructor it answers calls itself: call its methods as plain Python, `post` in process through the whole
@@ -39,9 +37,6 @@ class Executor(Caller):
     """
 
     _xooai_client: ClassVar[type[Executor] | None] = None
-
-    _xooai_own: Local | None = None
-    _xooai_background: Background | None = None
 
     def __init__(
         self,
@@ -129,88 +124,13 @@ class Executor(Caller):
         Executor._xooai_keep(client, _xooai_name=address.executor or None, _xooai_remote=remote)
         return client  # type: ignore[no-any-return]
 
-    # Serving
-
-    def serve(
-        self,
-        *urls: str,
-        certificate: str | None = None,
-        key: str | None = None,
-        grace: float = GRACE,
-        insecure: bool = False,
-    ) -> None:
-        """Serve at `urls` (http://127.0.0.1:8080 where none is given) until SIGINT or SIGTERM.
-
-        Calls under way then get `grace` seconds. `certificate` and `key` are PEM files, for TLS. Beyond loopback it refuses
-        unless `insecure`.
-        """
-        options = ListenOptions(certificate, key, insecure=insecure)
-        serve_until_signal([self._xooai_local()], urls or (DEFAULT_URL,), options, grace, announce)
-
-    def start(
-        self,
-        *urls: str,
-        certificate: str | None = None,
-        key: str | None = None,
-        grace: float = GRACE,
-        insecure: bool = False,
-    ) -> list[str]:
-        """As `serve`, in a thread of its own; return the bound URLs (port 0 is resolved). `stop` ends it."""
-        if self._xooai_background is not None:
-            raise FailedPrecondition(f"{self!r} serves already; stop() it first, or give all URLs to one start()")
-        options = ListenOptions(certificate, key, insecure=insecure)
-        background = Background([self._xooai_local()], urls or (DEFAULT_URL,), options, grace)
-        bound = background.start()
-        self._xooai_keep(_xooai_background=background)
-        return bound
-
-    def stop(self) -> None:
-        """End what `start` began: calls under way finish first. Without a start, nothing."""
-        background = self._xooai_background
-        if background is not None:
-            self._xooai_keep(_xooai_background=None)
-            background.stop()
-
-    async def setup(self) -> None:
-        """Yours to define: runs once, before the first call."""
-
-    def close(self) -> None:
-        """Yours to define: runs when a `with` block is left."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            self._xooai_end()
-        finally:
-            self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        try:
-            for remote in self._xooai_remotes():
-                await remote.aclose()
-            await asyncio.to_thread(self._xooai_end)
-        finally:
-            self.close()
-
-    def _xooai_end(self) -> None:
-        """Let go of what the framework holds: server, threads, connections."""
-        self.stop()
-        if self._xooai_own is not None:
-            self._xooai_own.close()
-        for remote in self._xooai_remotes():
-            sync.close_remote(remote)
-
     def __repr__(self) -> str:
         where = f" at {self._xooai_remote.server}" if self._xooai_remote is not None else ""
         return f"<{(self._xooai_stands_for or type(self)).__name__} {self.name!r}{where}>"
 
 
-for _method in vars(Caller).values():  # errors are to name the class that users know
+# Errors are to name the class that users know.
+for _method in (*vars(Caller).values(), *vars(Served).values()):
     if isfunction(_method) and not _method.__name__.startswith("_"):
         _method.__module__, _method.__qualname__ = Executor.__module__, f"Executor.{_method.__name__}"
 

@@ -1,4 +1,4 @@
-"""Several executors in one server."""
+"""Several executors and Flows in one server."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Sequence
 
 from xooai.driver import ListenOptions
 from xooai.errors import InvalidArgument
-from xooai.executor import Executor
 from xooai.hosting import DEFAULT_URL, GRACE, announce, serve_until_signal
+from xooai.served import Served
 
 __all__ = ["serve"]
 
 
 def serve(
-    *executors: Executor,
+    *executors: Served,
     at: Sequence[str] = (DEFAULT_URL,),
     certificate: str | None = None,
     key: str | None = None,
     grace: float = GRACE,
     insecure: bool = False,
 ) -> None:
-    """Serve several executors in one server, at one or several URLs, until SIGINT or SIGTERM.
+    """Serve several executors and Flows in one server, at one or several URLs, until SIGINT or SIGTERM.
 
     `certificate` and `key` are PEM files, for TLS. Beyond loopback it refuses unless `insecure`. Calls under way get `grace`
     seconds; a second signal ends them.

@@ -99,7 +99,7 @@ def test_start_returns_the_urls_with_their_ports() -> None:
 
 
 def test_the_first_url_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xooai.executor.DEFAULT_URL", HERE)
+    monkeypatch.setattr("xooai.served.DEFAULT_URL", HERE)
     with Echo() as echo:
         assert echo.start()[0].startswith("http://127.0.0.1:")
 
