@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         XooaiError,
     )
     from xooai.executor import Executor
+    from xooai.flow import Flow
     from xooai.mark import post, stream
     from xooai.serving import serve
 
@@ -58,6 +59,7 @@ _HOMES = {
     ),
     "xooai.executor": ("Executor",),
     "xooai.mark": ("post", "stream"),
+    "xooai.flow": ("Flow",),
     "xooai.serving": ("serve",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
@@ -72,6 +74,7 @@ __all__ = [
     "Executor",
     "FailedPrecondition",
     "File",
+    "Flow",
     "FlowError",
     "Image",
     "Internal",

@@ -6,15 +6,16 @@ import datetime
 import decimal
 import uuid
 from collections.abc import Iterator, Mapping
-from typing import Any, ForwardRef, Literal, Union
+from typing import Any, ForwardRef, Literal, NotRequired, Union
 
 from msgspec.structs import replace
 from pydantic import BaseModel
+from typing_extensions import TypedDict
 
 from xooai.described import kind_of, record
 from xooai.doc import Doc, kinds
 from xooai.driver import Shape
-from xooai.endpoint import ANYTHING, INTEGER_KEY, Endpoint, Parameter, untyped
+from xooai.endpoint import ANYTHING, DICT, INTEGER_KEY, Endpoint, Parameter, untyped
 from xooai.endpoint import arguments as arguments_of
 from xooai.errors import Unimplemented
 from xooai.schema import Schema
@@ -125,6 +126,10 @@ class _Reader:
         self, schema: Mapping[str, Any], properties: Mapping[str, Any], depth: int, kind: type[Doc] | None = None
     ) -> Any:
         needed = _listed(schema.get("required"))
+        if schema.get(DICT) is True:
+            read = {name: self.read(inner, depth + 1) for name, inner in properties.items()}
+            kept: dict[str, Any] = {name: one if name in needed else NotRequired[one] for name, one in read.items()}
+            return TypedDict("Results", kept)  # type: ignore[operator]
         fields = {
             name: (self.read(inner, depth + 1), ... if name in needed else _mapping(inner).get("default"))
             for name, inner in properties.items()

@@ -236,6 +236,10 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
             self._known = executors_from(found, self.server)
         return self._known
 
+    def forget(self) -> None:
+        """Ask anew, the next time, what is over there."""
+        self._known = None
+
     async def aclose(self) -> None:
         """Close the link of the running loop."""
         loop = asyncio.get_running_loop()

@@ -35,6 +35,7 @@ else:
 
 __all__ = [
     "ANYTHING",
+    "DICT",
     "INTEGER_KEY",
     "RESERVED",
     "Endpoint",
@@ -49,6 +50,9 @@ RESERVED = frozenset({"on", "timeout", "metadata", "codec"})
 
 INTEGER_KEY = "^-?[0-9]+$"
 """In a description the pattern of an object's names that stand for integers."""
+
+DICT = "x-xooai-dict"
+"""In a description: an object is a dict to Python, though its names are known; they may be any texts."""
 
 _SAYS = {
     Shape.UNARY: "one request and one reply",

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from xooai import forks, sync
 from xooai.call import Layer, asked_codec, entered, remaining
 from xooai.codec import CODECS, MSGPACK, Codec
-from xooai.declare import Declared
 from xooai.driver import EMPTY, MESSAGE_LIMIT, Head, Shape
 from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument, too_large
@@ -38,7 +37,7 @@ _setting_up: ContextVar[tuple[Local, ...]] = ContextVar("xooai_setting_up", defa
 
 
 class _Owner(Protocol):
-    """What is answered for: an executor."""
+    """What is answered for: an executor, a Flow, a function."""
 
     @property
     def name(self) -> str: ...
@@ -46,11 +45,21 @@ class _Owner(Protocol):
     async def setup(self) -> None: ...
 
 
+class _Declared(Protocol):
+    """Its endpoints by name, and which attribute of the owner answers each."""
+
+    @property
+    def endpoints(self) -> Mapping[str, Endpoint]: ...
+
+    @property
+    def attributes(self) -> Mapping[str, str]: ...
+
+
 class Local:
     """An executor as a site hosts it, and calls to it that never leave the process: the whole call stack, no socket."""
 
     def __init__(
-        self, owner: _Owner, declared: Declared, layers: tuple[Layer, ...], stores: Stores, has_setup: bool
+        self, owner: _Owner, declared: _Declared, layers: tuple[Layer, ...], stores: Stores, has_setup: bool
     ) -> None:
         self._owner = owner
         self._declared = declared

@@ -37,7 +37,7 @@ class Served(Caller):
         unless `insecure`.
         """
         options = ListenOptions(certificate, key, insecure=insecure)
-        serve_until_signal([self._xooai_local()], urls or (DEFAULT_URL,), options, grace, announce)
+        serve_until_signal([self._xooai_hosted()], urls or (DEFAULT_URL,), options, grace, announce)
 
     def start(
         self,
@@ -51,7 +51,7 @@ class Served(Caller):
         if self._xooai_background is not None:
             raise FailedPrecondition(f"{self!r} serves already; stop() it first, or give all URLs to one start()")
         options = ListenOptions(certificate, key, insecure=insecure)
-        background = Background([self._xooai_local()], urls or (DEFAULT_URL,), options, grace)
+        background = Background([self._xooai_hosted()], urls or (DEFAULT_URL,), options, grace)
         bound = background.start()
         self._xooai_keep(_xooai_background=background)
         return bound
@@ -88,6 +88,10 @@ class Served(Caller):
             await asyncio.to_thread(self._xooai_end)
         finally:
             self.close()
+
+    def _xooai_hosted(self) -> Local:
+        """What a server hosts."""
+        return self._xooai_local()
 
     def _xooai_known(self) -> Mapping[str, Endpoint] | None:
         """The endpoints; None where a server has to be asked for them, or an annotation is defined later."""

@@ -29,4 +29,4 @@ def serve(
         raise InvalidArgument("serve() takes at least one executor")
     urls = (at,) if isinstance(at, str) else tuple(at)
     options = ListenOptions(certificate, key, insecure=insecure)
-    serve_until_signal([executor._xooai_local() for executor in executors], urls, options, grace, announce)
+    serve_until_signal([executor._xooai_hosted() for executor in executors], urls, options, grace, announce)

@@ -1,0 +1,453 @@
+"""Flows that fail: one error that says where and why, the rest is cancelled, and nobody works for a caller that is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from xooai import (
+    DeadlineExceeded,
+    Executor,
+    FailedPrecondition,
+    Flow,
+    FlowError,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Text,
+    Unavailable,
+    XooaiError,
+    current,
+    post,
+)
+from xooai.flow.planning import AWAY
+
+Put = Callable[[Executor], dict[str, Any]]
+PATIENCE = 20  # seconds: what waits longer fails its test instead of stopping the run
+DOC = Text(value="x")
+
+
+class Troubled(Executor):
+    """Tells what was begun, what was cancelled, and fails as it is asked to."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.waits = threading.Event()
+        self.cancelled = threading.Event()
+        self.failures = 0
+
+    @post
+    async def fail(self, doc: Text) -> Text:
+        self.begun.append("fail")
+        await asyncio.to_thread(self.waits.wait, PATIENCE)
+        raise NotFound("there is no such page")
+
+    @post
+    def crash(self, doc: Text) -> Text:
+        raise ZeroDivisionError("the secret of the handler")
+
+    @post
+    async def wait(self, doc: Text) -> Text:
+        self.waits.set()
+        try:
+            await asyncio.sleep(PATIENCE)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        return doc
+
+    @post
+    async def echo(self, doc: Text) -> Text:
+        self.begun.append("echo")
+        return doc
+
+    @post
+    async def slow(self, doc: Text) -> Text:
+        self.begun.append("slow")
+        await asyncio.sleep(0.3)
+        return doc
+
+    @post
+    async def busy(self, doc: Text, times: int = 2, reason: str = "load") -> Text:
+        self.begun.append("busy")
+        if len(self.begun) <= times:
+            raise ResourceExhausted("come back", reason=reason, retry_after=0)
+        return doc
+
+
+def test_the_first_failure_cancels_the_rest_and_says_where_it_was(put: Put) -> None:
+    troubled = Troubled()
+    there = put(troubled)
+    f = Flow().add(**there, on="wait", id="waits").add(**there, on="fail", id="fails")
+    f.add(**there, on="echo", id="after", needs=("fails", "waits"))
+
+    with f:
+        began = time.monotonic()
+        with pytest.raises(NotFound) as told:
+            f.post(doc=DOC)
+        assert time.monotonic() - began < PATIENCE / 2
+        assert troubled.cancelled.wait(PATIENCE)
+
+    assert troubled.begun == ["fail"]
+    error = told.value
+    host = there["use"].rpartition("/")[0] if isinstance(there["use"], str) else ""
+    assert error.details == {"node": "fails", "endpoint": "troubled/fail", "host": host}
+    where = f"at {host}" if host else "in process"
+    assert re.fullmatch(
+        rf"node 'fails' \(troubled/fail {re.escape(where)}\) failed: there is no such page \(request [0-9a-f-]+\)",
+        error.message,
+    )
+    assert isinstance(error.__cause__, XooaiError)
+
+
+def test_a_crash_is_an_internal_error_under_the_id_of_the_log(put: Put, caplog: pytest.LogCaptureFixture) -> None:
+    there = put(Troubled())
+
+    with Flow().add(**there, on="crash", id="node") as f, pytest.raises(Internal) as told:
+        f.post(doc=DOC)
+
+    assert told.value.id is not None
+    assert told.value.id in told.value.message
+    assert any(told.value.id in record.getMessage() for record in caplog.records)
+    assert "secret" not in told.value.message
+
+
+def test_a_crash_in_process_has_its_cause() -> None:
+    with Troubled() as troubled, Flow().add(use=troubled, on="crash") as f, pytest.raises(Internal) as told:
+        f.post(doc=DOC)
+
+    causes: list[BaseException | None] = [told.value]
+    while causes[-1] is not None:
+        causes.append(causes[-1].__cause__)
+    assert isinstance(causes[-2], ZeroDivisionError)
+    assert not any(isinstance(cause, BaseExceptionGroup) for cause in causes)
+
+
+def test_a_condition_and_a_join_that_raise_name_their_node(caplog: pytest.LogCaptureFixture) -> None:
+    def raises(*_: Any) -> Any:
+        raise KeyError("secret")
+
+    wrongs: list[dict[str, Any]] = [{"when": raises}, {"join": raises}]
+    for wrong in wrongs:
+        f = Flow().add(use=lambda doc: doc, id="a").add(use=lambda doc: doc, id="b", needs="a", **wrong)
+        with f, pytest.raises(Internal, match=r"node 'b' .* its join= or when= raised.*request") as told:
+            f.post(doc=DOC)
+        assert told.value.id is not None
+        assert any(told.value.id in record.getMessage() for record in caplog.records)
+        assert "secret" not in told.value.message
+
+
+def test_what_a_node_refuses_keeps_its_type_and_its_errors() -> None:
+    def number(doc: int) -> int:
+        return doc
+
+    f = Flow().add(use=lambda doc: "three", id="a").add(use=number, id="b", needs="a")
+    with f, pytest.raises(InvalidArgument, match=r"node 'b' \(number in process\)") as told:
+        f.post(doc=DOC)
+
+    assert told.value.errors[0]["loc"] == ("doc",)
+
+
+def test_a_flow_inside_of_another_tells_both_nodes() -> None:
+    with Troubled() as troubled:
+        inner = Flow(name="inner").add(use=troubled, on="crash", id="deep")
+        with inner, Flow().add(use=inner, id="outer") as f, pytest.raises(Internal) as told:
+            f.post(doc=DOC)
+
+    assert "node 'outer' (inner/call in process) failed: node 'deep' (troubled/crash in process) failed" in str(
+        told.value
+    )
+
+
+def test_a_server_that_is_away_is_told_by_its_node() -> None:
+    pytest.importorskip("uvicorn", reason="calling needs httptools; it comes with: pip install -e '.[http]'")
+
+    with Flow().add(use="http://127.0.0.1:1/a/b", id="gone") as f:
+        for call in (f.check, lambda: f.post(doc=DOC)):
+            with pytest.raises(Unavailable, match=r"node 'gone' \(a/b at http://127.0.0.1:1\)"):
+                call()
+
+
+def test_an_executor_that_cannot_be_made_is_told_by_its_node() -> None:
+    class Model(Executor):
+        def __init__(self, error: Exception) -> None:
+            raise error
+
+        @post
+        def echo(self, doc: Text) -> Text:
+            return doc
+
+    for error, kind, reason in [
+        (ValueError("no such model"), FlowError, "cannot be set up: ValueError: no such model"),
+        (Unavailable("no server of models"), Unavailable, "no server of models"),
+    ]:
+        with Flow().add(use=Model, with_={"error": error}, id="m") as f:
+            for call in (partial(f.post, doc=DOC), partial(f.start, "http://127.0.0.1:0")):
+                with pytest.raises(kind, match=reason) as told:
+                    call()
+                assert "node 'm'" in told.value.message
+
+
+def test_the_first_item_that_fails_ends_the_others(put: Put) -> None:
+    class Fails(Executor):
+        def __init__(self) -> None:
+            self.waiting, self.cancelled = threading.Event(), threading.Event()
+
+        @post
+        async def fail(self, doc: Text) -> Text:
+            if doc.read() == "bad":
+                await asyncio.to_thread(self.waiting.wait, PATIENCE)
+                raise NotFound("no such word")
+            self.waiting.set()
+            try:
+                await asyncio.sleep(PATIENCE)
+            except asyncio.CancelledError:
+                self.cancelled.set()
+                raise
+            return doc
+
+    def split(doc: Text) -> list[Text]:
+        return [Text(value=word) for word in doc.read().split()]
+
+    fails = Fails()
+    f = Flow().add(use=split).add(**put(fails), on="fail", id="each", needs="split", each=True)
+    with f, pytest.raises(NotFound, match=r"node 'each' .* failed: no such word"):
+        f.post(doc=Text(value="good bad"))
+
+    assert fails.cancelled.wait(PATIENCE)
+
+
+class Garbage(BaseHTTPRequestHandler):
+    """A server that answers everything with what nobody understands."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-type", "application/msgpack")
+        self.send_header("content-length", "7")
+        self.end_headers()
+        self.wfile.write(b"garbage")
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_a_server_that_answers_garbage_is_told_by_its_node() -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Garbage)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        with Troubled.at(f"http://127.0.0.1:{server.server_port}") as typed:
+            for f in (
+                Flow().add(use=typed, on="echo", id="node"),
+                Flow().add(use=f"http://127.0.0.1:{server.server_port}/a/b", id="node"),
+            ):
+                with f, pytest.raises(XooaiError, match="node 'node'") as told:
+                    f.post(doc=DOC, timeout=PATIENCE)
+                assert not isinstance(told.value, InvalidArgument)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+# Time
+
+
+def test_the_deadline_is_that_of_the_whole(put: Put) -> None:
+    troubled = Troubled()
+    there = put(troubled)
+    f = (
+        Flow()
+        .add(**there, on="slow", id="a")
+        .add(**there, on="slow", id="b", needs="a")
+        .add(**there, on="echo", needs="b")
+    )
+
+    with f:
+        f.check()
+        began = time.monotonic()
+        with pytest.raises(DeadlineExceeded, match="'b'"):
+            f.post(doc=DOC, timeout=0.45)
+        assert 0.4 < time.monotonic() - began < PATIENCE / 2
+
+    assert troubled.begun == ["slow", "slow"]
+
+
+def test_a_deadline_goes_through_mixed_drivers(serve: Callable[[Any], str]) -> None:
+    class Stage(Executor):
+        def __init__(self, name: str) -> None:
+            super().__init__(name=name)
+            self.left: list[float | None] = []
+
+        @post
+        async def stage(self, doc: Text) -> Text:
+            self.left.append(current().remaining)
+            await asyncio.sleep(0.3)
+            return doc
+
+    first, second, third = Stage("first"), Stage("second"), Stage("third")
+    with second, third:
+        url = second.start("grpc://127.0.0.1:0")[0]
+        f = Flow().add(use=f"{serve(first)}/stage", id="a").add(use=f"{url}/second/stage", id="b", needs="a")
+        with f.add(use=third, id="c", needs="b"):
+            f.check()
+            with pytest.raises(DeadlineExceeded):
+                f.post(doc=DOC, timeout=0.5)
+
+    assert len(first.left) == len(second.left) == 1
+    assert first.left[0] is not None and 0.3 < first.left[0] <= 0.5
+    assert second.left[0] is not None and 0 < second.left[0] <= 0.2
+    assert third.left == []
+
+
+def test_what_has_no_time_left_is_not_begun(put: Put) -> None:
+    troubled = Troubled()
+    with Flow().add(**put(troubled), on="echo") as f:
+        f.check()
+        for timeout in (0, -1):
+            with pytest.raises(DeadlineExceeded):
+                f.post(doc=DOC, timeout=timeout)
+
+    assert troubled.begun == []
+
+
+def test_a_node_may_have_less_time_than_the_whole(put: Put) -> None:
+    with Flow().add(**put(Troubled()), on="slow", id="a", timeout=0.05) as f:
+        f.check()
+        with pytest.raises(DeadlineExceeded, match="node 'a'"):
+            f.post(doc=DOC, timeout=PATIENCE)
+
+
+def test_a_caller_that_leaves_cancels_all_nodes(put: Put) -> None:
+    troubled = Troubled()
+    f = Flow().add(**put(troubled), on="wait")
+
+    async def leave() -> None:
+        await f.acheck()
+        call = asyncio.create_task(f.apost(doc=DOC))
+        assert await asyncio.to_thread(troubled.waits.wait, PATIENCE)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert await asyncio.to_thread(troubled.cancelled.wait, PATIENCE)
+
+    with f:
+        asyncio.run(leave())
+
+
+def test_a_client_of_a_served_flow_that_leaves_cancels_its_nodes(put: Put, serve: Callable[[Any], str]) -> None:
+    troubled = Troubled()
+    url = serve(Flow().add(**put(troubled), on="wait"))
+
+    async def leave() -> None:
+        async with Executor(url) as client:
+            call = asyncio.create_task(client.apost(doc=DOC))
+            assert await asyncio.to_thread(troubled.waits.wait, PATIENCE)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert await asyncio.to_thread(troubled.cancelled.wait, PATIENCE)
+
+    asyncio.run(leave())
+
+
+# What may fail
+
+
+def test_an_optional_node_that_fails_ends_nothing(put: Put) -> None:
+    there = put(Troubled())
+    f = Flow().add(**there, on="echo", id="a").add(**there, on="crash", id="b", optional=True)
+    f.add(use=lambda doc: doc, id="hard", needs="b")
+    f.add(use=lambda docs: docs, id="soft", needs=("b", "a"))
+
+    with f:
+        assert f.post(doc=DOC) == {"hard": None, "soft": DOC}
+
+
+def test_an_optional_node_whose_server_is_away_is_left_out_until_it_is_back(
+    serve: Callable[[Any], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    troubled = Troubled()
+    url = serve(troubled)
+    troubled.stop()
+    f = Flow().add(use=lambda doc: doc, id="a").add(use=f"{url}/echo", id="b", needs="a", optional=True)
+
+    with f:
+        assert f.post(doc=DOC) is None
+        (warning,) = f.check()
+        assert re.fullmatch(r"node 'b' \(troubled/echo at .*\): .*; the Flow goes on without it", warning)
+        with pytest.raises(Unavailable, match="node 'b'"):
+            f.start("http://127.0.0.1:0")
+        troubled.start(url.rpartition("/")[0])
+        monkeypatch.setattr("xooai.flow.planning.monotonic", lambda: time.monotonic() + AWAY)
+        assert f.post(doc=DOC) == DOC
+        assert f.check() == []
+
+
+def test_an_optional_node_that_alone_says_what_the_flow_takes_has_to_be_there() -> None:
+    pytest.importorskip("uvicorn", reason="calling needs httptools; it comes with: pip install -e '.[http]'")
+
+    with Flow().add(use="http://127.0.0.1:1/a/b", optional=True) as f, pytest.raises(Unavailable):
+        f.post(doc=DOC)
+
+
+@pytest.mark.parametrize(("times", "retry", "calls"), [(2, 2, 3), (2, 1, 2), (0, 5, 1)])
+def test_a_node_is_tried_anew_as_often_as_it_may(put: Put, times: int, retry: int, calls: int) -> None:
+    troubled = Troubled()
+    with Flow().add(**put(troubled), on="busy", args={"times": times}, retry=retry) as f:
+        if calls > times:
+            assert f.post(doc=DOC) == DOC
+        else:
+            with pytest.raises(ResourceExhausted):
+                f.post(doc=DOC)
+
+    assert len(troubled.begun) == calls
+
+
+def test_what_failed_for_good_is_not_tried_anew(put: Put) -> None:
+    troubled = Troubled()
+    troubled.waits.set()
+    there = put(troubled)
+    with Flow().add(**there, on="busy", args={"reason": "size"}, retry=3) as f, pytest.raises(ResourceExhausted):
+        f.post(doc=DOC)
+    with Flow().add(**there, on="fail", retry=3) as f, pytest.raises(NotFound):
+        f.post(doc=DOC)
+
+    assert troubled.begun == ["busy", "fail"]
+
+
+def test_flows_that_call_each_other_in_a_circle_end(serve: Callable[[Any], str]) -> None:
+    calls: list[int] = []
+
+    class Again(Executor):
+        where = ""
+
+        @post
+        async def again(self, doc: Text) -> Text:
+            calls.append(1)
+            return doc
+
+    again = Again()
+    first = Flow(name="first").add(use=again, id="again")
+    url = serve(first)
+    # The second is served under the name that the first one, served again, has as its node: neither is of one process.
+    second = Flow(name="second").add(use=f"{url}/call", id="there")
+    there = serve(second)
+    first.stop()
+    first.add(use=f"{there}/call", id="circle", needs="again")
+    first.start(url.rpartition("/")[0])
+
+    with pytest.raises(FailedPrecondition, match="through 16 Flows already"):
+        first.post(doc=DOC, timeout=PATIENCE)
+
+    assert 1 < len(calls) <= 16

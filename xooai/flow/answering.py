@@ -1,0 +1,54 @@
+"""A planned Flow as what answers calls to it: what a site hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from xooai.endpoint import Endpoint
+from xooai.errors import FlowError, XooaiError, error_from
+from xooai.flow.running import Limits, Means, run
+from xooai.flow.targets import Target
+from xooai.flow.trace import watching
+from xooai.plan import Plan
+from xooai.threads import Threads
+
+__all__ = ["CALL", "Answering"]
+
+CALL = "call"
+"""The one endpoint of a Flow."""
+
+
+class Answering:
+    """One plan, with all that it takes to run it: a Flow to which nodes are added is another one."""
+
+    attributes: Mapping[str, str] = {CALL: "answer"}
+
+    def __init__(self, name: str, plan: Plan, targets: Mapping[str, Target], limits: Mapping[str, Limits]) -> None:
+        self.name, self.plan = name, plan
+        self.endpoints: Mapping[str, Endpoint] = {CALL: plan.endpoint}
+        self._means = Means(dict(targets), dict(limits), Threads())
+
+    async def setup(self) -> None:
+        """Make what has to be there before the first call. Raises XooaiError that names the node."""
+        # One after the other: a model that is loaded takes all the memory and cores that there are.
+        for id, target in self._means.targets.items():
+            try:
+                await target.set_up()
+            except XooaiError as error:
+                raise error_from(error.code, f"node {id!r} ({target.path}): {error.message}", error.details) from error
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+                raise FlowError(f"node {id!r} ({target.path}) cannot be set up: {reason}") from error
+
+    async def answer(self, **arguments: Any) -> Any:
+        trace = watching.get()
+        token = watching.set(None)  # the Flows inside of this one are watched by nobody
+        try:
+            return await run(self.plan, self._means, arguments, trace)
+        finally:
+            watching.reset(token)
+
+    def close(self) -> None:
+        """End the threads once they are done with what they are at; new work starts new ones."""
+        self._means.threads.close()

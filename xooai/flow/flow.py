@@ -1,0 +1,265 @@
+"""Flow: a graph of endpoints, that is itself an endpoint."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+
+from xooai import sync
+from xooai.call import Layer, checked_timeout, remaining
+from xooai.declare import checked_name, chosen, surroundings
+from xooai.endpoint import Endpoint
+from xooai.errors import FailedPrecondition, FlowError
+from xooai.flow.answering import CALL, Answering
+from xooai.flow.nodes import id_of, ids_of, limits_of, target_of
+from xooai.flow.planning import Planning
+from xooai.flow.targets import Held
+from xooai.flow.trace import Trace, watching
+from xooai.graph import Node
+from xooai.lazy import lazy
+from xooai.local import Local
+from xooai.plan import Plan
+from xooai.served import Served
+from xooai.shared_stores import store_of
+
+if TYPE_CHECKING:
+    from xooai import client as remotes
+    from xooai.flow import drawing, explained
+    from xooai.store import Store
+else:
+    remotes = lazy("xooai.client")
+    drawing = lazy("xooai.flow.drawing")
+    explained = lazy("xooai.flow.explained")
+
+__all__ = ["Flow", "Run"]
+
+
+class Run(msgspec.Struct, frozen=True):
+    """What `Flow.run` gives: the result, the replies of all nodes that were called, by id, and when each ran."""
+
+    result: Any
+    replies: Mapping[str, Any]
+    trace: Trace
+
+
+class Flow(Served):
+    """A graph of endpoints that is itself an endpoint: it is posted to, served, and put into another Flow.
+
+    `f.add(use=..., id=...)` adds a node; one without `needs=` gets the Flow's input. `f.post(doc=...)`, or `f(doc=...)`, gives
+    the reply of the node that nobody needs; of several such nodes a dict by id.
+    """
+
+    _xooai_class_name = "flow"
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        gateway: str | None = None,
+        store: str | Store | None = None,
+        layers: Sequence[Layer] = (),
+    ) -> None:
+        """`gateway` is the URL under which nodes without a host are found; `store` and `layers` are as an Executor's."""
+        self._xooai_keep(
+            _xooai_name=None if name is None else checked_name(name),
+            _xooai_gateway=gateway,
+            _xooai_layers=tuple(layers),
+            _xooai_stores=store_of(store),
+        )
+        self._planning = Planning(self.name)
+        self._answering: Answering | None = None
+        self._lock = Lock()
+
+    def add(  # noqa: PLR0913 - all that can be said of a node (design: the public face)
+        self,
+        use: Any,
+        *,
+        on: str | None = None,
+        id: str | None = None,
+        needs: str | Sequence[str] = (),
+        args: Mapping[str, Any] | None = None,
+        with_: Mapping[str, Any] | None = None,
+        join: Callable[..., Any] | None = None,
+        when: Callable[..., Any] | None = None,
+        timeout: float | None = None,
+        retry: int = 0,
+        optional: bool = False,
+        each: bool = False,
+    ) -> Self:
+        """Add a node; returns the Flow. Raises FlowError, and then nothing was added. No server is asked for anything.
+
+        `use` is a class of executors (made with `with_`), an executor, another Flow, a URL, a name under `gateway=`, or a
+        function; `on` names the endpoint where there are several. `needs` are ids of nodes whose replies it gets, `input`
+        among them; `args` constants. `join` makes one value of several replies, `when` decides whether the node is called.
+        `timeout` is in seconds; `retry` says how many times a call may be made anew where the server is away or has too much
+        to do. Without an `optional` node that fails the Flow goes on. With `each` the node is called for each item of a list.
+        """
+        if self._xooai_background is not None:
+            raise FailedPrecondition(f"{self!r} serves already; stop() it first, or add all nodes before")
+        frame = sys._getframe(1)
+        target = target_of(use, on, with_, self._xooai_gateway, self._elsewhere, lambda: surroundings(frame))
+        if isinstance(target, Held) and isinstance(target.executor, Flow) and target.executor._holds(self):
+            raise FlowError(f"{target.executor!r} holds {self!r}: a Flow cannot be a node of itself")
+        node = Node(
+            target.path if id is None else id_of(id), ids_of(needs), dict(args or {}), join, when, optional, each
+        )
+        limits = limits_of(timeout, retry)
+        self._planning.add(node, target, limits)
+        return self
+
+    def post(
+        self,
+        /,
+        on: str | None = None,
+        *,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        codec: str | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """Run the Flow and wait for its result. Raises XooaiError, which names the node that failed.
+
+        `timeout` in seconds is for the whole of it: each node is given what is left.
+        """
+        sync.refuse_on_serving_loop("post()", "apost(...)")
+        return sync.run(self.apost(on, timeout=timeout, metadata=metadata, codec=codec, **arguments))
+
+    async def apost(
+        self,
+        /,
+        on: str | None = None,
+        *,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        codec: str | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """As `post`, for async code."""
+        plan, left = await self._planning.made(remaining(None if timeout is None else checked_timeout(timeout)))
+        endpoint = chosen({CALL: plan.endpoint}, on, self.name)
+        return await self._own(plan).apost(endpoint, arguments, left, metadata, codec)
+
+    __call__ = post
+
+    def run(self, /, *, timeout: float | None = None, **arguments: Any) -> Run:
+        """Run the Flow as `post` does: the result, the reply of each node, and a trace, which prints as a waterfall."""
+        sync.refuse_on_serving_loop("run()", "arun(...)")
+        return sync.run(self.arun(timeout=timeout, **arguments))
+
+    async def arun(self, /, *, timeout: float | None = None, **arguments: Any) -> Run:
+        """As `run`, for async code."""
+        trace = Trace()
+        token = watching.set(trace)
+        try:
+            result = await self.apost(timeout=timeout, **arguments)
+        finally:
+            watching.reset(token)
+        return Run(result, trace.replies, trace)
+
+    def check(self, *, timeout: float | None = 60) -> list[str]:
+        """Ask the servers of remote nodes what they take and give, and see that all types fit.
+
+        Returns warnings, such as that a reply is ignored. Raises FlowError for a mistake, and what asking a server raises.
+        """
+        sync.refuse_on_serving_loop("check()", "acheck()")
+        return sync.run(self.acheck(timeout=timeout))
+
+    async def acheck(self, *, timeout: float | None = 60) -> list[str]:
+        """As `check`, for async code."""
+        plan, _ = await self._planning.made(timeout, is_fresh=True)
+        away = [f"{error.message}; the Flow goes on without it" for error in self._planning.away.values()]
+        return [*plan.warnings, *away]
+
+    def explain(self) -> str:
+        """Where each node runs, what it takes from where, and what crosses a wire. Asks as `check` does."""
+        warnings = self.check()
+        return explained.explained(self.name, self._made(), self._planning.targets, warnings)
+
+    def mermaid(self) -> str:
+        """The graph in the language of Mermaid (https://mermaid.js.org)."""
+        return drawing.mermaid(self.name, self._planning.graph)
+
+    def __str__(self) -> str:
+        return drawing.drawn(self.name, self._planning.graph)
+
+    def __repr__(self) -> str:
+        return f"<Flow {self.name!r} of {len(self._planning.graph.nodes)} nodes>"
+
+    # As an endpoint
+
+    def stop(self) -> None:
+        """End what `start` began: calls under way finish first, and executors that were made for the Flow are closed."""
+        if self._xooai_background is not None:
+            super().stop()
+            self.close()
+
+    def close(self) -> None:
+        """Close the executors that were made for the Flow alone. Another post makes them anew."""
+        with self._lock:
+            self._forget_own()
+        for target in self._planning.targets.values():
+            target.close()
+
+    def _xooai_local(self) -> Local:
+        return self._own(self._made())
+
+    def _xooai_hosted(self) -> Local:
+        plan = self._made()
+        for (
+            error
+        ) in self._planning.away.values():  # what is described when it begins to serve is served as long as it does
+            raise error
+        return self._own(plan)
+
+    def _xooai_known(self) -> Mapping[str, Endpoint] | None:
+        plan = self._planning.known()
+        return None if plan is None else {CALL: plan.endpoint}
+
+    def _xooai_endpoint(self, on: str | None) -> Endpoint:
+        return chosen({CALL: self._made().endpoint}, on, self.name)
+
+    async def _xooai_found(
+        self, on: str | None, timeout: float | None
+    ) -> tuple[remotes.Remote | None, str, Endpoint, float | None]:
+        plan, left = await self._planning.made(remaining(None if timeout is None else checked_timeout(timeout)))
+        return None, self.name, chosen({CALL: plan.endpoint}, on, self.name), left
+
+    def _made(self) -> Plan:
+        """The plan. Where servers have to be asked for it, this waits for them."""
+        plan = self._planning.known()
+        return sync.run(self._planning.made(None))[0] if plan is None else plan
+
+    def _own(self, plan: Plan) -> Local:
+        """What answers calls by this plan."""
+        with self._lock:
+            own, answering = self._xooai_own, self._answering
+            if own is None or answering is None or answering.plan is not plan:
+                self._forget_own()
+                answering = self._answering = Answering(self.name, plan, self._planning.targets, self._planning.limits)
+                own = Local(answering, answering, self._xooai_layers, self._xooai_stores, has_setup=True)
+                self._xooai_keep(_xooai_own=own)
+            return own
+
+    def _elsewhere(self) -> remotes.Elsewhere:
+        """The servers of nodes that are URLs."""
+        if self._xooai_elsewhere is None:
+            self._xooai_keep(_xooai_elsewhere=remotes.Elsewhere((), self._xooai_stores))
+        assert self._xooai_elsewhere is not None
+        return self._xooai_elsewhere
+
+    def _holds(self, other: Flow) -> bool:
+        inside = [target.executor for target in self._planning.targets.values() if isinstance(target, Held)]
+        return self is other or any(isinstance(one, Flow) and one._holds(other) for one in inside)
+
+    def _forget_own(self) -> None:
+        own = self._xooai_own
+        if own is not None:
+            self._xooai_keep(_xooai_own=None)
+            own.close()
+        answering, self._answering = self._answering, None
+        if answering is not None:
+            answering.close()

@@ -1,0 +1,97 @@
+"""What `Flow.add` takes, read: which endpoint a node calls, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from inspect import isfunction
+from typing import TYPE_CHECKING, Any
+
+from xooai.call import checked_timeout
+from xooai.errors import FlowError, InvalidArgument
+from xooai.flow.functions import Function
+from xooai.flow.running import Limits
+from xooai.flow.targets import Held, Made, Target, There
+from xooai.mark import mark_of
+from xooai.served import Served
+
+if TYPE_CHECKING:
+    from xooai.client import Elsewhere
+
+__all__ = ["RETRIES", "id_of", "ids_of", "limits_of", "target_of"]
+
+RETRIES = 10  # of one node: with the pauses between them more than a minute, after which a server is away
+
+
+def target_of(
+    use: Any,
+    on: str | None,
+    with_: Mapping[str, Any] | None,
+    gateway: str | None,
+    elsewhere: Callable[[], Elsewhere],
+    namespace: Callable[[], Mapping[str, Any]],
+) -> Target:
+    """Where the calls of a node go. Raises FlowError."""
+    is_class = isinstance(use, type) and issubclass(use, Served)
+    if with_ is not None and not is_class:
+        raise FlowError(f"with_= is for the constructor of a class, and use={_shown(use)} is none")
+    if is_class:
+        return Made(use, on, with_ or {})
+    if isinstance(use, Served):
+        return Held(use, on)
+    if isinstance(use, str):
+        return _there(use, on, gateway, elsewhere)
+    mark = mark_of(use)
+    if mark is not None and isfunction(use):
+        raise FlowError(f"use={use.__qualname__} is a method; give its class, and on={mark.name or use.__name__!r}")
+    if callable(use) and not isinstance(use, type):
+        if on is not None:
+            raise FlowError(f"on={on!r} names an endpoint, and a function has none")
+        return Function(use, namespace())
+    raise FlowError(
+        f"use={_shown(use)} is nothing that a node calls; it takes a class of executors, an executor, a Flow, "
+        "a URL, executor/endpoint under gateway=, or a function"
+    )
+
+
+def _there(use: str, on: str | None, gateway: str | None, elsewhere: Callable[[], Elsewhere]) -> There:
+    url = use
+    if "://" not in use:
+        if gateway is None:
+            raise FlowError(f"use={use!r} names no host, and this Flow has no gateway=; write a URL or pass gateway=")
+        url = f"{gateway.rstrip('/')}/{use.lstrip('/')}"
+    if on is not None:
+        url = f"{url.rstrip('/')}/{on}"
+    try:
+        return There(url, elsewhere)
+    except InvalidArgument as error:
+        raise FlowError(error.message) from None
+
+
+def ids_of(needs: object) -> tuple[str, ...]:
+    """The ids that a node needs: several, or one alone. Raises FlowError."""
+    given: Any = (needs,) if isinstance(needs, str) else needs
+    if not isinstance(given, Sequence) or not all(isinstance(need, str) for need in given):
+        raise FlowError(f"needs={_shown(needs)} is no id, and no tuple of ids")
+    return tuple(given)
+
+
+def id_of(id: object) -> str:
+    """Raises FlowError."""
+    if not isinstance(id, str) or not id:
+        raise FlowError(f"id={_shown(id)} is no id; it takes any text")
+    return id
+
+
+def limits_of(timeout: float | None, retry: int) -> Limits:
+    """Raises FlowError."""
+    try:
+        seconds = None if timeout is None else checked_timeout(timeout)
+    except InvalidArgument as error:
+        raise FlowError(error.message) from None
+    if isinstance(retry, bool) or not isinstance(retry, int) or not 0 <= retry <= RETRIES:
+        raise FlowError(f"retry={_shown(retry)} is not how many times a call may be made anew: 0 to {RETRIES}")
+    return Limits(seconds, retry)
+
+
+def _shown(value: object) -> str:
+    return value.__name__ if isinstance(value, type) else repr(value)[:80]

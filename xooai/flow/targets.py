@@ -1,0 +1,207 @@
+"""What the nodes of a Flow call: classes, instances, other Flows, URLs and plain functions, all alike."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Protocol
+
+from xooai.declare import chosen
+from xooai.endpoint import Endpoint
+from xooai.errors import FlowError, InvalidArgument, NotFound
+from xooai.lazy import lazy
+from xooai.served import Served
+
+if TYPE_CHECKING:
+    from xooai import client as remotes
+else:
+    remotes = lazy("xooai.client")
+
+__all__ = ["Held", "Made", "Target", "There"]
+
+
+class Target(Protocol):
+    """Where the calls of one node go."""
+
+    @property
+    def path(self) -> str:
+        """`executor/endpoint`, as far as is known: the id of a node that was given none."""
+
+    @property
+    def host(self) -> str:
+        """The server, "" where it is this process."""
+
+    @property
+    def known(self) -> Endpoint | None:
+        """The endpoint, where nobody has to be asked for it. Raises FlowError."""
+
+    async def endpoint(self, timeout: float | None) -> Endpoint:
+        """The endpoint; asked for where it is remote. Raises XooaiError."""
+
+    async def set_up(self) -> None:
+        """Make what has to be there before the first call."""
+
+    async def call(
+        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, metadata: Mapping[str, str] | None
+    ) -> Any:
+        """Call the endpoint. Raises XooaiError."""
+
+    def forget(self) -> None:
+        """Ask a server anew, the next time, what it takes and gives."""
+
+    def close(self) -> None:
+        """Let go of what was made for the Flow alone."""
+
+
+class Held:
+    """An executor, a client or a Flow that was given; it stays its owner's."""
+
+    def __init__(self, executor: Served, on: str | None) -> None:
+        self.executor, self._on = executor, on
+
+    @property
+    def path(self) -> str:
+        known = self.known
+        return (
+            f"{self.executor.name}/{known.name}"
+            if known is not None
+            else "/".join(filter(None, [self.executor.name, self._on]))
+        )
+
+    @property
+    def host(self) -> str:
+        remote = self.executor._xooai_remote
+        return "" if remote is None else remote.server
+
+    @property
+    def known(self) -> Endpoint | None:
+        return _known(self.executor._xooai_known(), self._on, self.executor.name)
+
+    async def endpoint(self, timeout: float | None) -> Endpoint:
+        _, _, endpoint, _ = await self.executor._xooai_found(self._on, timeout)
+        return endpoint
+
+    async def set_up(self) -> None:
+        if not self.host:
+            await self.executor._xooai_local().set_up()
+
+    async def call(
+        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, metadata: Mapping[str, str] | None
+    ) -> Any:
+        sent = metadata if self.host else None
+        return await self.executor.apost(endpoint.name, timeout=timeout, metadata=sent, **arguments)
+
+    def forget(self) -> None:
+        for remote in self.executor._xooai_remotes():
+            remote.forget()
+
+    def close(self) -> None:
+        """Nothing: who gave it closes it."""
+
+
+class Made:
+    """An executor by its class: made once, before the first call, and closed with the Flow."""
+
+    host = ""
+
+    def __init__(self, kind: type[Served], on: str | None, with_: Mapping[str, Any]) -> None:
+        self._kind, self._on, self._with = kind, on, dict(with_)
+        self._held: Held | None = None
+        self._lock = Lock()
+        try:
+            inspect.signature(kind).bind(**with_)
+        except TypeError as error:
+            raise FlowError(f"with_={self._with!r} is not what {kind.__name__}() takes: {error}") from None
+        except ValueError:
+            pass  # nothing is known of its constructor
+
+    @property
+    def path(self) -> str:
+        known = self.known
+        return f"{self._kind._xooai_class_name}/{known.name if known is not None else self._on}"
+
+    @property
+    def known(self) -> Endpoint | None:
+        try:
+            endpoints = self._kind._xooai_declared.endpoints
+        except NameError:  # an annotation that is defined later
+            return None
+        return _known(endpoints, self._on, self._kind.__name__)
+
+    async def endpoint(self, timeout: float | None) -> Endpoint:
+        return chosen(self._kind._xooai_declared.endpoints, self._on, self._kind.__name__)
+
+    async def set_up(self) -> None:
+        held = await self._there()
+        await held.set_up()
+
+    async def call(
+        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, metadata: Mapping[str, str] | None
+    ) -> Any:
+        held = await self._there()
+        return await held.call(endpoint, arguments, timeout, metadata)
+
+    def forget(self) -> None:
+        """Nothing: its class says what it takes."""
+
+    def close(self) -> None:
+        with self._lock:
+            held, self._held = self._held, None
+        if held is not None:
+            held.executor.__exit__()
+
+    async def _there(self) -> Held:
+        held = self._held
+        return await asyncio.to_thread(self._make) if held is None else held  # its constructor may load a model
+
+    def _make(self) -> Held:
+        with self._lock:
+            if self._held is None:
+                self._held = Held(self._kind(**self._with), self._on)
+            return self._held
+
+
+class There:
+    """An endpoint by its URL. Nothing is asked before the first call, or `check`."""
+
+    known = None
+
+    def __init__(self, url: str, elsewhere: Callable[[], remotes.Elsewhere]) -> None:
+        self._url, self._elsewhere = url, elsewhere
+        address = remotes.Address.of(url)
+        if not address.executor:
+            raise FlowError(f"{url!r} names no endpoint; it is written {address.server}/executor/endpoint")
+        self.host = address.server
+        self.path = "/".join(filter(None, [address.executor, address.endpoint]))
+
+    async def endpoint(self, timeout: float | None) -> Endpoint:
+        _, _, endpoint, _ = await self._elsewhere().found(self._url, timeout)
+        return endpoint
+
+    async def set_up(self) -> None:
+        """Nothing: the server is there, or will be."""
+
+    async def call(
+        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, metadata: Mapping[str, str] | None
+    ) -> Any:
+        return await self._elsewhere().post(self._url, arguments, timeout, metadata, None)
+
+    def forget(self) -> None:
+        for remote in self._elsewhere().remotes():
+            remote.forget()
+
+    def close(self) -> None:
+        """Nothing: the Flow closes its connections."""
+
+
+def _known(endpoints: Mapping[str, Endpoint] | None, on: str | None, owner: str) -> Endpoint | None:
+    """The endpoint that `on` names. Raises FlowError for one that there is not, or that streams."""
+    if endpoints is None:
+        return None
+    try:
+        found = chosen(endpoints, on, owner)
+    except (InvalidArgument, NotFound) as error:
+        raise FlowError(error.message) from None
+    return found

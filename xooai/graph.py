@@ -1,0 +1,160 @@
+"""Graphs of endpoints: nodes and what they need, checked and ordered. Pure: nothing is called here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+import msgspec
+
+from xooai.binding import INPUT, Binding, Rule, bind
+from xooai.codec import MSGPACK
+from xooai.endpoint import ANYTHING, Endpoint, nearest
+from xooai.errors import FlowError, InvalidArgument
+from xooai.on_replies import OnReplies, on_replies
+
+__all__ = ["Graph", "Node", "Step"]
+
+
+class Node(msgspec.Struct, frozen=True):
+    """What is said of one node: what it needs, its constants, and when it runs."""
+
+    id: str
+    needs: Sequence[str] = ()
+    args: Mapping[str, Any] = {}
+    join: Callable[..., Any] | None = None
+    when: Callable[..., Any] | None = None
+    is_optional: bool = False
+    each: bool = False
+    """Whether it is called for each item of a list."""
+
+    def bound(self, endpoint: Endpoint) -> Step:
+        """The node, with its endpoint known. Raises FlowError."""
+        if endpoint.shape:
+            raise FlowError(
+                f"node {self.id!r}: {endpoint.owner}.{endpoint.name} streams; a node takes one request and gives one reply"
+            )
+        self._check_constants(endpoint)
+        binding = bind(self.id, endpoint, self.needs, self.args, self.join is not None)
+        where = f"node {self.id!r}"
+        join = None if self.join is None else on_replies(self.join, self.needs, f"{where}: join=")
+        names = self.needs or [name for name in endpoint.parameters if name not in self.args]
+        when = None if self.when is None else on_replies(self.when, names, f"{where}: when=")
+        mapped = self._mapped(endpoint, binding) if self.each else ""
+        return Step(self, endpoint, binding, join, when, mapped)
+
+    def _mapped(self, endpoint: Endpoint, binding: Binding) -> str:
+        """The parameter that takes the items of a list. Raises FlowError."""
+        one = binding.parameter if binding.rule in (Rule.JOIN, Rule.FIRST) else ""
+        if binding.rule is Rule.NAMES and len(binding.needs) == 1:
+            one = binding.needs[0]
+        if not one:
+            raise FlowError(
+                f"node {self.id!r}: each= calls {endpoint.owner}.{endpoint.name} for each item of one list: "
+                "the reply of one need, or what join= makes of several"
+            )
+        return one
+
+    def _check_constants(self, endpoint: Endpoint) -> None:
+        for name, value in self.args.items():
+            parameter = endpoint.parameters.get(name)
+            if parameter is None:
+                continue  # told by who binds
+            schema = endpoint.schema_of(parameter)
+            try:
+                MSGPACK.decode(schema, MSGPACK.encode(schema, value), True)
+            except InvalidArgument as error:
+                reason = error.message.removeprefix("the body: ")
+                raise FlowError(f"node {self.id!r}: args={{{name!r}: ...}}: {reason}") from error
+
+
+class Step(msgspec.Struct, frozen=True):
+    """A node as it is run."""
+
+    node: Node
+    endpoint: Endpoint
+    binding: Binding
+    join: OnReplies | None = None
+    when: OnReplies | None = None
+    mapped: str = ""
+    """The parameter that takes the items of a list, one a call."""
+
+    @property
+    def gives(self) -> Any:
+        """The type of its reply."""
+        one = self.endpoint.result.annotation
+        return one if one is ANYTHING or not self.mapped else list[one]  # type: ignore[valid-type]
+
+    @property
+    def calls(self) -> str:
+        return f"{self.endpoint.owner}.{self.endpoint.name}"
+
+
+class Graph:
+    """Nodes by id. Every mistake that shows without the endpoints' types is told when a node is added, or by `check`."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, Node] = {}
+        self._awaited: set[str] = set()  # ids that are needed by nodes that came before them
+
+    def add(self, node: Node, endpoint: Endpoint | None) -> None:
+        """Add a node; the ids that it needs may come later, and its endpoint be known later, for None.
+
+        Raises FlowError, and then nothing was added.
+        """
+        if node.id == INPUT:
+            raise FlowError(f"the id {INPUT!r} stands for the Flow's input; give the node another id=")
+        if node.id in self.nodes:
+            raise FlowError(f"there is a node {node.id!r} already; give this one another id=")
+        doubled = sorted({need for need in node.needs if node.needs.count(need) > 1})
+        if doubled:
+            raise FlowError(f"node {node.id!r}: needs= names {doubled[0]!r} twice")
+        if node.join is not None and not node.needs:
+            raise FlowError(f"node {node.id!r}: join= is for the replies of needs=, and there are none")
+        if node.id in self._awaited or node.id in node.needs:  # else nothing leads back to it
+            self._refuse_cycle({**self.nodes, node.id: node})
+        if endpoint is not None:
+            node.bound(endpoint)
+        self.nodes[node.id] = node
+        self._awaited.update(need for need in node.needs if need not in self.nodes)
+
+    def check(self) -> None:
+        """Raise FlowError for a graph that is empty, or a need that there is not."""
+        if not self.nodes:
+            raise FlowError("the Flow has no nodes; add(use=...) adds one")
+        for node in self.nodes.values():
+            for need in node.needs:
+                if need not in self.nodes and need != INPUT:
+                    others = [id for id in (*self.nodes, INPUT) if id != node.id]
+                    listed = ", ".join(map(repr, others[:50])) + (" ..." if len(others) > 50 else "")
+                    raise FlowError(
+                        f"node {node.id!r} needs {need!r}, which there is not{nearest(need, others)}; there are: {listed}"
+                    )
+
+    def order(self) -> Iterator[str]:
+        """The ids, each after those that it needs."""
+        return (id for id in _sorter(self.nodes).static_order() if id in self.nodes)
+
+    def followers(self) -> dict[str, list[str]]:
+        """Who needs each node."""
+        found: dict[str, list[str]] = {id: [] for id in (INPUT, *self.nodes)}
+        for node in self.nodes.values():
+            for need in node.needs:
+                found.setdefault(need, []).append(node.id)
+        return found
+
+    def leaves(self) -> list[str]:
+        """The nodes that nobody needs, as they were added."""
+        followers = self.followers()
+        return [id for id in self.nodes if not followers[id]]
+
+    def _refuse_cycle(self, nodes: Mapping[str, Node]) -> None:
+        try:
+            _sorter(nodes).prepare()
+        except CycleError as error:
+            raise FlowError(f"the nodes need each other in a circle: {' → '.join(error.args[1])}") from None
+
+
+def _sorter(nodes: Mapping[str, Node]) -> TopologicalSorter[str]:
+    return TopologicalSorter({id: node.needs for id, node in nodes.items()})

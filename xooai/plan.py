@@ -1,0 +1,169 @@
+"""How a graph is run, once the endpoints of its nodes are known: their types fit, and it is an endpoint itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Union
+
+import msgspec
+from typing_extensions import TypedDict
+
+from xooai.binding import INPUT, Binding, Rule
+from xooai.endpoint import ANYTHING, DICT, Endpoint, Parameter, untyped
+from xooai.endpoint import arguments as arguments_of
+from xooai.errors import FlowError
+from xooai.fitting import fits, is_open, same, shown
+from xooai.graph import Graph, Node, Step
+from xooai.schema import Schema
+
+__all__ = ["Plan", "planned"]
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """A graph whose types fit: how it is run, and the endpoint that it is."""
+
+    steps: Mapping[str, Step]
+    followers: Mapping[str, Sequence[str]]
+    leaves: Sequence[str]
+    endpoint: Endpoint
+    warnings: Sequence[str]
+
+    def input(self, given: Mapping[str, Any]) -> Any:
+        """What the id `input` stands for: the one argument, where one is taken, else all of them by name."""
+        one = _the_one(self.endpoint.parameters)
+        return dict(given) if one is None else given.get(one.name, one.default)
+
+
+def planned(graph: Graph, endpoints: Mapping[str, Endpoint], owner: str) -> Plan:
+    """How the graph is run; of an optional node the endpoint may be unknown. Raises FlowError for what does not fit."""
+    graph.check()
+    steps = {id: _step(graph.nodes[id], endpoints.get(id)) for id in graph.order()}
+    parameters = _parameters(steps)
+    if not any(step.binding.rule is Rule.INPUT for step in steps.values()):
+        raise FlowError("no node says what the Flow's input is: one without needs= or join= takes it by its parameters")
+    uncertain = _uncertain(steps)
+    one = _the_one(parameters)
+    given: dict[str, Any] = {INPUT: dict[str, Any] if one is None else one.annotation}
+    warnings: list[str] = []
+    for id, step in steps.items():
+        _check_types(step, steps, given, step.binding.used(uncertain))
+        given[id] = step.gives
+        warnings += _ignored(step, uncertain)
+    leaves = graph.leaves()
+    endpoint = _endpoint(owner, parameters, {id: (given[id], id in uncertain) for id in leaves})
+    return Plan(steps, graph.followers(), leaves, endpoint, warnings)
+
+
+def _step(node: Node, endpoint: Endpoint | None) -> Step:
+    """A node as it is run; one whose endpoint nobody knows, which is optional, is called with nothing."""
+    if endpoint is not None:
+        return node.bound(endpoint)
+    unknown = Endpoint("?", node.id, {}, Schema(arguments_of(node.id, {}), node.id), untyped(), is_async=True)
+    return Step(node, unknown, Binding(Rule.INPUT))
+
+
+def _check_types(step: Step, steps: Mapping[str, Step], given: Mapping[str, Any], used: Sequence[str]) -> None:
+    for need in used:
+        place = step.binding.places[need]
+        wanted = list[place.annotation] if step.mapped else place.annotation  # type: ignore[name-defined]
+        if step.join is not None:
+            annotation, source = step.join.returns, f"{step.node.id}: join="
+        else:
+            annotation = given[need]
+            source = need if need not in steps else f"{need}: {steps[need].calls}"
+        if not fits(annotation, wanted):
+            raise FlowError(
+                f"types do not fit: {source} -> {shown(annotation)}, "
+                f"{step.node.id}: {step.calls}({place.name}: {shown(wanted)})"
+            )
+
+
+def _ignored(step: Step, uncertain: set[str]) -> Iterator[str]:
+    used = step.binding.used(uncertain)
+    for need in step.binding.needs:
+        if need not in used:
+            yield (
+                f"{need}'s result is ignored: {step.node.id} takes {used[0]}'s as {step.binding.parameter!r}, "
+                f"and only waits for {need}; give join= to use both"
+            )
+
+
+def _uncertain(steps: Mapping[str, Step]) -> set[str]:
+    """The nodes of which there may be no reply."""
+    found: set[str] = set()
+    for id, step in steps.items():
+        there = [need for need in step.binding.needs if need not in found]
+        if step.when is not None or step.node.is_optional or step.binding.is_skipped(there):
+            found.add(id)
+    return found
+
+
+def _parameters(steps: Mapping[str, Step]) -> dict[str, Parameter]:
+    """What the Flow takes: what its roots take, by name. Raises FlowError where two of them differ."""
+    found: dict[str, tuple[Parameter, str]] = {}
+    for id, step in steps.items():
+        if step.binding.rule is not Rule.INPUT:
+            continue
+        for name, parameter in step.endpoint.parameters.items():
+            if name in step.node.args:
+                continue
+            if name not in found:
+                found[name] = parameter, id
+                continue
+            known, first = found[name]
+            if not same(known.annotation, parameter.annotation):
+                raise FlowError(
+                    f"the Flow's input {name!r} is {shown(known.annotation)} to {first}, and "
+                    f"{shown(parameter.annotation)} to {id}; equal names have equal types"
+                )
+            found[name] = _both(known, parameter), first
+    return {name: parameter for name, (parameter, _) in found.items()}
+
+
+def _both(one: Parameter, other: Parameter) -> Parameter:
+    """One parameter for two of the same name: the type that says more, and required where one of them is."""
+    annotation = other.annotation if is_open(one.annotation) else one.annotation
+    needed = one if one.required else other
+    return Parameter(one.name, annotation, needed.required, needed.default)
+
+
+def _the_one(parameters: Mapping[str, Parameter]) -> Parameter | None:
+    """The only parameter, or the only required one."""
+    if len(parameters) == 1:
+        return next(iter(parameters.values()))
+    needed = [parameter for parameter in parameters.values() if parameter.required]
+    return needed[0] if len(needed) == 1 else None
+
+
+def _endpoint(owner: str, parameters: dict[str, Parameter], leaves: Mapping[str, tuple[Any, bool]]) -> Endpoint:
+    where = f"{owner}.call"
+    try:
+        return Endpoint(
+            name="call",
+            owner=owner,
+            parameters=parameters,
+            arguments=Schema(arguments_of(where, parameters), where),
+            result=_result(owner, leaves),
+            is_async=True,
+            summary=f"Run the Flow {owner}.",
+            order=tuple(parameters),
+        )
+    except TypeError as error:  # types that pass alone, and not beside each other
+        raise FlowError(str(error)) from error
+
+
+def _result(owner: str, leaves: Mapping[str, tuple[Any, bool]]) -> Schema:
+    where = f"{owner}.call -> "
+    if any(annotation is ANYTHING for annotation, _ in leaves.values()):
+        return untyped()
+    types = {
+        id: Union[annotation, None] if is_uncertain else annotation  # noqa: UP007 - it may be None itself
+        for id, (annotation, is_uncertain) in leaves.items()
+    }
+    if len(types) == 1:
+        return Schema(next(iter(types.values())), where)
+    name = re.sub(r"\W", "_", f"{owner}_results")
+    results = TypedDict(name, types)  # type: ignore[misc]
+    setattr(results, "__pydantic_config__", {"json_schema_extra": {DICT: True}})  # noqa: B010 - pydantic's own way
+    return Schema(results, where)
