@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
@@ -95,6 +96,7 @@ def test_what_an_id_holds_breaks_no_picture() -> None:
 
     assert "?" in str(f)
     assert "x" * 29 + "..." in str(f)
+    assert len(ElementTree.fromstring(f.svg())) > 0
     assert 'n0["#34;#93;#59; a#10;--#62; b"]' in f.mermaid()
 
 
@@ -114,6 +116,9 @@ def test_every_graph_can_be_printed_and_shows_each_node_once(edges: dict[str, tu
 
     if "|  f  |" in drawn:
         assert sorted(re.findall(r"<\d>", drawn)) == sorted(edges)
+    picture = ElementTree.fromstring(f.svg())
+    texts = [text.text or "" for text in picture.iter("{http://www.w3.org/2000/svg}text")]
+    assert sorted(texts) == sorted([*edges, "f", "f"])
     arrows = sum(max(1, len(needs)) for needs in edges.values())
     leaves = [id for id in edges if not any(id in needs for needs in edges.values())]
     assert chart.count("-->") == arrows + len(leaves)
@@ -143,6 +148,18 @@ def test_an_explanation_tells_where_each_node_runs_and_what_it_gets() -> None:
         result: the reply of b
         warning: input's result is ignored: b takes a's as 'doc', and only waits for input; give join= to use both"""
     )
+
+
+def test_a_notebook_shows_a_flow_as_a_picture_that_loads_nothing() -> None:
+    f = flow({"a": (), "b": ("a",), "c": ("a", "b")})
+
+    picture = f._repr_svg_()
+
+    assert picture == f.svg()
+    assert re.findall(r"href|src|url", picture) == []
+    heads = picture.count("L") / 2  # two strokes each
+    assert heads == 5  # of f to a, of a to b and to c, of b to c, and of c to f
+    assert len(ElementTree.fromstring(Flow().svg())) > 0
 
 
 def test_pictures_of_what_cannot_run_are_drawn_all_the_same() -> None:

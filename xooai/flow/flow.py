@@ -29,10 +29,12 @@ from xooai.shared_stores import store_of
 if TYPE_CHECKING:
     from xooai import client as remotes
     from xooai.flow import drawing, explained
+    from xooai.flow import svg as pictured
     from xooai.store import Store
 else:
     remotes = lazy("xooai.client")
     drawing = lazy("xooai.flow.drawing")
+    pictured = lazy("xooai.flow.svg")
     explained = lazy("xooai.flow.explained")
 
 __all__ = ["Flow", "Run"]
@@ -182,6 +184,12 @@ class Flow(Served):
     def mermaid(self) -> str:
         """The graph in the language of Mermaid (https://mermaid.js.org)."""
         return drawing.mermaid(self.name, self._planning.graph)
+
+    def svg(self) -> str:
+        """The graph as SVG; a notebook shows a Flow so."""
+        return pictured.svg(self.name, self._planning.graph)
+
+    _repr_svg_ = svg
 
     def __str__(self) -> str:
         return drawing.drawn(self.name, self._planning.graph)
