@@ -12,7 +12,7 @@ from statistics import median
 import peers
 import report
 from exchanges import Exchange
-from load import Sample, measure
+from load import Sample, measure, timed
 from options import Options
 from processes import Server, cores, end_when_terminated, free_port
 
@@ -22,7 +22,10 @@ SERVERS = Path(__file__).parent / "servers"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the table: a program under servers/, what it is asked, and the entry that it is held against."""
+    """One line of the table: a program, what it is asked, and the entry that it is held against.
+
+    The program is a file under servers/ that imports none beside it, or a module, whose name has a dot.
+    """
 
     key: str
     name: str
@@ -35,7 +38,8 @@ class Entry:
 
     def server(self, python: str, core: int) -> Server:
         """Return its server, not yet started."""
-        return Server([python, str(SERVERS / f"{self.program}.py"), *self.arguments], free_port(), core)
+        program = ["-m", self.program] if "." in self.program else [str(SERVERS / f"{self.program}.py")]
+        return Server([python, *program, *self.arguments], free_port(), core)
 
 
 @dataclass(slots=True)
@@ -62,6 +66,10 @@ class Contestant:
     def rates(self, connections: int) -> list[float]:
         """Return the answers a second of each round."""
         return [sample.rate for sample in self.samples[connections]]
+
+    def took(self, connections: int, at: int) -> float:
+        """Return the milliseconds of an answer: those at 0 of `Sample.took`, or those at 1; the median of the rounds."""
+        return median(sample.took[at] for sample in self.samples[connections] if sample.took)
 
 
 UNITS = ("connections", "answers", "a request")
@@ -115,7 +123,7 @@ def _table(
 ) -> str:
     at_once, counted, one_of_them = units
     by_key = {contestant.entry.key: contestant for contestant in contestants}
-    header = (
+    header: tuple[str, ...] = (
         f"at {' / '.join(map(str, connections))} {at_once}",
         f"{counted} a second",
         "ratio to its limit",
@@ -125,6 +133,9 @@ def _table(
         "memory MiB",
         "load's core %",
     )
+    is_timed = all(one.entry.measure is timed for one in contestants)
+    if is_timed:
+        header = (*header, "ms, median", "ms, 99 of 100")
     rows = []
     for one in contestants:
         limit = by_key[one.entry.limit]
@@ -141,6 +152,7 @@ def _table(
                 report.joined(report.ratio(one.cpu[n], limit.cpu[n]) for n in connections),
                 f"{one.memory:,.0f}",
                 report.joined((100 * median(sample.load for sample in one.samples[n]) for n in connections), ".0f"),
+                *(report.joined(one.took(n, at) for n in connections) for at in (0, 1) if is_timed),
             )
         )
     return report.table(header, rows, markdown)

@@ -55,6 +55,12 @@ def combo(path: str) -> Exchange:
     return Exchange(path, _arguments(COMBO), lambda reply: COMBO.items() <= json.loads(reply).items())
 
 
+def joined(path: str) -> Exchange:
+    """Ask for what three nodes make of the document: one of its two echoes, whose counts are added."""
+    wanted = COMBO | {"count": 2 * 42}
+    return Exchange(path, _arguments(COMBO), lambda reply: wanted.items() <= json.loads(reply).items())
+
+
 class GrpcExchange(Exchange):
     """The same in gRPC: one message each way, or in a conversation one answer to each message behind the opening."""
 

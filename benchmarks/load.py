@@ -8,7 +8,7 @@ import re
 import select
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from exchanges import Exchange
 
@@ -29,12 +29,13 @@ class Sample:
     rate: float  # answers a second, counted from an answer to an answer
     total: int  # answers in all, with those of the warm-up and the end
     load: float  # share of its core that the load used
+    took: tuple[float, float] | None = None  # milliseconds of an answer: the median, and what 99 of 100 stayed below
 
 
 class Connection:
     """One keep-alive connection with one request under way; answers land in a buffer made once."""
 
-    __slots__ = ("_body", "_buffer", "_filled", "_reply", "_request", "_size", "_unsent", "_view", "socket")
+    __slots__ = ("_body", "_buffer", "_filled", "_reply", "_request", "_size", "_unsent", "_view", "asked", "socket")
 
     def __init__(self, port: int, request: bytes, reply: bytes) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
@@ -45,6 +46,7 @@ class Connection:
         self._view = memoryview(self._buffer)
         self._filled = self._body = self._size = 0
         self._unsent: memoryview | None = None
+        self.asked = time.perf_counter()
 
     def ask(self) -> bool:
         """Send the request; whether some of it is still to be sent."""
@@ -91,6 +93,7 @@ class Load:
     def __init__(self, port: int, request: bytes, reply: bytes, connections: int) -> None:
         self.count = 0
         self.last = time.perf_counter()  # when the last answer came
+        self.took: list[float] = []  # seconds of each answer
         self._poll = select.epoll()
         made = [Connection(port, request, reply) for _ in range(connections)]
         self._connections = {connection.socket.fileno(): connection for connection in made}
@@ -131,6 +134,8 @@ class Load:
             return False
         self.count += 1
         self.last = time.perf_counter()
+        self.took.append(self.last - connection.asked)
+        connection.asked = self.last  # it is asked again at once
         return True
 
     @staticmethod
@@ -140,6 +145,19 @@ class Load:
 
 def measure(port: int, exchange: Exchange, reply: bytes, connections: int, seconds: float) -> Sample:
     """Ask over `connections` connections for `seconds` after a warm-up, then let the last answers come."""
+    return _measured(port, exchange, reply, connections, seconds)[0]
+
+
+def timed(port: int, exchange: Exchange, reply: bytes, connections: int, seconds: float) -> Sample:
+    """As `measure`, with the times of single answers."""
+    sample, took = _measured(port, exchange, reply, connections, seconds)
+    took.sort()
+    return replace(sample, took=(took[len(took) // 2] * 1e3, took[len(took) * 99 // 100] * 1e3))
+
+
+def _measured(
+    port: int, exchange: Exchange, reply: bytes, connections: int, seconds: float
+) -> tuple[Sample, list[float]]:
     with Load(port, exchange.encode(port), reply, connections) as load:
         load.run(WARM_UP)
         before, began = load.count, load.last
@@ -150,4 +168,4 @@ def measure(port: int, exchange: Exchange, reply: bytes, connections: int, secon
         load.finish()
     if after == before:
         raise AnswerError(f"no answer within {seconds} s; give more --seconds")
-    return Sample((after - before) / (ended - began), load.count, share)
+    return Sample((after - before) / (ended - began), load.count, share), load.took[before:after]

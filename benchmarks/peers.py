@@ -38,7 +38,7 @@ def pair(text: str) -> tuple[str, Path]:
     name, equals, path = text.partition("=")
     if name not in APART or not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not PEER=PATH with a peer of: {', '.join(APART)}")
-    return name, Path(path)
+    return name, Path(path).absolute()
 
 
 def main() -> None:

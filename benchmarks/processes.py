@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 from types import TracebackType
 
 import psutil
@@ -16,6 +17,7 @@ from exchanges import Exchange
 START_LIMIT = 120.0  # seconds to the first answer; the slowest peer known (Ray Serve) takes 36
 END_LIMIT = 10.0  # seconds to end when asked, before everything is killed; BentoML takes about two
 MIB = 2**20
+HERE = Path(__file__).parent
 
 
 class ServerError(RuntimeError):
@@ -51,7 +53,12 @@ class Server:
     def __enter__(self) -> "Server":
         self._log = tempfile.TemporaryFile()
         self._child = subprocess.Popen(
-            self._command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True
+            self._command,
+            cwd=HERE,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         try:
             self._process = psutil.Process(self._child.pid)

@@ -59,6 +59,13 @@ class DocumentArguments(Arguments):
     doc: Document
 
 
+class BothArguments(Arguments):
+    """Two documents."""
+
+    left: Document
+    right: Document
+
+
 class TextArguments(Arguments):
     """A text."""
 
@@ -71,12 +78,21 @@ class ImageArguments(Arguments):
     doc: Image
 
 
+JOIN, DUMP = TypeAdapter(BothArguments).validate_json, TypeAdapter(Document).dump_json
+
+
 def echo(arguments: type[BaseModel], document: type[BaseModel]) -> Callable[[bytes], bytes]:
     """Return what validates a body and dumps the document in it; a leaf without its empty fields, as xooai does."""
     validate, dump = TypeAdapter(arguments).validate_json, TypeAdapter(document).dump_json
     if issubclass(document, Leaf):
         dump = functools.partial(dump, exclude_none=True)
     return lambda body: dump(validate(body).doc)  # type: ignore[attr-defined]
+
+
+def join(body: bytes) -> bytes:
+    """Answer two documents by one."""
+    left, right = (both := JOIN(body)).left, both.right
+    return DUMP(Document(text=left.text, count=left.count + right.count, score=right.score))
 
 
 def same(body: bytes) -> bytes:
@@ -86,6 +102,7 @@ def same(body: bytes) -> bytes:
 
 ROUTES: dict[str, tuple[Callable[[bytes], bytes], bytes]] = {
     "/combo": (echo(DocumentArguments, Document), JSON),
+    "/join": (join, JSON),
     "/text": (echo(TextArguments, Text), JSON),
     "/picture": (echo(ImageArguments, Image), JSON),
     "/raw": (same, PNG),

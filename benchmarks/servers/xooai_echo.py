@@ -31,6 +31,16 @@ class Echo(Executor):
         return doc
 
     @post
+    async def join(self, left: Document, right: Document) -> Document:
+        """Make one of two."""
+        return Document(text=left.text, count=left.count + right.count, score=right.score)
+
+    @post
+    def join_in_thread(self, left: Document, right: Document) -> Document:
+        """Make one of two in a worker thread."""
+        return Document(text=left.text, count=left.count + right.count, score=right.score)
+
+    @post
     async def text(self, doc: Text) -> Text:
         """Echo a text."""
         return doc
