@@ -136,14 +136,49 @@ def test_a_condition_and_a_join_that_raise_name_their_node(caplog: pytest.LogCap
     def raises(*_: Any) -> Any:
         raise KeyError("secret")
 
-    wrongs: list[dict[str, Any]] = [{"when": raises}, {"join": raises}]
-    for wrong in wrongs:
-        f = Flow().add(use=lambda doc: doc, id="a").add(use=lambda doc: doc, id="b", needs="a", **wrong)
-        with f, pytest.raises(Internal, match=r"node 'b' .* its join= or when= raised.*request") as told:
+    for wrong in ("when", "join"):
+        f = Flow().add(use=lambda doc: doc, id="a").add(use=lambda doc: doc, id="b", needs="a", **{wrong: raises})
+        with f, pytest.raises(Internal, match=rf"node 'b' .* failed: its {wrong}= raised.*request") as told:
             f.post(doc=DOC)
         assert told.value.id is not None
         assert any(told.value.id in record.getMessage() for record in caplog.records)
         assert "secret" not in told.value.message
+
+
+STOPS: dict[str, type[BaseException]] = {
+    "a cancellation": asyncio.CancelledError,
+    "an exit": SystemExit,
+    "a closed generator": GeneratorExit,
+}
+"""What stops a task or a program, and may be raised by whatever a function awaits."""
+
+
+@pytest.mark.parametrize("stop", STOPS)
+@pytest.mark.parametrize("where", ["when", "join", "use"])
+@pytest.mark.parametrize("first", ["a", "b"])
+def test_what_would_stop_a_task_is_a_failure_of_its_node(stop: str, where: str, first: str) -> None:
+    async def raises(doc: Text) -> Text:
+        raise STOPS[stop]
+
+    wrong = {"use": raises} if where == "use" else {"use": lambda doc: doc, where: raises}
+    f = Flow().add(use=lambda doc: doc, id="start")
+    for id in ("a", "b") if first == "a" else ("b", "a"):  # one goes on in the task of "start", the other in its own
+        more: dict[str, Any] = wrong if id == "b" else {"use": lambda doc: doc}
+        f.add(id=id, needs="start", **more)
+
+    with f, pytest.raises(Internal, match="node 'b' .* failed"):
+        f.post(doc=DOC, timeout=PATIENCE)
+
+
+def test_an_item_that_raises_what_would_stop_a_task_is_a_failure_of_its_node() -> None:
+    async def stop(doc: int) -> int:
+        if doc == 3:
+            raise GeneratorExit
+        return doc
+
+    f = Flow().add(use=lambda doc: list(range(6)), id="l").add(use=stop, id="n", needs="l", each=True)
+    with f, pytest.raises(Internal, match="node 'n' .* failed"):
+        f.post(doc=DOC, timeout=PATIENCE)
 
 
 def test_what_a_node_refuses_keeps_its_type_and_its_errors() -> None:
@@ -163,9 +198,9 @@ def test_a_flow_inside_of_another_tells_both_nodes() -> None:
         with inner, Flow().add(use=inner, id="outer") as f, pytest.raises(Internal) as told:
             f.post(doc=DOC)
 
-    assert "node 'outer' (inner/call in process) failed: node 'deep' (troubled/crash in process) failed" in str(
-        told.value
-    )
+    text = told.value.message
+    assert "node 'outer' (inner/call in process) failed: node 'deep' (troubled/crash in process) failed" in text
+    assert text.count("(request ") == 1
 
 
 def test_a_server_that_is_away_is_told_by_its_node() -> None:
@@ -281,6 +316,16 @@ def test_the_deadline_is_that_of_the_whole(put: Put) -> None:
         assert 0.4 < time.monotonic() - began < PATIENCE / 2
 
     assert troubled.begun == ["slow", "slow"]
+
+
+def test_what_a_deadline_found_under_way_is_named_conditions_too() -> None:
+    async def waits(doc: Any) -> bool:
+        await asyncio.sleep(PATIENCE)
+        return True
+
+    f = Flow().add(use=lambda doc: doc, id="a").add(use=lambda doc: doc, id="b", needs="a", when=waits)
+    with f, pytest.raises(DeadlineExceeded, match="had begun and not ended: 'b'"):
+        f.post(doc=DOC, timeout=0.1)
 
 
 def test_a_deadline_goes_through_mixed_drivers(serve: Callable[[Any], str]) -> None:

@@ -236,6 +236,27 @@ def test_a_condition_may_look_at_the_input_and_may_be_async() -> None:
         assert f.post(doc=Text(value="abc")) is None
 
 
+def test_whatever_gives_an_awaitable_is_awaited() -> None:
+    class Short:
+        async def __call__(self, doc: Text) -> bool:
+            return len(doc.read()) < 3
+
+    def joined(a: Text) -> Any:
+        async def later() -> str:
+            return a.read() * 2
+
+        return later()
+
+    def later_short(doc: Text) -> Any:
+        return Short()(doc)
+
+    for when in (Short(), later_short):
+        f = Flow().add(use=lambda doc: doc, id="a", when=when).add(use=lambda a: a, id="b", needs="a", join=joined)
+        with f:
+            assert f.post(doc=Text(value="ab")) == "abab"
+            assert f.post(doc=Text(value="abc")) is None
+
+
 def test_a_condition_may_narrow_what_a_node_may_return() -> None:
     f = Flow().add(use=Words, on="maybe", id="maybe")
     f.add(use=Words, on="upper", id="up", needs="maybe", when=lambda maybe: maybe is not None)

@@ -430,7 +430,9 @@ def test_calls_side_by_side_run_the_handler_once(answering: Answering, on: str) 
 
 
 def test_calls_of_many_threads_run_the_handler_once(answering: Answering) -> None:
-    answering.post(on="failing", x=1)  # whoever has the executor set up is called on a loop, and no thread waits for that
+    answering.post(
+        on="failing", x=1
+    )  # whoever has the executor set up is called on a loop, and no thread waits for that
     with ThreadPoolExecutor(8) as pool:
         calls = [pool.submit(answering.post, on="slow", x=7) for _ in range(8)]
         assert answering.started.acquire(timeout=PATIENCE)

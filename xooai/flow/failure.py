@@ -2,32 +2,59 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
 from xooai.call import current
 from xooai.errors import Code, XooaiError, error_from
-from xooai.flow.targets import Target
 from xooai.log import logger
 
-__all__ = ["failed"]
+if TYPE_CHECKING:
+    from xooai.flow.targets import Target
+
+__all__ = ["Raised", "failed", "is_for_others"]
 
 _log = logger("xooai")
 
 
-def failed(id: str, target: Target, error: Exception) -> XooaiError:
+class Raised(Exception):
+    """What code of the user's raised beside the call, and is none of our errors: it is the cause, and `what` says whose."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+
+def failed(id: str, target: Target, error: BaseException) -> XooaiError:
     """The error of a node, of the same type as its own, to be raised from it.
 
     What is none of ours comes of `join=` or `when=`, or of a driver: it goes to the log, and whoever called learns an id.
     """
     request = error.id if isinstance(error, XooaiError) and error.id else current().id
     where = f"node {id!r} ({target.path} {f'at {target.host}' if target.host else 'in process'})"
+    told = f" (request {request})"
     code: Code = Code.INTERNAL
+    details: dict[str, Any] = {}
     if isinstance(error, XooaiError):
         code = Code.INTERNAL if error.code == Code.UNKNOWN else error.code
-        message, details = error.message, dict(error.details)
+        message, details = error.message.removesuffix(told), dict(error.details)  # a Flow inside of this one told it
     else:
-        _log.error("call %s: %s failed", request, where, exc_info=error)
-        message, details = "its join= or when= raised, or what calls it; the log tells more under this id", {}
+        what, cause = (error.what, error.__cause__) if isinstance(error, Raised) else ("what calls it", error)
+        _log.error("call %s: %s failed: %s raised", request, where, what, exc_info=cause)
+        message = f"{what} raised an error; the log tells more under this id"
     details |= {"node": id, "endpoint": target.path, "host": target.host}
-    made = error_from(code, f"{where} failed: {message} (request {request})", details, request)
+    made = error_from(code, f"{where} failed: {message}{told}", details, request)
     made.remote = isinstance(error, XooaiError) and error.remote
     made._is_of_here = isinstance(error, XooaiError) and error._is_of_here
     return made
+
+
+def is_for_others(error: BaseException, task: asyncio.Task[Any] | None) -> bool:
+    """Whether this stops whoever runs the task, and is no failure of what it does: a function may raise the same by itself."""
+    if isinstance(error, asyncio.CancelledError):
+        return task is not None and task.cancelling() > 0
+    if isinstance(error, GeneratorExit):  # Python closes a coroutine that is waited for no more
+        return asyncio._get_running_loop() is None or asyncio.current_task() is not task
+    # Ctrl-C comes to the main thread; where a loop hears it as a signal it is told as a cancellation.
+    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()

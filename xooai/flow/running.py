@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Mapping
-from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -16,16 +14,17 @@ from xooai.call import current
 from xooai.errors import (
     DeadlineExceeded,
     FailedPrecondition,
+    Internal,
     InvalidArgument,
     ResourceExhausted,
     Unavailable,
     XooaiError,
 )
-from xooai.flow.failure import failed
+from xooai.flow.asking import asked
+from xooai.flow.failure import Raised, failed, is_for_others
 from xooai.flow.targets import Target
 from xooai.flow.trace import State, Trace
 from xooai.graph import Step
-from xooai.on_replies import OnReplies
 from xooai.plan import Plan
 from xooai.threads import Threads
 
@@ -74,6 +73,7 @@ class _Running:
         self._metadata = _one_hop_more()
         self.replies: dict[str, Any] = {INPUT: plan.input(given)}
         self._open = {id: len(step.node.needs) for id, step in plan.steps.items()}
+        self._left = len(plan.steps)
         self._busy: dict[str, None] = {}
         self._failure: XooaiError | None = None
 
@@ -90,6 +90,9 @@ class _Running:
             if current().remaining != 0:  # somebody left
                 raise
             self._failure = self._passed()
+        else:
+            if self._failure is None and self._left:  # the net below all nodes: none is lost in silence
+                raise Internal(f"{self._left} of the Flow's nodes neither ended nor failed")
         if self._failure is not None:  # outside of the handler: the group is no part of it
             raise self._failure
 
@@ -104,6 +107,7 @@ class _Running:
             except XooaiError as error:
                 self._failure = self._failure or error
                 raise
+            self._left -= 1
             ready = self._ended(id)
 
     def _ended(self, id: str) -> list[str]:
@@ -117,27 +121,27 @@ class _Running:
 
     async def _node(self, step: Step) -> None:
         id, target = step.node.id, self._means.targets[step.node.id]
-        began = monotonic()
+        began, task = monotonic(), asyncio.current_task()
         state = State.FAILED
+        self._busy[id] = None
         try:
             arguments = await self._arguments(step)
             if arguments is None:
                 state = State.SKIPPED
-                return
-            began = monotonic()
-            self._busy[id] = None
-            calls = self._called if not step.mapped else self._each
-            self.replies[id] = await calls(step, target, arguments)
+            else:
+                began = monotonic()
+                calls = self._called if not step.mapped else self._each
+                self.replies[id] = await calls(step, target, arguments)
+                state = State.DONE
             del self._busy[id]
-            state = State.DONE
-        except asyncio.CancelledError:
-            state = State.CANCELLED
-            raise
-        except Exception as error:
-            self._busy.pop(id, None)
+        except BaseException as error:
+            if is_for_others(error, task):
+                state = State.CANCELLED
+                raise
+            del self._busy[id]
             told = failed(id, target, error)
             if not step.node.is_optional:
-                raise told from error
+                raise told from (error.__cause__ if isinstance(error, Raised) else error)
         finally:
             if self._trace is not None:
                 self._trace.ended(id, target, state, began)
@@ -147,13 +151,15 @@ class _Running:
         args, binding = step.node.args, step.binding
         if step.when is not None:
             values = self.replies if step.node.needs else self._input(step)
-            if not await self._asked(step.when, values):
+            if not await asked(step.when, values, self._means.threads, "its when="):
                 return None
         if binding.rule is Rule.INPUT:
             return {**self._input(step), **args}
         if binding.is_skipped([need for need in binding.needs if need in self.replies]):
             return None
-        joined = None if step.join is None else await self._asked(step.join, self.replies)
+        joined = None
+        if step.join is not None:
+            joined = await asked(step.join, self.replies, self._means.threads, "its join=")
         found = binding.arguments(self.replies, joined)
         return None if found is None else {**found, **args}
 
@@ -185,15 +191,18 @@ class _Running:
             raise InvalidArgument(f"each= takes a list for {step.mapped!r}, and got {type(items).__name__}")
         replies: list[Any] = [None] * len(items)
         waiting = iter(enumerate(items))
-        failures: list[Exception] = []
+        failures: list[BaseException] = []
 
         async def work() -> None:
+            task = asyncio.current_task()
             for place, item in waiting:
                 try:
                     replies[place] = await self._called(step, target, {**arguments, step.mapped: item})
-                except Exception as error:
+                except BaseException as error:
+                    if is_for_others(error, task):
+                        raise
                     failures.append(error)
-                    raise
+                    raise _Ended from error
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -206,19 +215,14 @@ class _Running:
             raise failures[0]
         return replies
 
-    async def _asked(self, function: OnReplies, values: Mapping[str, Any]) -> Any:
-        """What a function of the user's makes of replies: a `def` may read documents, so it runs in a thread."""
-        places, names = function.arguments(values)
-        if inspect.iscoroutinefunction(function.function):
-            return await function.function(*places, **names)
-        return await self._means.threads.run(partial(function.function, *places), names)
-
     def _passed(self) -> DeadlineExceeded:
         """The error where the time for the whole is over: whoever reads it learns which nodes had not ended."""
         busy = ", ".join(map(repr, self._busy)) or "none"
-        return DeadlineExceeded(
-            f"the time allowed for the Flow has passed; nodes that were called and had not ended: {busy}"
-        )
+        return DeadlineExceeded(f"the time allowed for the Flow has passed; nodes that had begun and not ended: {busy}")
+
+
+class _Ended(Exception):
+    """One item has failed: its group ends. A group takes a CancelledError for a task that somebody cancelled."""
 
 
 def _left(end: float | None) -> float | None:
