@@ -15,7 +15,7 @@ from xooai.endpoint import Endpoint, Parameter, nearest
 from xooai.errors import FlowError
 from xooai.fitting import members, shown, takes_none
 
-__all__ = ["INPUT", "Binding", "Place", "Rule", "bind"]
+__all__ = ["INPUT", "Absent", "Binding", "Place", "Rule", "bind"]
 
 INPUT = "input"
 """The id that stands for the Flow's input."""

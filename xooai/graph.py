@@ -7,8 +7,9 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
-from xooai.binding import INPUT, Binding, Rule, bind
+from xooai.binding import INPUT, Absent, Binding, Rule, bind
 from xooai.codec import MSGPACK
 from xooai.endpoint import ANYTHING, Endpoint, nearest
 from xooai.errors import FlowError, InvalidArgument
@@ -41,20 +42,23 @@ class Node(msgspec.Struct, frozen=True):
         join = None if self.join is None else on_replies(self.join, self.needs, f"{where}: join=")
         names = self.needs or [name for name in endpoint.parameters if name not in self.args]
         when = None if self.when is None else on_replies(self.when, names, f"{where}: when=")
-        mapped = self._mapped(endpoint, binding) if self.each else ""
+        mapped = ""
+        if self.each:
+            mapped, binding = self._mapped(endpoint, binding)
         return Step(self, endpoint, binding, join, when, mapped)
 
-    def _mapped(self, endpoint: Endpoint, binding: Binding) -> str:
-        """The parameter that takes the items of a list. Raises FlowError."""
+    def _mapped(self, endpoint: Endpoint, binding: Binding) -> tuple[str, Binding]:
+        """The parameter that takes the items of a list; without a list the node is not called. Raises FlowError."""
         one = binding.parameter if binding.rule in (Rule.JOIN, Rule.FIRST) else ""
         if binding.rule is Rule.NAMES and len(binding.needs) == 1:
-            one = binding.needs[0]
+            (one,) = binding.needs
+            binding = replace(binding, places={one: replace(binding.places[one], absent=Absent.SKIP)})
         if not one:
             raise FlowError(
                 f"node {self.id!r}: each= calls {endpoint.owner}.{endpoint.name} for each item of one list: "
                 "the reply of one need, or what join= makes of several"
             )
-        return one
+        return one, binding
 
     def _check_constants(self, endpoint: Endpoint) -> None:
         for name, value in self.args.items():
@@ -85,6 +89,12 @@ class Step(msgspec.Struct, frozen=True):
         """The type of its reply."""
         one = self.endpoint.result.annotation
         return one if one is ANYTHING or not self.mapped else list[one]  # type: ignore[valid-type]
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """What those parameters are that nobody has to give."""
+        parameters = self.endpoint.parameters
+        return {name: one.default for name, one in parameters.items() if not one.required}
 
     @property
     def calls(self) -> str:

@@ -38,7 +38,10 @@ class OnReplies(msgspec.Struct, frozen=True):
 
 
 def on_replies(function: Any, names: Sequence[str], where: str) -> OnReplies:
-    """`function` over what is called `names`. Raises FlowError for one that cannot be called so; `where` says whose it is."""
+    """`function` over what is called `names`. Raises FlowError for one that cannot be called so; `where` says whose it is.
+
+    Where a parameter is named as one of them, all that need a value have to be: else one would get another's reply.
+    """
     if not callable(function):
         raise FlowError(f"{where} takes a function of the replies, and got {type(function).__name__}")
     try:
@@ -47,16 +50,27 @@ def on_replies(function: Any, names: Sequence[str], where: str) -> OnReplies:
         return OnReplies(function, tuple(names), by_name=False)
     known = signature.parameters
     takes_all = any(one.kind is one.VAR_KEYWORD for one in known.values())
-    wanted = [name for name in names if takes_all or name in known]
-    if wanted and _is_called(signature, (), dict.fromkeys(wanted)):
+    named = [name for name in names if name in known and known[name].kind in _BY_NAME]
+    wanted = list(names) if takes_all else named
+    if wanted and not _takes_rest(signature, names) and _is_called(signature, (), dict.fromkeys(wanted)):
         return OnReplies(function, tuple(wanted), by_name=True)
-    if _is_called(signature, names, {}):
+    strays = [own for own, given in zip(known, names, strict=False) if own in named and own != given]
+    if _is_called(signature, names, {}) and (not named or (_takes_rest(signature, names) and not strays)):
         return OnReplies(function, tuple(names), by_name=False)
     listed = ", ".join(map(repr, names)) or "nothing"
     raise FlowError(
         f"{where} takes ({', '.join(map(str, known.values()))}), and is to be called with {listed}: "
-        "name its parameters so, or give it as many"
+        "name all of its parameters so or none, or give it as many"
     )
+
+
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def _takes_rest(signature: inspect.Signature, names: Sequence[str]) -> bool:
+    """Whether it takes by place what it has no names for: `def join(first, *others)`."""
+    kinds = [parameter.kind for parameter in signature.parameters.values()]
+    return inspect.Parameter.VAR_POSITIONAL in kinds and not set(names) <= set(signature.parameters)
 
 
 def _is_called(signature: inspect.Signature, places: Sequence[Any], names: Mapping[str, Any]) -> bool:

@@ -76,6 +76,24 @@ RULES: dict[str, tuple[str, Sequence[str], dict[str, Any], str]] = {
         {"join": lambda scan, caption: [caption, caption]},
         "list text, text",
     ),
+    "several, joined by name and the rest": (
+        "one",
+        ["caption", "scan"],
+        {"join": lambda scan, **rest: scan if list(rest) == ["caption"] else None},
+        "one picture",
+    ),
+    "several, joined by place and the rest": (
+        "one",
+        ["scan", "caption"],
+        {"join": lambda scan, *rest: scan if len(rest) == 1 else None},
+        "one picture",
+    ),
+    "several, joined by what needs no value": (
+        "one",
+        ["caption", "scan"],
+        {"join": lambda scan, quality=9: scan if quality == 9 else None},
+        "one picture",
+    ),
     "one need, joined": (
         "one",
         ["caption"],
@@ -109,6 +127,14 @@ REFUSED: dict[str, tuple[str, Sequence[str], dict[str, Any], str]] = {
     "a partial match of fields": ("page", ["scan", "input"], {}, "there is a field 'scan'"),
     "a required parameter without a reply": ("named", ["scan"], {}, "nothing goes to 'caption': Text"),
     "a required field without a reply": ("page", ["caption", "x"], {}, "there is a field 'caption'"),
+    "a join that is named as some": ("one", ["caption", "scan"], {"join": lambda scan, x: scan}, "name all of its"),
+    "a join that would get another's reply": (
+        "one",
+        ["caption", "scan"],
+        {"join": lambda scan, *x: scan},
+        "name all of",
+    ),
+    "a condition that is named as some": ("one", ["caption", "scan"], {"when": lambda scan, x: True}, "when= takes"),
     "the first reply to the first parameter": ("with_default", ["scan"], {}, "(language: str)"),
 }
 
@@ -128,6 +154,11 @@ def test_a_reply_that_only_orders_is_warned_of() -> None:
         "caption's result is ignored: taker takes scan's as 'doc', and only waits for caption; give join= to use both"
     ]
     assert flow("several").check() == []
+    assert flow("one", when=lambda caption: True).check() == []
+    assert flow("one", join=lambda scan: scan, when=lambda caption: True).check() == []
+    assert flow("one", join=lambda scan, sep=",": scan).check() == [
+        "caption's result is ignored: join= of taker takes no parameter 'caption'"
+    ]
 
 
 def test_each_root_gets_the_inputs_that_it_names() -> None:

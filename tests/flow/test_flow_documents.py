@@ -82,7 +82,7 @@ def test_the_ref_of_a_peer_is_opened_by_no_node_of_a_served_flow(
     there = put(Echo())
     echo = Flow(name="echo").add(**there, on="echo", id="a").add(**there, on="echo_async", id="b", needs="a")
     reads = Flow(name="reads").add(use=echo, id="a").add(use=Reads, id="b", needs="a")
-    joined = Flow(name="joined").add(use=echo, id="a").add(use=Reads, needs=("a", "input"), join=lambda a, b: b)
+    joined = Flow(name="joined").add(use=echo, id="a").add(use=Reads, needs=("a", "input"), join=lambda a, input: input)
     listed = Flow(name="listed").add(use=echo, id="a").add(use=_read, needs=("a", "a2"))
     listed.add(use=echo, id="a2")
 

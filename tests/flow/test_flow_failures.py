@@ -77,10 +77,10 @@ class Troubled(Executor):
         return doc
 
     @post
-    async def busy(self, doc: Text, times: int = 2, reason: str = "load") -> Text:
+    async def busy(self, doc: Text, times: int = 2, reason: str = "load", after: float = 0) -> Text:
         self.begun.append("busy")
         if len(self.begun) <= times:
-            raise ResourceExhausted("come back", reason=reason, retry_after=0)
+            raise ResourceExhausted("come back", reason=reason, retry_after=after)
         return doc
 
 
@@ -136,9 +136,10 @@ def test_a_condition_and_a_join_that_raise_name_their_node(caplog: pytest.LogCap
     def raises(*_: Any) -> Any:
         raise KeyError("secret")
 
-    for wrong in ("when", "join"):
-        f = Flow().add(use=lambda doc: doc, id="a").add(use=lambda doc: doc, id="b", needs="a", **{wrong: raises})
-        with f, pytest.raises(Internal, match=rf"node 'b' .* failed: its {wrong}= raised.*request") as told:
+    for name in ("when", "join"):
+        wrong: dict[str, Any] = {name: raises}
+        f = Flow().add(use=lambda doc: doc, id="a").add(use=lambda doc: doc, id="b", needs="a", **wrong)
+        with f, pytest.raises(Internal, match=rf"node 'b' .* failed: its {name}= raised.*request") as told:
             f.post(doc=DOC)
         assert told.value.id is not None
         assert any(told.value.id in record.getMessage() for record in caplog.records)
@@ -469,6 +470,16 @@ def test_what_failed_for_good_is_not_tried_anew(put: Put) -> None:
         f.post(doc=DOC)
 
     assert troubled.begun == ["busy", "fail"]
+
+
+def test_a_server_that_wants_to_be_left_alone_for_long_is_not_waited_for(put: Put) -> None:
+    troubled = Troubled()
+    f = Flow().add(**put(troubled), on="busy", args={"after": 3600}, retry=3)
+    with f, pytest.raises(ResourceExhausted, match="come back") as told:
+        f.post(doc=DOC)
+
+    assert told.value.retry_after == 3600
+    assert troubled.begun == ["busy"]
 
 
 def test_flows_that_call_each_other_in_a_circle_end(serve: Callable[[Any], str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from xooai import ComboDoc, Executor, Flow, Image, InvalidArgument, Text, current, post
+from xooai import ComboDoc, Executor, Flow, Image, InvalidArgument, NotFound, Text, current, post
 from xooai.flow.running import EACH
 
 Put = Callable[[Executor], dict[str, Any]]
@@ -236,6 +236,15 @@ def test_a_condition_may_look_at_the_input_and_may_be_async() -> None:
         assert f.post(doc=Text(value="abc")) is None
 
 
+def test_a_condition_on_the_input_sees_the_defaults_of_what_is_not_given() -> None:
+    def cut(doc: Text, width: int = 10) -> str:
+        return doc.read()[:width]
+
+    with Flow().add(use=cut, when=lambda width: width > 5) as f:
+        assert f.post(doc=Text(value="a")) == "a"
+        assert f.post(doc=Text(value="a"), width=3) is None
+
+
 def test_whatever_gives_an_awaitable_is_awaited() -> None:
     class Short:
         async def __call__(self, doc: Text) -> bool:
@@ -308,6 +317,31 @@ def test_what_is_given_in_place_of_a_list_is_refused_by_name() -> None:
 
     with f, pytest.raises(InvalidArgument, match=r"node 'b' .*: each= takes a list for 'doc', and got Text"):
         f.post(doc=Text(value="a"))
+
+
+def test_without_a_list_no_call_is_made() -> None:
+    def fails(x: Text) -> list[Text]:
+        raise NotFound("no list")
+
+    def with_default(doc: Text = Text(value="default")) -> Text:
+        return doc
+
+    def with_none(doc: Text | None) -> str:
+        return "none" if doc is None else "some"
+
+    for node in (with_default, with_none):
+        f = Flow().add(use=fails, id="doc", optional=True).add(use=node, id="each", needs="doc", each=True)
+        with f.add(use=lambda docs: docs, id="last", needs="each") as f:
+            assert f.post(x=Text(value="a")) is None
+            assert f.run(x=Text(value="a")).replies == {}
+
+
+def test_items_of_a_set_are_called_for_in_any_order() -> None:
+    def letters(doc: Text) -> set[str]:
+        return set(doc.read())
+
+    with Flow().add(use=letters).add(use=lambda letter: letter * 2, needs="letters", each=True) as f:
+        assert sorted(f.post(doc=Text(value="abca"))) == ["aa", "bb", "cc"]
 
 
 # Many at once

@@ -34,6 +34,7 @@ HOPS = 16  # Flows that call each other over the network: more than anybody comp
 EACH = 32  # calls of one node at a time: as many as a server batches, and few enough for one that is shared
 _HOPS_HEADER = "xooai-hops"
 _PAUSE = 0.1  # seconds before a node's second attempt, doubled each time
+_PATIENCE = 30.0  # seconds: whom a server asks to wait for longer learns that at once, and keeps no caller waiting
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -150,7 +151,7 @@ class _Running:
         """The arguments of a node; None where it is not to be called."""
         args, binding = step.node.args, step.binding
         if step.when is not None:
-            values = self.replies if step.node.needs else self._input(step)
+            values = self.replies if step.node.needs else {**step.defaults, **self._input(step)}
             if not await asked(step.when, values, self._means.threads, "its when="):
                 return None
         if binding.rule is Rule.INPUT:
@@ -187,7 +188,7 @@ class _Running:
     async def _each(self, step: Step, target: Target, arguments: dict[str, Any]) -> list[Any]:
         """Call a node for each item of a list, some at a time: the replies in their order. The first error ends all."""
         items = arguments[step.mapped]
-        if not isinstance(items, list | tuple):
+        if not isinstance(items, list | tuple | set | frozenset):
             raise InvalidArgument(f"each= takes a list for {step.mapped!r}, and got {type(items).__name__}")
         replies: list[Any] = [None] * len(items)
         waiting = iter(enumerate(items))
@@ -231,12 +232,12 @@ def _left(end: float | None) -> float | None:
 
 def _pause(error: XooaiError, attempt: int) -> float | None:
     """Seconds until a call is worth making anew; None where it is not."""
-    if isinstance(error, ResourceExhausted):
-        if error.reason != "load":
-            return None
-        if error.retry_after is not None:
-            return error.retry_after
-    return float(_PAUSE * 2**attempt)
+    if isinstance(error, ResourceExhausted) and error.reason != "load":
+        return None
+    asked = error.details.get("retry_after")  # of a server that sets up, too
+    if not isinstance(asked, int | float):
+        return float(_PAUSE * 2**attempt)
+    return asked if 0 <= asked <= _PATIENCE else None
 
 
 def _one_hop_more() -> dict[str, str]:
