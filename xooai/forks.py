@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from threading import Lock
 from typing import Any, Protocol
 from weakref import WeakSet
 
-__all__ = ["LEFT", "renewed"]
+__all__ = ["LEFT", "FreshLock", "renewed"]
 
 
 class _Renewable(Protocol):
@@ -23,6 +24,23 @@ LEFT: list[Any] = []
 def renewed(thing: _Renewable) -> None:
     """Have `thing` begin anew in each child, as long as it lives."""
     _KNOWN.add(thing)
+
+
+class FreshLock:
+    """A lock that nobody holds in the child of a fork. To be used by `with`."""
+
+    def __init__(self) -> None:
+        self.renew()
+        renewed(self)
+
+    def renew(self) -> None:
+        self._lock = Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 def _in_child() -> None:

@@ -37,7 +37,10 @@ class Served(Caller):
         unless `insecure`.
         """
         options = ListenOptions(certificate, key, insecure=insecure)
-        serve_until_signal([self._xooai_hosted()], urls or (DEFAULT_URL,), options, grace, announce)
+        try:
+            serve_until_signal([self._xooai_hosted()], urls or (DEFAULT_URL,), options, grace, announce)
+        finally:
+            self._xooai_served()
 
     def start(
         self,
@@ -61,7 +64,10 @@ class Served(Caller):
         background = self._xooai_background
         if background is not None:
             self._xooai_keep(_xooai_background=None)
-            background.stop()
+            try:
+                background.stop()
+            finally:
+                self._xooai_served()
 
     async def setup(self) -> None:
         """Yours to define: runs once, before the first call."""
@@ -92,6 +98,9 @@ class Served(Caller):
     def _xooai_hosted(self) -> Local:
         """What a server hosts."""
         return self._xooai_local()
+
+    def _xooai_served(self) -> None:
+        """It is served no more, and no call is under way: let go of what was made for that."""
 
     def _xooai_known(self) -> Mapping[str, Endpoint] | None:
         """The endpoints; None where a server has to be asked for them, or an annotation is defined later."""

@@ -29,4 +29,8 @@ def serve(
         raise InvalidArgument("serve() takes at least one executor")
     urls = (at,) if isinstance(at, str) else tuple(at)
     options = ListenOptions(certificate, key, insecure=insecure)
-    serve_until_signal([executor._xooai_hosted() for executor in executors], urls, options, grace, announce)
+    try:
+        serve_until_signal([executor._xooai_hosted() for executor in executors], urls, options, grace, announce)
+    finally:
+        for executor in executors:
+            executor._xooai_served()

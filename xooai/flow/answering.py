@@ -7,6 +7,7 @@ from typing import Any
 
 from xooai.endpoint import Endpoint
 from xooai.errors import FlowError, XooaiError, error_from
+from xooai.flow.failure import Raised
 from xooai.flow.running import Limits, Means, run
 from xooai.flow.targets import Target
 from xooai.flow.trace import watching
@@ -37,9 +38,10 @@ class Answering:
                 await target.set_up()
             except XooaiError as error:
                 raise error_from(error.code, f"node {id!r} ({target.path}): {error.message}", error.details) from error
-            except Exception as error:
-                reason = f"{type(error).__name__}: {error}"
-                raise FlowError(f"node {id!r} ({target.path}) cannot be set up: {reason}") from error
+            except Exception as error:  # noqa: BLE001 - whatever a constructor raises: it is told by the node
+                cause = error.__cause__ if isinstance(error, Raised) else error
+                reason = f"{type(cause).__name__}: {cause}"
+                raise FlowError(f"node {id!r} ({target.path}) cannot be set up: {reason}") from cause
 
     async def answer(self, **arguments: Any) -> Any:
         trace = watching.get()

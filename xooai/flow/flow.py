@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
@@ -19,6 +18,7 @@ from xooai.flow.nodes import id_of, ids_of, limits_of, target_of
 from xooai.flow.planning import Planning
 from xooai.flow.targets import Held
 from xooai.flow.trace import Trace, watching
+from xooai.forks import FreshLock
 from xooai.graph import Node
 from xooai.lazy import lazy
 from xooai.local import Local
@@ -74,7 +74,7 @@ class Flow(Served):
         )
         self._planning = Planning(self.name)
         self._answering: Answering | None = None
-        self._lock = Lock()
+        self._lock = FreshLock()
 
     def add(  # noqa: PLR0913 - all that can be said of a node (design: the public face)
         self,
@@ -199,14 +199,8 @@ class Flow(Served):
 
     # As an endpoint
 
-    def stop(self) -> None:
-        """End what `start` began: calls under way finish first, and executors that were made for the Flow are closed."""
-        if self._xooai_background is not None:
-            super().stop()
-            self.close()
-
     def close(self) -> None:
-        """Close the executors that were made for the Flow alone. Another post makes them anew."""
+        """Close the executors that were made for the Flow alone, each once no call runs on it. Another post makes them anew."""
         with self._lock:
             self._forget_own()
         for target in self._planning.targets.values():
@@ -222,6 +216,9 @@ class Flow(Served):
         ) in self._planning.away.values():  # what is described when it begins to serve is served as long as it does
             raise error
         return self._own(plan)
+
+    def _xooai_served(self) -> None:
+        self.close()
 
     def _xooai_known(self) -> Mapping[str, Endpoint] | None:
         plan = self._planning.known()

@@ -35,6 +35,8 @@ def target_of(
     if with_ is not None and not is_class:
         raise FlowError(f"with_= is for the constructor of a class, and use={_shown(use)} is none")
     if is_class:
+        if getattr(use, "_xooai_declared", None) is None:
+            raise FlowError(f"use={use.__name__} is a class of Flows; give it made: use={use.__name__}()")
         return Made(use, on, with_ or {})
     if isinstance(use, Served):
         return Held(use, on)

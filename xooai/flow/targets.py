@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping
-from threading import Lock
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Protocol
 
+from xooai import forks
 from xooai.declare import chosen
 from xooai.endpoint import Endpoint
-from xooai.errors import FlowError, InvalidArgument, NotFound
+from xooai.errors import FlowError, InvalidArgument, NotFound, XooaiError
+from xooai.flow.failure import Raised
 from xooai.lazy import lazy
+from xooai.log import logger
 from xooai.served import Served
 
 if TYPE_CHECKING:
     from xooai import client as remotes
 else:
     remotes = lazy("xooai.client")
+
+_log = logger("xooai")
 
 __all__ = ["Held", "Made", "Target", "There"]
 
@@ -102,20 +107,27 @@ class Held:
 
 
 class Made:
-    """An executor by its class: made once, before the first call, and closed with the Flow."""
+    """An executor by its class: made once, before the first call, and closed with the Flow, once no call runs on it."""
 
     host = ""
 
     def __init__(self, kind: type[Served], on: str | None, with_: Mapping[str, Any]) -> None:
         self._kind, self._on, self._with = kind, on, dict(with_)
-        self._held: Held | None = None
-        self._lock = Lock()
+        self._held: _Own | None = None
+        self.renew()
+        forks.renewed(self)
         try:
             inspect.signature(kind).bind(**with_)
         except TypeError as error:
             raise FlowError(f"with_={self._with!r} is not what {kind.__name__}() takes: {error}") from None
         except ValueError:
             pass  # nothing is known of its constructor
+
+    def renew(self) -> None:
+        """Forget what the parent's threads are at, in the child of a fork: there nobody else makes the executor, or calls it."""
+        self._making, self._counting = Lock(), Lock()
+        if self._held is not None:
+            self._held.calls = 0
 
     @property
     def path(self) -> str:
@@ -134,33 +146,75 @@ class Made:
         return chosen(self._kind._xooai_declared.endpoints, self._on, self._kind.__name__)
 
     async def set_up(self) -> None:
-        held = await self._there()
-        await held.set_up()
+        held = await self._entered()
+        try:
+            await held.set_up()
+        finally:
+            self._leave(held)
 
     async def call(
         self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, metadata: Mapping[str, str] | None
     ) -> Any:
-        held = await self._there()
-        return await held.call(endpoint, arguments, timeout, metadata)
+        held = await self._entered()
+        try:
+            return await held.call(endpoint, arguments, timeout, metadata)
+        finally:
+            self._leave(held)
 
     def forget(self) -> None:
         """Nothing: its class says what it takes."""
 
     def close(self) -> None:
-        with self._lock:
+        """Close the executor, now or as the last call on it ends; who calls from now on has another one made."""
+        with self._counting:
             held, self._held = self._held, None
-        if held is not None:
-            held.executor.__exit__()
+            if held is None:
+                return
+            held.is_left = True
+            if held.calls:
+                return
+        held.executor.__exit__()
 
-    async def _there(self) -> Held:
-        held = self._held
-        return await asyncio.to_thread(self._make) if held is None else held  # its constructor may load a model
+    async def _entered(self) -> _Own:
+        """The executor, which is not closed before `_leave`."""
+        while True:
+            with self._counting:
+                held = self._held
+                if held is not None:
+                    held.calls += 1
+                    return held
+            await asyncio.to_thread(self._make)  # its constructor may load a model
 
-    def _make(self) -> Held:
-        with self._lock:
+    def _make(self) -> None:
+        with self._making:
             if self._held is None:
-                self._held = Held(self._kind(**self._with), self._on)
-            return self._held
+                try:
+                    executor = self._kind(**self._with)
+                except XooaiError:
+                    raise
+                except Exception as error:
+                    raise Raised(f"the constructor of {self._kind.__name__}") from error
+                self._held = _Own(executor, self._on)
+
+    def _leave(self, held: _Own) -> None:
+        with self._counting:
+            held.calls -= 1
+            is_last = held.is_left and not held.calls
+        if is_last:  # in a thread, since this is a loop that others wait for
+            Thread(target=held.end, name="xooai-close").start()
+
+
+class _Own(Held):
+    """An executor that was made for the Flow: the calls under way on it, and whether it is to be closed after them."""
+
+    calls = 0
+    is_left = False
+
+    def end(self) -> None:
+        try:
+            self.executor.__exit__()
+        except Exception:  # noqa: BLE001 - nobody is there to catch it
+            _log.exception("%s failed to close", self.executor.name)
 
 
 class There:
