@@ -83,6 +83,8 @@ class Step(msgspec.Struct, frozen=True):
     when: OnReplies | None = None
     mapped: str = ""
     """The parameter that takes the items of a list, one a call."""
+    is_away: bool = False
+    """Whether its server could not be asked what it takes, and it is not called."""
 
     @property
     def gives(self) -> Any:

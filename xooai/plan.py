@@ -36,7 +36,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def planned(graph: Graph, endpoints: Mapping[str, Endpoint], owner: str) -> Plan:
-    """How the graph is run; of an optional node the endpoint may be unknown. Raises FlowError for what does not fit."""
+    """How the graph is run; that of an optional node may be unknown. Raises FlowError for what does not fit."""
     graph.check()
     steps = {id: _step(graph.nodes[id], endpoints.get(id)) for id in graph.order()}
     parameters = _parameters(steps)
@@ -56,11 +56,11 @@ def planned(graph: Graph, endpoints: Mapping[str, Endpoint], owner: str) -> Plan
 
 
 def _step(node: Node, endpoint: Endpoint | None) -> Step:
-    """A node as it is run; one whose endpoint nobody knows, which is optional, is called with nothing."""
+    """A node as it is run; one whose endpoint nobody knows, which is optional, is not."""
     if endpoint is not None:
         return node.bound(endpoint)
     unknown = Endpoint("?", node.id, {}, Schema(arguments_of(node.id, {}), node.id), untyped(), is_async=True)
-    return Step(node, unknown, Binding(Rule.INPUT))
+    return Step(node, unknown, Binding(Rule.INPUT), is_away=True)
 
 
 def _check_types(step: Step, steps: Mapping[str, Step], given: Mapping[str, Any], used: Sequence[str]) -> None:

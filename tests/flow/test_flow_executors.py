@@ -79,10 +79,14 @@ def test_posts_and_closes_at_once_lose_nothing_and_close_all_that_was_made() -> 
             self.is_closed = True
             super().close()
 
+    def close() -> None:
+        for _ in range(50):
+            f.close()
+
     f = Flow().add(use=Counts, with_={"life": life, "gate": gate, "began": threading.Event()})
     with ThreadPoolExecutor(4) as threads:
         posts = [threads.submit(lambda: [f.post(doc=DOC) for _ in range(25)]) for _ in range(3)]
-        closes = threads.submit(lambda: [f.close() for _ in range(50)])
+        closes = threads.submit(close)
         assert all(found == DOC for one in posts for found in one.result(PATIENCE))
         closes.result(PATIENCE)
     for thread in threading.enumerate():

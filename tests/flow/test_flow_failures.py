@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -329,6 +331,26 @@ def test_what_a_deadline_found_under_way_is_named_conditions_too() -> None:
         f.post(doc=DOC, timeout=0.1)
 
 
+def test_an_executor_that_takes_too_long_to_make_is_named() -> None:
+    made = threading.Event()
+
+    class Slow(Executor):
+        def __init__(self) -> None:
+            assert made.wait(PATIENCE)
+
+        @post
+        def echo(self, doc: Text) -> Text:
+            return doc
+
+    with Flow().add(use=lambda doc: doc, id="a").add(use=Slow, id="model", needs="a") as f:
+        try:
+            with pytest.raises(DeadlineExceeded, match=r"passed while node 'model' \(slow/echo\) was set up"):
+                f.post(doc=DOC, timeout=0.1)
+        finally:
+            made.set()
+        assert f.post(doc=DOC) == DOC
+
+
 def test_a_deadline_goes_through_mixed_drivers(serve: Callable[[Any], str]) -> None:
     class Stage(Executor):
         def __init__(self, name: str) -> None:
@@ -438,6 +460,70 @@ def test_an_optional_node_whose_server_is_away_is_left_out_until_it_is_back(
         monkeypatch.setattr("xooai.flow.planning.monotonic", lambda: time.monotonic() + AWAY)
         assert f.post(doc=DOC) == DOC
         assert f.check() == []
+
+
+@pytest.fixture
+def hangs() -> Iterator[int]:
+    """The port of a server that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_an_optional_node_whose_server_hangs_is_left_out(hangs: int, scheme: str) -> None:
+    pytest.importorskip("uvicorn" if scheme == "http" else "grpc", reason="the driver needs it")
+    f = Flow().add(use=lambda doc: doc, id="a")
+    f.add(use=f"{scheme}://127.0.0.1:{hangs}/e/t", id="b", needs="a", optional=True)
+
+    with f, ThreadPoolExecutor(8) as threads:
+        posts = [threads.submit(lambda: f.post(doc=DOC, timeout=1)) for _ in range(8)]
+        assert [one.result(PATIENCE) for one in posts] == [None] * 8
+        began = time.monotonic()
+        assert f.post(doc=DOC) is None
+        assert time.monotonic() - began < AWAY / 2
+        (warning,) = f.check(timeout=1)
+    assert re.fullmatch(r"node 'b' \(e/t at .*\): the time allowed .* has passed; the Flow goes on without it", warning)
+
+
+def test_while_one_post_asks_again_others_go_on_by_the_plan_that_there_is(
+    hangs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("uvicorn", reason="calling needs httptools; it comes with: pip install -e '.[http]'")
+    f = Flow().add(use=lambda doc: doc, id="a")
+    f.add(use=f"http://127.0.0.1:{hangs}/e/t", id="b", needs="a", optional=True)
+
+    async def main() -> None:
+        assert await f.apost(doc=DOC, timeout=0.2) is None
+        monkeypatch.setattr("xooai.flow.planning.monotonic", lambda: time.monotonic() + AWAY)
+        asking = asyncio.create_task(f.apost(doc=DOC, timeout=PATIENCE))
+        await asyncio.sleep(0)
+        assert [await f.apost(doc=DOC) for _ in range(3)] == [None] * 3
+        assert not asking.done()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert await f.apost(doc=DOC, timeout=0.2) is None  # who asked has left: the next one asks
+
+    with f:
+        asyncio.run(main())
+
+
+def test_a_server_that_hangs_when_it_is_asked_is_named(hangs: int) -> None:
+    pytest.importorskip("uvicorn", reason="calling needs httptools; it comes with: pip install -e '.[http]'")
+
+    with Flow().add(use=f"http://127.0.0.1:{hangs}/a/b", id="slow") as f, ThreadPoolExecutor(4) as threads:
+        for call in (lambda: f.check(timeout=0.2), lambda: f.post(doc=DOC, timeout=0.2)):
+            for one in [threads.submit(call) for _ in range(4)]:
+                with pytest.raises(DeadlineExceeded, match=r"node 'slow' \(a/b at http://127.0.0.1:"):
+                    one.result(PATIENCE)
+
+
+def test_a_node_that_cannot_be_asked_is_told_at_once_whatever_others_do(hangs: int) -> None:
+    pytest.importorskip("uvicorn", reason="calling needs httptools; it comes with: pip install -e '.[http]'")
+    f = Flow().add(use="http://127.0.0.1:1/a/b", id="gone").add(use=f"http://127.0.0.1:{hangs}/a/b", id="slow")
+
+    with f, pytest.raises(Unavailable, match="node 'gone'"):
+        f.post(doc=DOC, timeout=PATIENCE)
 
 
 def test_an_optional_node_that_alone_says_what_the_flow_takes_has_to_be_there() -> None:

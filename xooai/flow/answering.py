@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from xooai.deadline import part_of
 from xooai.endpoint import Endpoint
-from xooai.errors import FlowError, XooaiError, error_from
+from xooai.errors import DeadlineExceeded, FlowError, XooaiError, error_from
 from xooai.flow.failure import Raised
 from xooai.flow.running import Limits, Means, run
 from xooai.flow.targets import Target
 from xooai.flow.trace import watching
+from xooai.local import Local
 from xooai.plan import Plan
 from xooai.threads import Threads
 
@@ -24,16 +26,28 @@ class Answering:
     """One plan, with all that it takes to run it: a Flow to which nodes are added is another one."""
 
     attributes: Mapping[str, str] = {CALL: "answer"}
+    is_at = "the Flow"
+    """What is being set up."""
 
     def __init__(self, name: str, plan: Plan, targets: Mapping[str, Target], limits: Mapping[str, Limits]) -> None:
         self.name, self.plan = name, plan
         self.endpoints: Mapping[str, Endpoint] = {CALL: plan.endpoint}
         self._means = Means(dict(targets), dict(limits), Threads())
 
+    async def ready(self, own: Local, timeout: float | None) -> float | None:
+        """Have it set up; the seconds that are left. Raises DeadlineExceeded that names the node."""
+        if not own.is_set_up:
+            try:
+                _, timeout = await part_of(timeout, Local.set_up, own)
+            except DeadlineExceeded as error:
+                raise DeadlineExceeded(f"{error.message} while {self.is_at} was set up") from error
+        return timeout
+
     async def setup(self) -> None:
         """Make what has to be there before the first call. Raises XooaiError that names the node."""
         # One after the other: a model that is loaded takes all the memory and cores that there are.
         for id, target in self._means.targets.items():
+            self.is_at = f"node {id!r} ({target.path})"
             try:
                 await target.set_up()
             except XooaiError as error:

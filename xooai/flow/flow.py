@@ -143,7 +143,8 @@ class Flow(Served):
         """As `post`, for async code."""
         plan, left = await self._planning.made(remaining(None if timeout is None else checked_timeout(timeout)))
         endpoint = chosen({CALL: plan.endpoint}, on, self.name)
-        return await self._own(plan).apost(endpoint, arguments, left, metadata, codec)
+        answering, own = self._own(plan)
+        return await own.apost(endpoint, arguments, await answering.ready(own, left), metadata, codec)
 
     __call__ = post
 
@@ -207,7 +208,7 @@ class Flow(Served):
             target.close()
 
     def _xooai_local(self) -> Local:
-        return self._own(self._made())
+        return self._own(self._made())[1]
 
     def _xooai_hosted(self) -> Local:
         plan = self._made()
@@ -215,7 +216,7 @@ class Flow(Served):
             error
         ) in self._planning.away.values():  # what is described when it begins to serve is served as long as it does
             raise error
-        return self._own(plan)
+        return self._own(plan)[1]
 
     def _xooai_served(self) -> None:
         self.close()
@@ -238,7 +239,7 @@ class Flow(Served):
         plan = self._planning.known()
         return sync.run(self._planning.made(None))[0] if plan is None else plan
 
-    def _own(self, plan: Plan) -> Local:
+    def _own(self, plan: Plan) -> tuple[Answering, Local]:
         """What answers calls by this plan."""
         with self._lock:
             own, answering = self._xooai_own, self._answering
@@ -247,7 +248,7 @@ class Flow(Served):
                 answering = self._answering = Answering(self.name, plan, self._planning.targets, self._planning.limits)
                 own = Local(answering, answering, self._xooai_layers, self._xooai_stores, has_setup=True)
                 self._xooai_keep(_xooai_own=own)
-            return own
+            return answering, own
 
     def _elsewhere(self) -> remotes.Elsewhere:
         """The servers of nodes that are URLs."""

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
 from functools import partial
 from math import inf
+from threading import Lock
 from time import monotonic
+from typing import Any, TypeVar
 
+from xooai import forks
 from xooai.binding import INPUT
 from xooai.deadline import part_of
 from xooai.endpoint import Endpoint
-from xooai.errors import XooaiError, error_from
+from xooai.errors import DeadlineExceeded, XooaiError
+from xooai.flow.inquiry import inquired, told
 from xooai.flow.running import Limits
 from xooai.flow.targets import Target
 from xooai.graph import Graph, Node
 from xooai.plan import Plan, planned
 
 __all__ = ["AWAY", "Planning"]
+
+T = TypeVar("T")
 
 AWAY = 5.0  # seconds after which a server is asked again that could not be: about as long as one takes to start
 
@@ -34,6 +41,13 @@ class Planning:
         self._name = name
         self._plan: Plan | None = None
         self._until = inf
+        self.renew()
+        forks.renewed(self)
+
+    def renew(self) -> None:
+        """Forget who asks, in the child of a fork, where nobody does."""
+        self._lock = Lock()
+        self._running: Future[None] | None = None
 
     def add(self, node: Node, target: Target, limits: Limits) -> None:
         """Add a node. Raises FlowError, and then nothing was added."""
@@ -51,18 +65,53 @@ class Planning:
         return self._plan
 
     async def made(self, timeout: float | None, *, is_fresh: bool = False) -> tuple[Plan, float | None]:
-        """The plan, servers being asked where that is needed, or `is_fresh`; and the seconds that are left. Raises XooaiError."""
+        """The plan, servers being asked where that is needed, or `is_fresh`; and the seconds that are left. Raises XooaiError.
+
+        One caller asks at a time. Meanwhile others go on by the plan that there was, or wait for the new one.
+        """
         if is_fresh:
             for target in self.targets.values():
                 target.forget()
-        plan = None if is_fresh or monotonic() >= self._until else self.known()
-        if plan is None:
+        while True:
+            plan = None if is_fresh else self.known()
+            if plan is not None and monotonic() < self._until:
+                return plan, timeout
+            with self._lock:
+                running = self._running
+                if running is None:
+                    self._running = Future()
+            if running is None:
+                return await self._asked(timeout)
+            if plan is not None:
+                return plan, timeout
+            _, timeout = await self._bounded(timeout, _ended, running)
+
+    async def _asked(self, timeout: float | None) -> tuple[Plan, float | None]:
+        """A new plan, of what the servers say now."""
+        try:
             self.graph.check()  # before anybody is asked
-            (endpoints, away), timeout = await part_of(timeout, partial(_asked, self.targets), timeout)
+            optional = {id for id, node in self.graph.nodes.items() if node.is_optional}
+            inquiry = partial(inquired, self.targets, optional)
+            (endpoints, away), timeout = await self._bounded(timeout, inquiry, timeout)
             self._refuse(endpoints, away)
             plan = planned(self.graph, endpoints, self._name)
             self._keep(plan, away)
+        finally:
+            running, self._running = self._running, None
+            if running is not None:  # None in the child of a fork
+                running.set_result(None)
         return plan, timeout
+
+    async def _bounded(
+        self, timeout: float | None, function: Callable[[Any], Awaitable[T]], argument: Any
+    ) -> tuple[T, float | None]:
+        """As `part_of`. Raises DeadlineExceeded that names the nodes whose servers are asked."""
+        try:
+            return await part_of(timeout, function, argument)
+        except DeadlineExceeded as error:
+            asked = [told(id, target) for id, target in self.targets.items() if target.known is None]
+            listed = ", ".join(asked[:10]) + (" ..." if len(asked) > 10 else "")
+            raise DeadlineExceeded(f"{error.message} while servers were asked what they take: {listed}") from error
 
     def _keep(self, plan: Plan, away: Mapping[str, XooaiError]) -> None:
         self._plan, self.away = plan, away
@@ -77,22 +126,5 @@ class Planning:
                 raise error
 
 
-async def _asked(
-    targets: Mapping[str, Target], timeout: float | None
-) -> tuple[dict[str, Endpoint], dict[str, XooaiError]]:
-    """The endpoints of nodes, all servers being asked at once; and the errors of those that could not be, naming the node."""
-    found: dict[str, Endpoint] = {}
-    failures: dict[str, XooaiError] = {}
-
-    async def ask(id: str, target: Target) -> None:
-        try:
-            found[id] = target.known or await target.endpoint(timeout)
-        except XooaiError as error:
-            where = f"node {id!r} ({target.path}{f' at {target.host}' if target.host else ''})"
-            failures[id] = error_from(error.code, f"{where}: {error.message}", error.details, error.id)
-            failures[id].__cause__ = error
-
-    async with asyncio.TaskGroup() as group:
-        for id, target in targets.items():
-            group.create_task(ask(id, target))
-    return found, failures
+async def _ended(running: Future[None]) -> None:
+    await asyncio.wait([asyncio.wrap_future(running)])

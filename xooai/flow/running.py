@@ -150,6 +150,8 @@ class _Running:
     async def _arguments(self, step: Step) -> dict[str, Any] | None:
         """The arguments of a node; None where it is not to be called."""
         args, binding = step.node.args, step.binding
+        if step.is_away:
+            return None
         if step.when is not None:
             values = self.replies if step.node.needs else {**step.defaults, **self._input(step)}
             if not await asked(step.when, values, self._means.threads, "its when="):
