@@ -14,6 +14,7 @@ from xooai.doc import Doc
 from xooai.endpoint import Endpoint, Parameter, nearest
 from xooai.errors import FlowError
 from xooai.fitting import members, shown, takes_none
+from xooai.payload import estranged
 
 __all__ = ["INPUT", "Absent", "Binding", "Place", "Rule", "bind"]
 
@@ -75,8 +76,9 @@ class Binding(msgspec.Struct, frozen=True):
             return self._by_name(replies)
         if self.rule is Rule.FIELDS:
             assert self.model is not None
+            given = self._by_name(replies)
             try:
-                return {self.parameter: self.model(**self._by_name(replies))}
+                return {self.parameter: estranged(self.model(**given), given)}
             except ValidationError as error:
                 raise invalid(error) from None
         if self.rule is Rule.LIST:

@@ -17,9 +17,11 @@ from xooai.done import DONE
 from xooai.driver import MESSAGE_LIMIT, Channel, Head
 from xooai.endpoint import Endpoint
 from xooai.errors import FailedPrecondition, InvalidArgument, too_large
+from xooai.metadata import HOPS_HEADER
 from xooai.origin import NO_MARKS, Marks
 
 __all__ = [
+    "HOPS",
     "Call",
     "Layer",
     "Service",
@@ -29,25 +31,29 @@ __all__ = [
     "composed",
     "current",
     "entered",
+    "hops",
     "never",
     "remaining",
 ]
 
 _PREFIX = urandom(4).hex()  # ids of different processes differ
 _NUMBERS = count(1)
+HOPS = 16  # servers that a call comes through, one calling the next: more than anybody composes, and an end to a circle of them
 
 
 class Call:
     """One call, as its handler sees it.
 
     `head` is what it opened with; `deadline` in monotonic seconds, None without one; `marks` which refs came from a peer, for
-    a call within the process, else None: all did. `inline` says that a `def` handler runs in this very thread.
+    a call within the process, else None: all did. `inline` says that a `def` handler runs in this very thread; `outer` is the
+    call that was handled where one within the process was made.
     """
 
     # On the class, so that making a call sets only what it has.
     deadline: float | None = None
     inline: bool = False
     marks: Marks | None = None
+    outer: Any = None
     reply: bytes | None = None
     reply_codec: str = ""
     reply_marks: Marks = NO_MARKS
@@ -167,6 +173,25 @@ def remaining(timeout: float | None) -> float | None:
     if left is None or timeout is None:
         return timeout if left is None else left
     return min(timeout, left)
+
+
+def hops() -> int:
+    """How many servers came before what a call sends on now, this one among them: 0 where no peer has called.
+
+    Raises FailedPrecondition for too many: some server in a circle has to end it, whatever is called in between.
+    """
+    call: Any = entered.get()
+    while isinstance(call, Call) and call.marks is not None:  # it never left the process
+        call = call.outer
+    if not isinstance(call, Call):
+        return 0
+    given = call.head.metadata.get(HOPS_HEADER, "0")
+    found = int(given) + 1 if given.isdecimal() and len(given) <= len(str(HOPS)) else HOPS + 1
+    if found > HOPS:
+        raise FailedPrecondition(
+            f"this call came through {HOPS} servers already, each calling the next; does one of them lead back to this one?"
+        )
+    return found
 
 
 def checked_timeout(timeout: Any) -> float:

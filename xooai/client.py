@@ -13,7 +13,7 @@ import msgspec
 
 from xooai import forks, plugins
 from xooai.annotations import executors_from
-from xooai.call import Call, Layer, asked_codec, checked_timeout, composed, entered, remaining
+from xooai.call import Call, Layer, asked_codec, checked_timeout, composed, entered, hops, remaining
 from xooai.codec import MSGPACK, Codec, codec_of
 from xooai.deadline import part_of
 from xooai.describe import endpoint as describe_endpoint
@@ -22,7 +22,7 @@ from xooai.endpoint import Endpoint, nearest
 from xooai.errors import InvalidArgument, NotFound, Unavailable
 from xooai.lazy import lazy
 from xooai.memory import MemoryChannel
-from xooai.metadata import metadata_of
+from xooai.metadata import HOPS_HEADER, metadata_of
 from xooai.origin import Origin
 from xooai.payload import from_peer, refuse_hidden, to_peer, typed, unfit
 from xooai.redact import redact
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 else:
     elsewhere = lazy("xooai.elsewhere")  # what keeps contents for a server, and reads those that it keeps
 
-__all__ = ["Address", "Elsewhere", "Remote", "endpoints_of"]
+__all__ = ["Address", "Elsewhere", "Remote", "endpoints_of", "resolved"]
 
 T = TypeVar("T")
 _UNARY = Shape.UNARY
@@ -91,7 +91,7 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
     _near: tuple[asyncio.AbstractEventLoop, Link] | None = (
         None  # the link that was used last: asking a weak dict costs more
     )
-    _heads: dict[tuple[str, str, str], Head] = {}
+    _heads: dict[tuple[str, str, str, int], Head] = {}
     _known: dict[str, Mapping[str, Endpoint]] | None = None
 
     def __post_init__(self) -> None:
@@ -162,15 +162,19 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
         self, executor: str, endpoint: str, codec: str, timeout: float | None, metadata: Mapping[str, str] | None
     ) -> Head:
         """The head of a call: the same one again where it says nothing of its own."""
-        if metadata is not None or timeout != self.timeout:
-            own = {**self.metadata, **(EMPTY if metadata is None else metadata_of(metadata))}
-            return Head(f"/{executor}/{endpoint}", codec, timeout=timeout, metadata=own)
-        found = self._heads.get((executor, endpoint, codec))
-        if found is None:
+        before = 0 if entered.get() is None else hops()
+        if metadata is None and timeout == self.timeout:
+            found = self._heads.get((executor, endpoint, codec, before))
+            if found is not None:
+                return found
+        own = self.metadata if metadata is None else {**self.metadata, **metadata_of(metadata)}
+        if before:
+            own = {**own, HOPS_HEADER: str(before)}
+        found = Head(f"/{executor}/{endpoint}", codec, timeout=timeout, metadata=own)
+        if metadata is None and timeout == self.timeout:
             if len(self._heads) >= _HEADS:
                 self._heads.clear()
-            found = Head(f"/{executor}/{endpoint}", codec, timeout=timeout, metadata=self.metadata)
-            self._heads[executor, endpoint, codec] = found
+            self._heads[executor, endpoint, codec, before] = found
         return found
 
     async def _exchange(self, head: Head, frame: bytes | None) -> tuple[bytes, Outcome]:
@@ -292,7 +296,7 @@ class Elsewhere:
                 self._remotes.pop(next(iter(self._remotes)))
             remote = self._remotes[address.server] = Remote(address.server, layers=self._layers, stores=self._stores)
         limit = remaining(remote.timeout if timeout is None else timeout)
-        (executor, endpoint), limit = await remote.found(partial(_resolved, address), limit)
+        (executor, endpoint), limit = await remote.found(partial(resolved, address), limit)
         return remote, executor, endpoint, limit
 
     def remotes(self) -> list[Remote]:
@@ -300,7 +304,7 @@ class Elsewhere:
         return list(self._remotes.values())
 
 
-def _resolved(address: Address, known: Mapping[str, Mapping[str, Endpoint]]) -> tuple[str, Endpoint]:
+def resolved(address: Address, known: Mapping[str, Mapping[str, Endpoint]]) -> tuple[str, Endpoint]:
     """Executor and endpoint that a URL names; with one name in its path, the one endpoint of that name."""
     executor, name = address.executor, address.endpoint
     if not name:

@@ -14,6 +14,7 @@ from xooai.codec import MSGPACK
 from xooai.endpoint import ANYTHING, Endpoint, nearest
 from xooai.errors import FlowError, InvalidArgument
 from xooai.on_replies import OnReplies, on_replies
+from xooai.payload import typed
 
 __all__ = ["Graph", "Node", "Step"]
 
@@ -36,7 +37,7 @@ class Node(msgspec.Struct, frozen=True):
             raise FlowError(
                 f"node {self.id!r}: {endpoint.owner}.{endpoint.name} streams; a node takes one request and gives one reply"
             )
-        self._check_constants(endpoint)
+        constants = self._constants(endpoint)
         binding = bind(self.id, endpoint, self.needs, self.args, self.join is not None)
         where = f"node {self.id!r}"
         join = None if self.join is None else on_replies(self.join, self.needs, f"{where}: join=")
@@ -45,7 +46,7 @@ class Node(msgspec.Struct, frozen=True):
         mapped = ""
         if self.each:
             mapped, binding = self._mapped(endpoint, binding)
-        return Step(self, endpoint, binding, join, when, mapped)
+        return Step(self, endpoint, binding, constants, join, when, mapped)
 
     def _mapped(self, endpoint: Endpoint, binding: Binding) -> tuple[str, Binding]:
         """The parameter that takes the items of a list; without a list the node is not called. Raises FlowError."""
@@ -60,7 +61,9 @@ class Node(msgspec.Struct, frozen=True):
             )
         return one, binding
 
-    def _check_constants(self, endpoint: Endpoint) -> None:
+    def _constants(self, endpoint: Endpoint) -> dict[str, Any]:
+        """Those that the endpoint takes. Raises FlowError."""
+        found: dict[str, Any] = {}
         for name, value in self.args.items():
             parameter = endpoint.parameters.get(name)
             if parameter is None:
@@ -68,9 +71,11 @@ class Node(msgspec.Struct, frozen=True):
             schema = endpoint.schema_of(parameter)
             try:
                 MSGPACK.decode(schema, MSGPACK.encode(schema, value), True)
+                found[name] = typed(schema, value) if schema.facts.documents else value
             except InvalidArgument as error:
                 reason = error.message.removeprefix("the body: ")
                 raise FlowError(f"node {self.id!r}: args={{{name!r}: ...}}: {reason}") from error
+        return found
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -79,6 +84,8 @@ class Step(msgspec.Struct, frozen=True):
     node: Node
     endpoint: Endpoint
     binding: Binding
+    constants: Mapping[str, Any] = {}
+    """Those of its arguments, with documents in place of the dicts that stand for them: they are this process's own."""
     join: OnReplies | None = None
     when: OnReplies | None = None
     mapped: str = ""

@@ -15,7 +15,7 @@ from xooai.endpoint import Endpoint
 from xooai.errors import Internal, InvalidArgument, ResourceExhausted, XooaiError, too_large
 from xooai.kept import Contents
 from xooai.lazy import lazy
-from xooai.payload import from_here, from_peer, hidden, marks_of, to_peer
+from xooai.payload import from_here, from_peer, hidden, marks_of_reply, to_peer
 from xooai.plain import scalar
 from xooai.redact import redact
 from xooai.threads import Threads
@@ -70,7 +70,7 @@ def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads, 
         form = form_of(call.head.codec, call.head.accept)
         if result_documents:
             if call.marks is not None:  # within this process refs stay what they are
-                call.reply_marks = marks_of(endpoint.result, result)
+                call.reply_marks = marks_of_reply(endpoint.result, result, call.marks)
             else:
                 if not goes(result):
                     way = contents.way(call.head.identity, is_raw=bool(form.raw), is_ours=form.codec is MSGPACK)

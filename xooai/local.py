@@ -10,15 +10,16 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 from xooai import forks, sync
-from xooai.call import Layer, asked_codec, entered, remaining
+from xooai.call import Layer, asked_codec, entered, hops, remaining
 from xooai.codec import CODECS, MSGPACK, Codec
 from xooai.driver import EMPTY, MESSAGE_LIMIT, Head, Shape
 from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument, too_large
 from xooai.lazy import lazy
 from xooai.memory import MemoryChannel
-from xooai.metadata import metadata_of
-from xooai.payload import from_here, marks_of, refuse_hidden, unfit
+from xooai.metadata import HOPS_HEADER, metadata_of
+from xooai.origin import AllBut
+from xooai.payload import from_here, marks_but_own, marks_of, refuse_hidden, unfit
 from xooai.schema import Schema
 from xooai.server import Site
 from xooai.shared_stores import Stores
@@ -33,6 +34,7 @@ else:
 __all__ = ["Local"]
 
 
+_NONE_OWN = AllBut()
 _setting_up: ContextVar[tuple[Local, ...]] = ContextVar("xooai_setting_up", default=())
 
 
@@ -138,6 +140,16 @@ class Local:
         await self._hosting().accept(channel)
         return _read(endpoint, chosen, channel)
 
+    async def pass_on(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> Any:
+        """As `apost`, by a Flow: a document that is made of plain data on the way is a stranger's."""
+        if not self.is_set_up:
+            _, timeout = await deadline.part_of(timeout, Local.set_up, self)
+        endpoint.check(arguments)
+        channel = self._channel(endpoint, arguments, timeout, None, MSGPACK)
+        channel.marks = marks_but_own(arguments) if endpoint.arguments.facts.documents else _NONE_OWN
+        await self._hosting().accept(channel)
+        return _read(endpoint, MSGPACK, channel)
+
     async def open(
         self,
         endpoint: Endpoint,
@@ -152,6 +164,8 @@ class Local:
         endpoint.check(arguments)
         chosen = MSGPACK if codec is None else asked_codec(codec)
         given = EMPTY if metadata is None else metadata_of(metadata)
+        if before := hops():  # this is counted as one more server over there
+            given = {**given, HOPS_HEADER: str(before - 1)}
         head = Head(
             f"/{self.name}/{endpoint.name}", chosen.media_type, shape=endpoint.shape, timeout=timeout, metadata=given
         )
@@ -173,9 +187,23 @@ class Local:
     ) -> MemoryChannel:
         endpoint.check(arguments)
         schema = endpoint.arguments
-        if schema.facts.documents and entered.get() is not None:
+        if not schema.facts.documents:
+            return self._channel(endpoint, arguments, timeout, metadata, codec)
+        if entered.get() is not None:
             refuse_hidden(schema, arguments)
-        frame = codec.encode(schema, arguments)
+        channel = self._channel(endpoint, arguments, timeout, metadata, codec)
+        channel.marks = marks_of(schema, arguments)
+        return channel
+
+    def _channel(
+        self,
+        endpoint: Endpoint,
+        arguments: dict[str, Any],
+        timeout: float | None,
+        metadata: Mapping[str, str] | None,
+        codec: Codec,
+    ) -> MemoryChannel:
+        frame = codec.encode(endpoint.arguments, arguments)
         if len(frame) > MESSAGE_LIMIT:  # as a server would
             raise too_large(len(frame), MESSAGE_LIMIT, "the request")
         if timeout is None and metadata is None:  # the same head again: it is not changed once the call has begun
@@ -186,10 +214,7 @@ class Local:
         else:
             given = EMPTY if metadata is None else metadata_of(metadata)
             head = Head(f"/{self.name}/{endpoint.name}", codec.media_type, timeout=timeout, metadata=given)
-        channel = MemoryChannel(head, frame)
-        if schema.facts.documents:
-            channel.marks = marks_of(schema, arguments)
-        return channel
+        return MemoryChannel(head, frame)
 
     def _hosting(self) -> Site:
         if self._site is None:

@@ -7,10 +7,11 @@ from typing import Any
 
 from xooai.errors import InvalidArgument
 
-__all__ = ["ID_HEADER", "RESERVED", "TIMEOUT_HEADER", "metadata_of", "pairs", "printable_ascii"]
+__all__ = ["HOPS_HEADER", "ID_HEADER", "RESERVED", "TIMEOUT_HEADER", "metadata_of", "pairs", "printable_ascii"]
 
 TIMEOUT_HEADER = "xooai-timeout"  # milliseconds left when the request was sent, a whole number
 ID_HEADER = "x-request-id"
+HOPS_HEADER = "xooai-hops"  # servers that the call came through before this one
 # Headers that say how the message itself travels: never metadata, in neither direction.
 RESERVED = frozenset(
     "accept accept-encoding connection content-encoding content-length content-type date expect host keep-alive "

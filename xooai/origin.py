@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from types import MappingProxyType
 from typing import Any, BinaryIO, NoReturn, Protocol, TypeVar
 
@@ -11,7 +11,7 @@ import msgspec
 from xooai.errors import PermissionDenied
 from xooai.redact import redact
 
-__all__ = ["NO_MARKS", "STRANGER", "Marks", "Origin", "Wanted", "refused"]
+__all__ = ["NO_MARKS", "STRANGER", "AllBut", "Marks", "Origin", "Wanted", "refused"]
 
 T = TypeVar("T")
 
@@ -77,3 +77,22 @@ class _Stranger:
 
 STRANGER: Origin = _Stranger()
 """Also what an origin becomes where a document is pickled or copied to another process."""
+
+
+class AllBut(dict[str | None, Origin]):
+    """The marks of all documents but those whose refs are `own`: of whom a document comes that is made of plain data, nobody
+    knows, so it is a stranger's.
+    """
+
+    def __init__(self, known: Marks = NO_MARKS, own: Collection[str | None] = ()) -> None:
+        super().__init__(known)
+        self._own = own
+
+    def __contains__(self, ref: object) -> bool:
+        return super().__contains__(ref) or (ref is not None and ref not in self._own)
+
+    def __missing__(self, ref: str | None) -> Origin:
+        return STRANGER
+
+    def __bool__(self) -> bool:
+        return True

@@ -14,7 +14,7 @@ from xooai.codec import Codec, invalid
 from xooai.doc import arriving, mark_wire, origin_of
 from xooai.errors import Internal, InvalidArgument
 from xooai.lazy import lazy
-from xooai.origin import NO_MARKS, Marks, Origin
+from xooai.origin import NO_MARKS, AllBut, Marks, Origin
 from xooai.redact import redact
 from xooai.schema import Schema
 from xooai.walk import documents, has_ref
@@ -25,7 +25,20 @@ if TYPE_CHECKING:
 else:
     offload = lazy("xooai.offload")  # most values hold nothing large
 
-__all__ = ["from_here", "from_peer", "hidden", "marks_of", "refuse_hidden", "to_peer", "typed", "unfit"]
+__all__ = [
+    "estranged",
+    "from_here",
+    "from_peer",
+    "hidden",
+    "marks_but_own",
+    "marks_of",
+    "marks_of_reply",
+    "refuse_hidden",
+    "settled",
+    "to_peer",
+    "typed",
+    "unfit",
+]
 
 
 def typed(schema: Schema, value: Any) -> Any:
@@ -74,6 +87,42 @@ def marks_of(schema: Schema, value: Any) -> Marks:
     if not schema.facts.documents:
         return NO_MARKS
     return {doc.ref: origin for doc in documents(value) if (origin := origin_of(doc)) is not None}
+
+
+def marks_but_own(value: Any) -> AllBut:
+    """The marks for what a Flow passes on: only what is a document already, and no peer's, is this process's own."""
+    known: dict[str | None, Origin] = {}
+    own: set[str | None] = set()
+    for doc in documents(value):
+        origin = origin_of(doc)
+        if origin is None:
+            own.add(doc.ref)
+        else:
+            known[doc.ref] = origin
+    return AllBut(known, own)
+
+
+def marks_of_reply(schema: Schema, value: Any, marks: Marks) -> Marks:
+    """The marks of a reply, to a call whose arguments had these."""
+    if not schema.facts.documents:
+        return NO_MARKS
+    return marks_but_own(value) if isinstance(marks, AllBut) else marks_of(schema, value)
+
+
+def settled(schema: Schema, value: Any) -> Any:
+    """As `typed`; the documents that are made of dicts here are a stranger's: they may be what a peer has sent."""
+    if not schema.facts.documents or not has_ref(value):
+        return value
+    return estranged(typed(schema, value), value)
+
+
+def estranged(made: Any, given: Any) -> Any:
+    """What was made of `given`: the documents that were none there are a stranger's."""
+    marks = marks_but_own(given)
+    for doc in documents(made):
+        if origin_of(doc) is None and doc.ref in marks:
+            mark_wire(doc)
+    return made
 
 
 def from_peer(schema: Schema, codec: Codec, frame: bytes, origin: Origin) -> Any:

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Protocol
 
-from xooai.call import Call, Layer, StreamCall, asked_codec, composed, entered
+from xooai.call import Call, Layer, StreamCall, asked_codec, composed, entered, hops
 from xooai.codec import Codec
 from xooai.deadline import part_of, passed, within
 from xooai.driver import EMPTY, Channel, DialOptions, Head, Link, Outcome, Shape
 from xooai.endpoint import Endpoint
 from xooai.errors import Code, InvalidArgument, Unavailable, XooaiError
 from xooai.memory_stream import MemoryStream
-from xooai.metadata import metadata_of
+from xooai.metadata import HOPS_HEADER, metadata_of
 from xooai.origin import Origin
 from xooai.payload import from_peer, refuse_hidden, to_peer, typed, unfit
 from xooai.schema import Schema
@@ -82,6 +82,8 @@ async def open_stream(
     if timeout is not None and timeout <= 0:
         raise passed(timeout)
     own = {**remote.metadata, **(EMPTY if metadata is None else metadata_of(metadata))}
+    if before := hops():
+        own[HOPS_HEADER] = str(before)
     head = Head(path, chosen.media_type, shape=endpoint.shape, timeout=timeout, metadata=own)
     channel = await (_layered(remote, endpoint, head, opening) if remote.layers else _opened(remote, head, opening))
     return Stream(channel, endpoint, chosen, frames)

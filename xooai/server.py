@@ -141,9 +141,9 @@ class Site:
             return
         call = route.call(route.endpoint, channel)
         in_memory = channel if isinstance(channel, MemoryChannel) else None
-        if in_memory is not None:
-            call.marks, call.inline = in_memory.marks, in_memory.inline
         token = entered.set(call)
+        if in_memory is not None:
+            call.marks, call.inline, call.outer = in_memory.marks, in_memory.inline, token.old_value
         try:
             timeout = channel.head.timeout
             if timeout is None:

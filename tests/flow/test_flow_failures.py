@@ -589,7 +589,7 @@ def test_flows_that_call_each_other_in_a_circle_end(serve: Callable[[Any], str])
     first.add(use=f"{there}/call", id="circle", needs="again")
     first.start(url.rpartition("/")[0])
 
-    with pytest.raises(FailedPrecondition, match="through 16 Flows already"):
+    with pytest.raises(FailedPrecondition, match="through 16 servers already"):
         first.post(doc=DOC, timeout=PATIENCE)
 
     assert 1 < len(calls) <= 16

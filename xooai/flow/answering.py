@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from xooai.call import hops
 from xooai.deadline import part_of
 from xooai.endpoint import Endpoint
 from xooai.errors import DeadlineExceeded, FlowError, XooaiError, error_from
@@ -13,6 +14,7 @@ from xooai.flow.running import Limits, Means, run
 from xooai.flow.targets import Target
 from xooai.flow.trace import watching
 from xooai.local import Local
+from xooai.payload import settled
 from xooai.plan import Plan
 from xooai.threads import Threads
 
@@ -58,10 +60,12 @@ class Answering:
                 raise FlowError(f"node {id!r} ({target.path}) cannot be set up: {reason}") from cause
 
     async def answer(self, **arguments: Any) -> Any:
+        hops()  # refuses a call that goes in a circle
         trace = watching.get()
         token = watching.set(None)  # the Flows inside of this one are watched by nobody
         try:
-            return await run(self.plan, self._means, arguments, trace)
+            result = await run(self.plan, self._means, arguments, trace)
+            return settled(self.plan.endpoint.result, result)
         finally:
             watching.reset(token)
 

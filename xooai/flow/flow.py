@@ -16,7 +16,7 @@ from xooai.errors import FailedPrecondition, FlowError
 from xooai.flow.answering import CALL, Answering
 from xooai.flow.nodes import id_of, ids_of, limits_of, target_of
 from xooai.flow.planning import Planning
-from xooai.flow.targets import Held
+from xooai.flow.targets import Inner
 from xooai.flow.trace import Trace, watching
 from xooai.forks import FreshLock
 from xooai.graph import Node
@@ -75,6 +75,7 @@ class Flow(Served):
         self._planning = Planning(self.name)
         self._answering: Answering | None = None
         self._lock = FreshLock()
+        self._servers: dict[str, remotes.Remote] = {}
 
     def add(  # noqa: PLR0913 - all that can be said of a node (design: the public face)
         self,
@@ -103,9 +104,9 @@ class Flow(Served):
         if self._xooai_background is not None:
             raise FailedPrecondition(f"{self!r} serves already; stop() it first, or add all nodes before")
         frame = sys._getframe(1)
-        target = target_of(use, on, with_, self._xooai_gateway, self._elsewhere, lambda: surroundings(frame))
-        if isinstance(target, Held) and isinstance(target.executor, Flow) and target.executor._holds(self):
-            raise FlowError(f"{target.executor!r} holds {self!r}: a Flow cannot be a node of itself")
+        target = target_of(use, on, with_, self._xooai_gateway, self._server, lambda: surroundings(frame))
+        if isinstance(target, Inner) and target.flow._holds(self):
+            raise FlowError(f"{target.flow!r} holds {self!r}: a Flow cannot be a node of itself")
         node = Node(
             target.path if id is None else id_of(id), ids_of(needs), dict(args or {}), join, when, optional, each
         )
@@ -250,16 +251,34 @@ class Flow(Served):
                 self._xooai_keep(_xooai_own=own)
             return answering, own
 
-    def _elsewhere(self) -> remotes.Elsewhere:
-        """The servers of nodes that are URLs."""
-        if self._xooai_elsewhere is None:
-            self._xooai_keep(_xooai_elsewhere=remotes.Elsewhere((), self._xooai_stores))
-        assert self._xooai_elsewhere is not None
-        return self._xooai_elsewhere
+    def _server(self, server: str) -> remotes.Remote:
+        """A server of nodes that are URLs: as many as there are nodes, at most."""
+        found = self._servers.get(server)
+        if found is None:
+            found = self._servers.setdefault(server, remotes.Remote(server, stores=self._xooai_stores))
+        return found
+
+    def _xooai_remotes(self) -> list[remotes.Remote]:
+        return list(self._servers.values())
+
+    async def _set_up(self) -> None:
+        """As a node of another Flow: make what has to be there before the first call."""
+        plan, _ = await self._planning.made(None)
+        await self._own(plan)[1].set_up()
+
+    async def _pass_on(self, arguments: dict[str, Any], timeout: float | None) -> Any:
+        """As a node of another Flow: answer a call."""
+        plan, left = await self._planning.made(remaining(timeout))
+        answering, own = self._own(plan)
+        return await own.pass_on(plan.endpoint, arguments, await answering.ready(own, left))
+
+    def _forget(self) -> None:
+        """As a node of another Flow: ask all servers anew."""
+        self._planning.forget()
 
     def _holds(self, other: Flow) -> bool:
-        inside = [target.executor for target in self._planning.targets.values() if isinstance(target, Held)]
-        return self is other or any(isinstance(one, Flow) and one._holds(other) for one in inside)
+        inside = [target.flow for target in self._planning.targets.values() if isinstance(target, Inner)]
+        return self is other or any(one._holds(other) for one in inside)
 
     def _forget_own(self) -> None:
         own = self._xooai_own

@@ -44,10 +44,8 @@ class Function:
     async def set_up(self) -> None:
         """Nothing: it is there."""
 
-    async def call(
-        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, metadata: Mapping[str, str] | None
-    ) -> Any:
-        return await self._local.apost(endpoint, arguments, remaining(timeout), None, None)
+    async def call(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> Any:
+        return await self._local.pass_on(endpoint, arguments, remaining(timeout))
 
     def forget(self) -> None:
         """Nothing: its annotations say what it takes."""

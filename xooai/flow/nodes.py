@@ -10,12 +10,12 @@ from xooai.call import checked_timeout
 from xooai.errors import FlowError, InvalidArgument
 from xooai.flow.functions import Function
 from xooai.flow.running import Limits
-from xooai.flow.targets import Held, Made, Target, There
+from xooai.flow.targets import Made, Target, There, held
 from xooai.mark import mark_of
 from xooai.served import Served
 
 if TYPE_CHECKING:
-    from xooai.client import Elsewhere
+    from xooai.client import Remote
 
 __all__ = ["RETRIES", "id_of", "ids_of", "limits_of", "target_of"]
 
@@ -27,7 +27,7 @@ def target_of(
     on: str | None,
     with_: Mapping[str, Any] | None,
     gateway: str | None,
-    elsewhere: Callable[[], Elsewhere],
+    server: Callable[[str], Remote],
     namespace: Callable[[], Mapping[str, Any]],
 ) -> Target:
     """Where the calls of a node go. Raises FlowError."""
@@ -39,9 +39,9 @@ def target_of(
             raise FlowError(f"use={use.__name__} is a class of Flows; give it made: use={use.__name__}()")
         return Made(use, on, with_ or {})
     if isinstance(use, Served):
-        return Held(use, on)
+        return held(use, on)
     if isinstance(use, str):
-        return _there(use, on, gateway, elsewhere)
+        return _there(use, on, gateway, server)
     mark = mark_of(use)
     if mark is not None and isfunction(use):
         raise FlowError(f"use={use.__qualname__} is a method; give its class, and on={mark.name or use.__name__!r}")
@@ -55,7 +55,7 @@ def target_of(
     )
 
 
-def _there(use: str, on: str | None, gateway: str | None, elsewhere: Callable[[], Elsewhere]) -> There:
+def _there(use: str, on: str | None, gateway: str | None, server: Callable[[str], Remote]) -> There:
     url = use
     if "://" not in use:
         if gateway is None:
@@ -64,7 +64,7 @@ def _there(use: str, on: str | None, gateway: str | None, elsewhere: Callable[[]
     if on is not None:
         url = f"{url.rstrip('/')}/{on}"
     try:
-        return There(url, elsewhere)
+        return There(url, server)
     except InvalidArgument as error:
         raise FlowError(error.message) from None
 

@@ -18,7 +18,7 @@ from xooai.endpoint import Endpoint
 from xooai.errors import DeadlineExceeded, XooaiError
 from xooai.flow.inquiry import inquired, told
 from xooai.flow.running import Limits
-from xooai.flow.targets import Target
+from xooai.flow.targets import Inner, Target
 from xooai.graph import Graph, Node
 from xooai.plan import Plan, planned
 
@@ -39,6 +39,7 @@ class Planning:
         self.away: Mapping[str, XooaiError] = {}
         """Optional nodes whose servers could not be asked what they take: the plan is without them."""
         self._name = name
+        self._inner: dict[str, Endpoint] = {}  # of nodes that are Flows, which may change as well
         self._plan: Plan | None = None
         self._until = inf
         self.renew()
@@ -57,6 +58,8 @@ class Planning:
 
     def known(self) -> Plan | None:
         """The plan, where nobody has to be asked for it. Raises FlowError."""
+        if self._plan is not None and self._inner and not self._is_current():
+            self._plan = None
         if self._plan is None:
             known = {id: endpoint for id, target in self.targets.items() if (endpoint := target.known) is not None}
             if len(known) < len(self.targets):
@@ -113,8 +116,23 @@ class Planning:
             listed = ", ".join(asked[:10]) + (" ..." if len(asked) > 10 else "")
             raise DeadlineExceeded(f"{error.message} while servers were asked what they take: {listed}") from error
 
+    def forget(self) -> None:
+        """Ask all servers anew, the next time."""
+        self._plan = None
+        for target in self.targets.values():
+            target.forget()
+
+    def _is_current(self) -> bool:
+        """Whether the nodes that are Flows are still what they were when the plan was made."""
+        return all(self.targets[id].known is endpoint for id, endpoint in self._inner.items())
+
     def _keep(self, plan: Plan, away: Mapping[str, XooaiError]) -> None:
         self._plan, self.away = plan, away
+        self._inner = {
+            id: plan.steps[id].endpoint
+            for id, target in self.targets.items()
+            if isinstance(target, Inner) and id not in away
+        }
         self._until = monotonic() + AWAY if away else inf
 
     def _refuse(self, endpoints: Mapping[str, Endpoint], away: Mapping[str, XooaiError]) -> None:

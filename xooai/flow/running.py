@@ -13,7 +13,6 @@ from xooai.binding import INPUT, Rule
 from xooai.call import current
 from xooai.errors import (
     DeadlineExceeded,
-    FailedPrecondition,
     Internal,
     InvalidArgument,
     ResourceExhausted,
@@ -28,11 +27,9 @@ from xooai.graph import Step
 from xooai.plan import Plan
 from xooai.threads import Threads
 
-__all__ = ["EACH", "HOPS", "Limits", "Means", "run"]
+__all__ = ["EACH", "Limits", "Means", "run"]
 
-HOPS = 16  # Flows that call each other over the network: more than anybody composes, and an end to a circle of them
 EACH = 32  # calls of one node at a time: as many as a server batches, and few enough for one that is shared
-_HOPS_HEADER = "xooai-hops"
 _PAUSE = 0.1  # seconds before a node's second attempt, doubled each time
 _PATIENCE = 30.0  # seconds: whom a server asks to wait for longer learns that at once, and keeps no caller waiting
 
@@ -71,7 +68,6 @@ async def run(plan: Plan, means: Means, given: Mapping[str, Any], trace: Trace |
 class _Running:
     def __init__(self, plan: Plan, means: Means, given: Mapping[str, Any], trace: Trace | None) -> None:
         self._plan, self._means, self._given, self._trace = plan, means, given, trace
-        self._metadata = _one_hop_more()
         self.replies: dict[str, Any] = {INPUT: plan.input(given)}
         self._open = {id: len(step.node.needs) for id, step in plan.steps.items()}
         self._left = len(plan.steps)
@@ -149,7 +145,7 @@ class _Running:
 
     async def _arguments(self, step: Step) -> dict[str, Any] | None:
         """The arguments of a node; None where it is not to be called."""
-        args, binding = step.node.args, step.binding
+        args, binding = step.constants, step.binding
         if step.is_away:
             return None
         if step.when is not None:
@@ -168,24 +164,24 @@ class _Running:
 
     def _input(self, step: Step) -> dict[str, Any]:
         """What a root is given of the Flow's input: what it names, and no constant fills."""
-        args, given = step.node.args, self._given
+        args, given = step.constants, self._given
         return {name: given[name] for name in step.endpoint.parameters if name in given and name not in args}
 
     async def _called(self, step: Step, target: Target, arguments: dict[str, Any]) -> Any:
         """Call a node; again, after a pause, where its server is away or has too much to do and `retry` allows it."""
         limits = self._means.limits[step.node.id]
         if limits.are_none:
-            return await target.call(step.endpoint, arguments, None, self._metadata)
+            return await target.call(step.endpoint, arguments, None)
         end = None if limits.timeout is None else monotonic() + limits.timeout
         for attempt in range(limits.retry):
             try:
-                return await target.call(step.endpoint, arguments, _left(end), self._metadata)
+                return await target.call(step.endpoint, arguments, _left(end))
             except (Unavailable, ResourceExhausted) as error:
                 pause = _pause(error, attempt)
                 if pause is None or (end is not None and monotonic() + pause >= end):
                     raise
             await asyncio.sleep(pause)
-        return await target.call(step.endpoint, arguments, _left(end), self._metadata)
+        return await target.call(step.endpoint, arguments, _left(end))
 
     async def _each(self, step: Step, target: Target, arguments: dict[str, Any]) -> list[Any]:
         """Call a node for each item of a list, some at a time: the replies in their order. The first error ends all."""
@@ -240,14 +236,3 @@ def _pause(error: XooaiError, attempt: int) -> float | None:
     if not isinstance(asked, int | float):
         return float(_PAUSE * 2**attempt)
     return asked if 0 <= asked <= _PATIENCE else None
-
-
-def _one_hop_more() -> dict[str, str]:
-    """What goes beside calls to other servers. Raises FailedPrecondition where Flows call each other without an end."""
-    given = current().metadata.get(_HOPS_HEADER, "0")
-    hops = int(given) + 1 if given.isdecimal() and len(given) <= len(str(HOPS)) else HOPS + 1
-    if hops > HOPS:
-        raise FailedPrecondition(
-            f"this call came through {HOPS} Flows already; does one of them lead back to this one?"
-        )
-    return {_HOPS_HEADER: str(hops)}

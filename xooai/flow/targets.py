@@ -5,26 +5,31 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Protocol
 
 from xooai import forks
+from xooai.call import remaining
 from xooai.declare import chosen
 from xooai.endpoint import Endpoint
 from xooai.errors import FlowError, InvalidArgument, NotFound, XooaiError
 from xooai.flow.failure import Raised
 from xooai.lazy import lazy
 from xooai.log import logger
+from xooai.payload import settled
 from xooai.served import Served
 
 if TYPE_CHECKING:
     from xooai import client as remotes
+    from xooai.flow import flow as flows
 else:
     remotes = lazy("xooai.client")
+    flows = lazy("xooai.flow.flow")
 
 _log = logger("xooai")
 
-__all__ = ["Held", "Made", "Target", "There"]
+__all__ = ["Inner", "Made", "Target", "There", "held"]
 
 
 class Target(Protocol):
@@ -48,10 +53,8 @@ class Target(Protocol):
     async def set_up(self) -> None:
         """Make what has to be there before the first call."""
 
-    async def call(
-        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, metadata: Mapping[str, str] | None
-    ) -> Any:
-        """Call the endpoint. Raises XooaiError."""
+    async def call(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> Any:
+        """Call the endpoint; documents that are made of plain data on the way are a stranger's. Raises XooaiError."""
 
     def forget(self) -> None:
         """Ask a server anew, the next time, what it takes and gives."""
@@ -60,8 +63,10 @@ class Target(Protocol):
         """Let go of what was made for the Flow alone."""
 
 
-class Held:
+class _Given:
     """An executor, a client or a Flow that was given; it stays its owner's."""
+
+    host = ""
 
     def __init__(self, executor: Served, on: str | None) -> None:
         self.executor, self._on = executor, on
@@ -69,34 +74,12 @@ class Held:
     @property
     def path(self) -> str:
         known = self.known
-        return (
-            f"{self.executor.name}/{known.name}"
-            if known is not None
-            else "/".join(filter(None, [self.executor.name, self._on]))
-        )
-
-    @property
-    def host(self) -> str:
-        remote = self.executor._xooai_remote
-        return "" if remote is None else remote.server
+        name = self._on if known is None else known.name
+        return "/".join(filter(None, [self.executor.name, name]))
 
     @property
     def known(self) -> Endpoint | None:
         return _known(self.executor._xooai_known(), self._on, self.executor.name)
-
-    async def endpoint(self, timeout: float | None) -> Endpoint:
-        _, _, endpoint, _ = await self.executor._xooai_found(self._on, timeout)
-        return endpoint
-
-    async def set_up(self) -> None:
-        if not self.host:
-            await self.executor._xooai_local().set_up()
-
-    async def call(
-        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, metadata: Mapping[str, str] | None
-    ) -> Any:
-        sent = metadata if self.host else None
-        return await self.executor.apost(endpoint.name, timeout=timeout, metadata=sent, **arguments)
 
     def forget(self) -> None:
         for remote in self.executor._xooai_remotes():
@@ -106,6 +89,78 @@ class Held:
         """Nothing: who gave it closes it."""
 
 
+class Own(_Given):
+    """An executor of this process."""
+
+    async def endpoint(self, timeout: float | None) -> Endpoint:
+        return self.executor._xooai_endpoint(self._on)
+
+    async def set_up(self) -> None:
+        await self.executor._xooai_local().set_up()
+
+    async def call(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> Any:
+        return await self.executor._xooai_local().pass_on(endpoint, arguments, remaining(timeout))
+
+
+class Client(_Given):
+    """A client: an executor at its server."""
+
+    _there: tuple[remotes.Remote, str] | None = None
+
+    @property
+    def host(self) -> str:  # type: ignore[override]
+        remote = self.executor._xooai_remote
+        assert remote is not None
+        return remote.server
+
+    async def endpoint(self, timeout: float | None) -> Endpoint:
+        endpoint, _ = await self._found(timeout)
+        return endpoint
+
+    async def set_up(self) -> None:
+        """Nothing: the server is there, or will be."""
+
+    async def call(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> Any:
+        if self._there is None:
+            _, timeout = await self._found(timeout)
+        assert self._there is not None
+        return await _sent(*self._there, endpoint, arguments, timeout)
+
+    async def _found(self, timeout: float | None) -> tuple[Endpoint, float | None]:
+        remote, executor, endpoint, left = await self.executor._xooai_found(self._on, timeout)
+        assert remote is not None
+        self._there = remote, executor
+        return endpoint, left
+
+
+class Inner(_Given):
+    """Another Flow, of this process."""
+
+    def __init__(self, flow: flows.Flow, on: str | None) -> None:
+        super().__init__(flow, on)
+        self.flow = flow
+
+    async def endpoint(self, timeout: float | None) -> Endpoint:
+        _, _, endpoint, _ = await self.flow._xooai_found(self._on, timeout)
+        return endpoint
+
+    async def set_up(self) -> None:
+        await self.flow._set_up()
+
+    async def call(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> Any:
+        return await self.flow._pass_on(arguments, timeout)
+
+    def forget(self) -> None:
+        self.flow._forget()
+
+
+def held(executor: Served, on: str | None) -> Target:
+    """The target of what was given."""
+    if isinstance(executor, flows.Flow):
+        return Inner(executor, on)
+    return Own(executor, on) if executor._xooai_remote is None else Client(executor, on)
+
+
 class Made:
     """An executor by its class: made once, before the first call, and closed with the Flow, once no call runs on it."""
 
@@ -113,7 +168,7 @@ class Made:
 
     def __init__(self, kind: type[Served], on: str | None, with_: Mapping[str, Any]) -> None:
         self._kind, self._on, self._with = kind, on, dict(with_)
-        self._held: _Own | None = None
+        self._held: _Owned | None = None
         self.renew()
         forks.renewed(self)
         try:
@@ -152,12 +207,10 @@ class Made:
         finally:
             self._leave(held)
 
-    async def call(
-        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, metadata: Mapping[str, str] | None
-    ) -> Any:
+    async def call(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> Any:
         held = await self._entered()
         try:
-            return await held.call(endpoint, arguments, timeout, metadata)
+            return await held.call(endpoint, arguments, timeout)
         finally:
             self._leave(held)
 
@@ -175,7 +228,7 @@ class Made:
                 return
         held.executor.__exit__()
 
-    async def _entered(self) -> _Own:
+    async def _entered(self) -> _Owned:
         """The executor, which is not closed before `_leave`."""
         while True:
             with self._counting:
@@ -194,9 +247,9 @@ class Made:
                     raise
                 except Exception as error:
                     raise Raised(f"the constructor of {self._kind.__name__}") from error
-                self._held = _Own(executor, self._on)
+                self._held = _Owned(executor, self._on)
 
-    def _leave(self, held: _Own) -> None:
+    def _leave(self, held: _Owned) -> None:
         with self._counting:
             held.calls -= 1
             is_last = held.is_left and not held.calls
@@ -204,7 +257,7 @@ class Made:
             Thread(target=held.end, name="xooai-close").start()
 
 
-class _Own(Held):
+class _Owned(Own):
     """An executor that was made for the Flow: the calls under way on it, and whether it is to be closed after them."""
 
     calls = 0
@@ -222,32 +275,45 @@ class There:
 
     known = None
 
-    def __init__(self, url: str, elsewhere: Callable[[], remotes.Elsewhere]) -> None:
-        self._url, self._elsewhere = url, elsewhere
-        address = remotes.Address.of(url)
-        if not address.executor:
-            raise FlowError(f"{url!r} names no endpoint; it is written {address.server}/executor/endpoint")
-        self.host = address.server
-        self.path = "/".join(filter(None, [address.executor, address.endpoint]))
+    def __init__(self, url: str, server: Callable[[str], remotes.Remote]) -> None:
+        self._address = remotes.Address.of(url)
+        self._server = server
+        self._executor = self._address.executor if self._address.endpoint else ""
+        if not self._address.executor:
+            raise FlowError(f"{url!r} names no endpoint; it is written {self._address.server}/executor/endpoint")
+        self.host = self._address.server
+        self.path = "/".join(filter(None, [self._address.executor, self._address.endpoint]))
 
     async def endpoint(self, timeout: float | None) -> Endpoint:
-        _, _, endpoint, _ = await self._elsewhere().found(self._url, timeout)
+        endpoint, _ = await self._found(timeout)
         return endpoint
 
     async def set_up(self) -> None:
         """Nothing: the server is there, or will be."""
 
-    async def call(
-        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, metadata: Mapping[str, str] | None
-    ) -> Any:
-        return await self._elsewhere().post(self._url, arguments, timeout, metadata, None)
+    async def call(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> Any:
+        if not self._executor:
+            _, timeout = await self._found(timeout)
+        return await _sent(self._server(self.host), self._executor, endpoint, arguments, timeout)
 
     def forget(self) -> None:
-        for remote in self._elsewhere().remotes():
-            remote.forget()
+        self._server(self.host).forget()
 
     def close(self) -> None:
         """Nothing: the Flow closes its connections."""
+
+    async def _found(self, timeout: float | None) -> tuple[Endpoint, float | None]:
+        remote = self._server(self.host)
+        limit = remaining(remote.timeout if timeout is None else timeout)
+        (self._executor, endpoint), limit = await remote.found(partial(remotes.resolved, self._address), limit)
+        return endpoint, limit
+
+
+async def _sent(
+    remote: remotes.Remote, executor: str, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None
+) -> Any:
+    limit = remaining(remote.timeout if timeout is None else timeout)
+    return await remote.call(executor, endpoint, settled(endpoint.arguments, arguments), limit, None, None)
 
 
 def _known(endpoints: Mapping[str, Endpoint] | None, on: str | None, owner: str) -> Endpoint | None:

@@ -1,0 +1,72 @@
+"""Flows inside of Flows that change after they were planned, and Flows over many servers."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import pytest
+
+from xooai import Executor, Flow, FlowError, Image, Text, post
+
+DOC = Text(value="Hi")
+_numbers = itertools.count()
+
+
+class Words(Executor):
+    @post
+    async def upper(self, doc: Text) -> Text:
+        return Text(value=doc.read().upper())
+
+
+class Pictures(Executor):
+    def __init__(self) -> None:
+        super().__init__(name="words")
+
+    @post
+    async def upper(self, doc: Text) -> Image:
+        return Image(value=b"\x89PNG\r\n\x1a\n")
+
+
+def _mark(doc: Text) -> Text:
+    return Text(value=f"{doc.read()}!")
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_flow_inside_may_grow_by_a_node_elsewhere(is_async: bool) -> None:
+    with Words() as words, Flow(name="inner").add(use=_mark, id="mark") as inner:
+        (url,) = words.start(f"memory://{next(_numbers)}")
+        with Flow().add(use=inner, id="inner") as outer:
+            outer.check()
+            assert outer.post(doc=DOC).read() == "Hi!"
+            inner.add(use=f"{url}/words/upper", id="upper", needs="mark")
+            found = asyncio.run(outer.apost(doc=DOC)) if is_async else outer.post(doc=DOC)
+
+    assert found.read() == "HI!"
+
+
+def test_check_asks_the_servers_of_a_flow_inside_anew() -> None:
+    place = f"memory://{next(_numbers)}"
+    words = Words()
+    (url,) = words.start(place)
+    inner = Flow(name="inner").add(use=f"{url}/words/upper", id="upper")
+    outer = Flow().add(use=inner, id="inner").add(use=_mark, id="mark", needs="inner")
+    with inner, outer, Pictures() as pictures:
+        assert outer.check() == []
+        words.stop()
+        pictures.start(place)
+        with pytest.raises(FlowError, match="types do not fit"):
+            outer.check()
+
+
+def test_a_flow_over_more_servers_than_an_executor_posts_to_dials_each_once() -> None:
+    with Words() as words, Flow() as f:
+        urls = words.start(*[f"memory://many-{number}" for number in range(70)])
+        for number, url in enumerate(urls):
+            f.add(use=f"{url}/words/upper", id=f"a{number}").add(use=f"{url}/words/upper", id=f"b{number}")
+        f.post(doc=DOC)
+        links = [link for remote in f._xooai_remotes() for link in remote._links.values()]
+        f.post(doc=DOC)
+
+        assert len(links) == 70
+        assert [link for remote in f._xooai_remotes() for link in remote._links.values()] == links
