@@ -10,7 +10,7 @@ from math import isnan
 from numbers import Real
 from os import urandom
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xooai.codec import CODECS, Codec, codec_of
 from xooai.done import DONE
@@ -19,6 +19,10 @@ from xooai.endpoint import Endpoint
 from xooai.errors import FailedPrecondition, InvalidArgument, too_large
 from xooai.metadata import HOPS_HEADER
 from xooai.origin import NO_MARKS, Marks
+from xooai.timed import handled
+
+if TYPE_CHECKING:
+    from xooai.timing import Timing
 
 __all__ = [
     "HOPS",
@@ -51,6 +55,8 @@ class Call:
 
     # On the class, so that making a call sets only what it has.
     deadline: float | None = None
+    timing: Timing | None = None
+    """How long its stages take, where somebody wants to know."""
     inline: bool = False
     marks: Marks | None = None
     outer: Any = None
@@ -155,7 +161,8 @@ Service = Callable[[Call], Awaitable[None]]
 Layer = Callable[[Service], Service]
 """What stands around a service: the same on servers and on clients."""
 
-entered: ContextVar[Call | None] = ContextVar("xooai_call", default=None)
+
+entered: ContextVar[Call | None] = handled  # type: ignore[assignment]  # nothing else is put there
 
 
 def current() -> Call:

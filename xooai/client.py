@@ -22,7 +22,7 @@ from xooai.endpoint import Endpoint, nearest
 from xooai.errors import InvalidArgument, NotFound, Unavailable
 from xooai.lazy import lazy
 from xooai.memory import MemoryChannel
-from xooai.metadata import HOPS_HEADER, metadata_of
+from xooai.metadata import HOPS_HEADER, Inquiry, metadata_of
 from xooai.origin import Origin
 from xooai.payload import from_peer, refuse_hidden, to_peer, typed, unfit
 from xooai.redact import redact
@@ -133,13 +133,15 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
         head = self._head(executor, endpoint.name, codec_of_call.media_type, timeout, metadata)
         if not self.layers:
             reply, outcome = await self._exchange(head, frame)
-            reply_codec = outcome.codec
+            reply_codec, beside = outcome.codec, outcome.metadata
         else:
             call = Call(endpoint, MemoryChannel(head, frame))
             await composed(self.layers, self._send)(call)
             if call.reply is None:
                 raise Unavailable("a layer ended the call without an answer")
-            reply, reply_codec = call.reply, call.reply_codec
+            reply, reply_codec, beside = call.reply, call.reply_codec, call.reply_metadata
+        if metadata is not None and isinstance(metadata, Inquiry):
+            metadata.answered(len(frame), len(reply), reply_codec, beside)
         try:
             if reply_codec != codec_of_call.media_type:
                 codec_of_call = codec_of(reply_codec)

@@ -14,6 +14,7 @@ from xooai.lazy import lazy
 from xooai.origin import Wanted, refused
 from xooai.shared_stores import NONE, Seen, Stores
 from xooai.store_ref import EMBEDDED, StoreRef, is_store_ref
+from xooai.timed import found_here
 
 if TYPE_CHECKING:
     from xooai import cache as caches
@@ -149,6 +150,7 @@ class Origins:
         held, is_cached = await cache(), await self._may_be_cached(source)
         found = await held.find(source.signature) if is_cached else None
         if found is not None:
+            found_here()
             return _sized(found, wanted)
         # What a URL leads to may change from one part to the next; what a store has under a signature does not.
         if is_whole or not is_stored or source.size is None or source.size <= WHOLE:

@@ -49,7 +49,8 @@ class Head(msgspec.Struct):
     `path` is `/{executor}/{endpoint}`; `codec` the media type of the request's frames, `accept` the wanted media types
     of the reply ("" means the request's own); `timeout` seconds left when it was sent. On the server's side: `peer` where
     it came from, for the log; `identity` who sent it, by the certificate of the client, "" without one. Only the driver
-    sets these two: nothing that a client sends may.
+    sets these two: nothing that a client sends may. `is_timed` says that `xooai-timing` is in the metadata, which the driver
+    has at hand: the caller is told how long the stages of the call took.
     """
 
     path: str
@@ -60,6 +61,7 @@ class Head(msgspec.Struct):
     metadata: Mapping[str, str] = EMPTY
     peer: str = ""
     identity: str = ""
+    is_timed: bool = False
 
 
 class Outcome(msgspec.Struct):

@@ -47,26 +47,26 @@ def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads, 
     result_schema, result_documents = endpoint.result, endpoint.result.facts.documents
 
     async def handle(call: Call) -> None:
+        timing = call.timing
+        if timing is not None:
+            timing.enter("decode")
         frame = await call.receive()
         codec = _BY_MEDIA_TYPE.get(call.head.codec)
-        if codec is None or frame is None or has_documents:
-            arguments = _arguments(endpoint, call, codec, frame, contents)
-        else:
-            arguments = codec.decode(endpoint.arguments, frame, call.marks is not None)
-        if is_async:
+        arguments = (
+            _arguments(endpoint, call, codec, frame, contents)
+            if codec is None or frame is None or has_documents
+            else codec.decode(endpoint.arguments, frame, call.marks is not None)
+        )
+        if timing is not None:
+            result = await timing.run(function, arguments, is_async, None if call.inline else threads)
+        elif is_async:
             result = await function(**arguments)
         elif call.inline:
             result = function(**arguments)
         else:
             result = await threads.run(function, arguments)
-        if (
-            result_types
-            and not isinstance(result, result_types)
-            and not isinstance(result := scalar(result), result_types)
-        ):
-            raise TypeError(
-                f"{endpoint.owner}.{endpoint.name} returned {type(result).__name__}, expected {replies.names_of(result_types)}"
-            )
+        if result_types and not isinstance(result, result_types):
+            result = _promised(endpoint, result, result_types)
         form = form_of(call.head.codec, call.head.accept)
         if result_documents:
             if call.marks is not None:  # within this process refs stay what they are
@@ -79,12 +79,12 @@ def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads, 
                     await call.send(*_as_it_is(result))
                     return
         try:
-            if (
-                check is None or call.marks is not None
-            ):  # within this process the caller reads it right away, and is told the same
-                reply = form.codec.encode(result_schema, result)
-            else:
-                reply = check.written(form.codec, result)
+            # Within this process the caller reads it right away, and is told the same.
+            reply = (
+                form.codec.encode(result_schema, result)
+                if check is None or call.marks is not None
+                else check.written(form.codec, result)
+            )
         except InvalidArgument as error:  # the handler's mistake, not the caller's
             raise _refused(endpoint, error) from error
         await call.send(reply, form.codec.media_type)
@@ -116,6 +116,15 @@ def _arguments(
         return body.arguments_of(endpoint, media_type, frame)
     finally:
         arriving.now = None
+
+
+def _promised(endpoint: Endpoint, result: Any, types: tuple[type, ...]) -> Any:
+    """The scalar that a result stands for which is none of these types. Raises TypeError where that is none either."""
+    result = scalar(result)
+    if not isinstance(result, types):
+        given = type(result).__name__
+        raise TypeError(f"{endpoint.owner}.{endpoint.name} returned {given}, expected {replies.names_of(types)}")
+    return result
 
 
 def goes(result: Any) -> bool:

@@ -139,6 +139,7 @@ def request_head(
         metadata=Headers(headers),
         peer=peer,
         identity=identity,
+        is_timed=b"xooai-timing" in table,
     )
 
 

@@ -17,7 +17,7 @@ from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument, too_large
 from xooai.lazy import lazy
 from xooai.memory import MemoryChannel
-from xooai.metadata import HOPS_HEADER, metadata_of
+from xooai.metadata import HOPS_HEADER, TIMING, Inquiry, metadata_of
 from xooai.origin import AllBut
 from xooai.payload import from_here, marks_but_own, marks_of, refuse_hidden, unfit
 from xooai.schema import Schema
@@ -138,6 +138,8 @@ class Local:
         chosen = MSGPACK if codec is None else asked_codec(codec)
         channel = self._opened(endpoint, arguments, timeout, metadata, chosen)
         await self._hosting().accept(channel)
+        if metadata is not None and isinstance(metadata, Inquiry):
+            metadata.answered(0, 0, chosen.media_type, EMPTY if channel.outcome is None else channel.outcome.metadata)
         return _read(endpoint, chosen, channel)
 
     async def pass_on(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> Any:
@@ -213,7 +215,8 @@ class Local:
                 head = heads[endpoint.name] = Head(f"/{self.name}/{endpoint.name}", codec.media_type)
         else:
             given = EMPTY if metadata is None else metadata_of(metadata)
-            head = Head(f"/{self.name}/{endpoint.name}", codec.media_type, timeout=timeout, metadata=given)
+            path, is_timed = f"/{self.name}/{endpoint.name}", TIMING in given
+            head = Head(path, codec.media_type, timeout=timeout, metadata=given, is_timed=is_timed)
         return MemoryChannel(head, frame)
 
     def _hosting(self) -> Site:

@@ -7,11 +7,24 @@ from typing import Any
 
 from xooai.errors import InvalidArgument
 
-__all__ = ["HOPS_HEADER", "ID_HEADER", "RESERVED", "TIMEOUT_HEADER", "metadata_of", "pairs", "printable_ascii"]
+__all__ = [
+    "HOPS_HEADER",
+    "ID_HEADER",
+    "RESERVED",
+    "TIMEOUT_HEADER",
+    "TIMES",
+    "TIMING",
+    "Inquiry",
+    "metadata_of",
+    "pairs",
+    "printable_ascii",
+]
 
 TIMEOUT_HEADER = "xooai-timeout"  # milliseconds left when the request was sent, a whole number
 ID_HEADER = "x-request-id"
 HOPS_HEADER = "xooai-hops"  # servers that the call came through before this one
+TIMING = "xooai-timing"  # a caller that sends it wants to know how long the stages of its call took,
+TIMES = "server-timing"  # and is told so beside the reply (https://www.w3.org/TR/server-timing/)
 # Headers that say how the message itself travels: never metadata, in neither direction.
 RESERVED = frozenset(
     "accept accept-encoding connection content-encoding content-length content-type date expect host keep-alive "
@@ -43,6 +56,23 @@ def pairs(metadata: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         if not lower or not _NAME.issuperset(lower):
             raise InvalidArgument(f"metadata name {name!r} is not a token of letters, digits and -._")
         yield lower, printable_ascii(f"the value of metadata {name!r}", value).strip()
+
+
+class Inquiry(dict[str, str]):
+    """Metadata of a call whose caller wants to know what came of it: the server is asked for its times, and this is filled."""
+
+    sent = received = 0
+    """Bytes of the request and of the reply that crossed a wire."""
+    codec = ""
+    beside: Mapping[str, str] = {}
+    """The metadata of the reply."""
+
+    def __init__(self, metadata: Mapping[str, str]) -> None:
+        super().__init__(metadata, **{TIMING: "1"})
+
+    def answered(self, sent: int, received: int, codec: str, beside: Mapping[str, str]) -> None:
+        """The call has ended, and this came of it."""
+        self.sent, self.received, self.codec, self.beside = sent, received, codec, beside
 
 
 def printable_ascii(what: str, value: object) -> str:

@@ -10,6 +10,7 @@ from xooai import forks
 from xooai.errors import DataLoss, FailedPrecondition
 from xooai.lazy import lazy
 from xooai.origin import Origin, Wanted
+from xooai.timed import fetching
 
 if TYPE_CHECKING:
     from xooai import local_file
@@ -68,7 +69,8 @@ class Readable:
             return found
         origin = self._checked_origin()
         self._refuse_on_loop()
-        return self._fetch() if origin is None else self._keep(origin.wait(origin.read(self._wanted())))
+        with fetching:
+            return self._fetch() if origin is None else self._keep(origin.wait(origin.read(self._wanted())))
 
     async def aread(self) -> Any:
         """As `read`, fetching in a worker thread."""
@@ -76,9 +78,10 @@ class Readable:
         if found is not None:
             return found
         origin = self._checked_origin()
-        if origin is None:
-            return await asyncio.to_thread(self._fetch)
-        return self._keep(await origin.read(self._wanted()))
+        with fetching:
+            if origin is None:
+                return await asyncio.to_thread(self._fetch)
+            return self._keep(await origin.read(self._wanted()))
 
     def open(self) -> BinaryIO:
         """Return a seekable binary file with the content; the caller closes it. Raises as `read`.
@@ -95,11 +98,13 @@ class Readable:
         origin = self._checked_origin()
         if origin is not None:
             self._refuse_on_loop()
-            return origin.wait(origin.open(self._wanted(), is_whole=is_whole))
+            with fetching:
+                return origin.wait(origin.open(self._wanted(), is_whole=is_whole))
         ref = str(self.__dict__["ref"])
         if refs.local_path(ref) is None:
             self._refuse_on_loop()
-        return self._checked(refs.open_ref(ref))
+        with fetching:
+            return self._checked(refs.open_ref(ref))
 
     def path(self) -> Path:
         """Return a local file with the content, not to be written to. It stays as long as the document. Raises as `read`."""
@@ -123,7 +128,7 @@ class Readable:
             content = given if given is not None else self.read()
             return local_file.LocalFile(BytesIO(content.encode() if isinstance(content, str) else content), media_type)
         self._refuse_on_loop()
-        with origin.wait(origin.open(self._wanted(), is_whole=True)) as file:
+        with fetching, origin.wait(origin.open(self._wanted(), is_whole=True)) as file:
             return local_file.LocalFile(file, media_type)
 
     def _here(self) -> Any:

@@ -18,17 +18,20 @@ from xooai.kept import SHAPES, Contents
 from xooai.lazy import lazy
 from xooai.log import logger
 from xooai.memory import MemoryChannel
+from xooai.metadata import TIMES
 from xooai.shared_stores import Stores
 from xooai.threads import Threads
 
 if TYPE_CHECKING:
     from xooai import deadline, describe, results
     from xooai import stream_handler as streaming
+    from xooai import timing as timings
 else:
     deadline = lazy("xooai.deadline")
     describe = lazy("xooai.describe")
     results = lazy("xooai.results")  # few endpoints ask for it
     streaming = lazy("xooai.stream_handler")
+    timings = lazy("xooai.timing")  # few callers ask
 
 __all__ = ["Hosted", "Site"]
 
@@ -140,6 +143,8 @@ class Site:
             await channel.end(None, self._failure(route.endpoint.misshapen(channel.head.shape), None, channel))
             return
         call = route.call(route.endpoint, channel)
+        if channel.head.is_timed and not channel.head.shape:
+            call.timing = timings.Timing()
         in_memory = channel if isinstance(channel, MemoryChannel) else None
         token = entered.set(call)
         if in_memory is not None:
@@ -212,7 +217,7 @@ class Site:
         is_from_peer = True
         if isinstance(channel, MemoryChannel):
             channel.cause, is_from_peer = error, False
-        metadata = dict(call.reply_metadata) if call is not None and call.has_reply_metadata else EMPTY
+        metadata = _beside(call) if call is not None else EMPTY
         if isinstance(error, XooaiError) and error.code != Code.UNKNOWN and not (is_from_peer and error._is_of_here):
             return Outcome(error.code, error.message, error.details, error.id, metadata=metadata)
         assert call is not None
@@ -247,10 +252,18 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
+def _beside(call: Call) -> Mapping[str, str]:
+    """What goes beside the reply of a call, or its error."""
+    if call.timing is None:
+        return dict(call.reply_metadata) if call.has_reply_metadata else EMPTY
+    told, own = call.timing.told(), call.reply_metadata.get(TIMES)
+    return {**call.reply_metadata, TIMES: f"{own}, {told}" if own else told}
+
+
 def _success(call: Call) -> Outcome:
     codec = call.reply_codec
-    if call._reply_metadata:
-        return Outcome(codec=codec, metadata=dict(call._reply_metadata))
+    if call._reply_metadata or call.timing is not None:
+        return Outcome(codec=codec, metadata=_beside(call))
     found = _OK.get(codec)
     if found is None:
         found = Outcome(codec=codec)

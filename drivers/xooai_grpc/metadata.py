@@ -20,6 +20,7 @@ __all__ = [
     "ERROR_SIZE",
     "JSON",
     "PROTOBUF",
+    "TIMING",
     "Received",
     "asked",
     "codec_name",
@@ -37,6 +38,7 @@ __all__ = [
     "trailers",
 ]
 
+TIMING = "xooai-timing"  # as in `xooai.metadata`
 CODEC = "xooai-codec"  # json, msgpack, or a media type: what the frames are in
 ACCEPT = "xooai-accept"  # likewise, for the reply, where it is to be in another codec
 SHAPE = "xooai-shape"  # unary, client, server or bidi: gRPC's own protocol does not tell
@@ -183,6 +185,7 @@ def head_of(path: str, raw: Iterable[Pair], found: Mapping[str, Any], shape: Sha
         accept="" if accept == PROTOBUF else _MEDIA_TYPES.get(accept, accept),
         shape=shape,
         metadata=Received(raw),
+        is_timed=TIMING in found,
     )
 
 

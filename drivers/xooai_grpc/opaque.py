@@ -12,7 +12,7 @@ from xooai.driver import Channel, Head, Outcome, Shape, Site
 from xooai.errors import InvalidArgument, Unimplemented
 from xooai.proto import Field, File, Message, Method
 from xooai_grpc.descriptors import added
-from xooai_grpc.metadata import codec_name, media_type_of, own
+from xooai_grpc.metadata import TIMING, codec_name, media_type_of, own
 from xooai_grpc.typed import messages_of
 
 __all__ = ["FILE", "Opaque", "OpaqueChannel"]
@@ -99,14 +99,16 @@ class Opaque:
             raise Unimplemented("a payload is in json, msgpack or a media type", details={"reason": "codec"})
         outer.codec = media_type_of(first["codec"] or "json")
         path = f"/{first['path'].removeprefix('/')}"
+        metadata = {**outer.metadata, **dict(own(first["metadata"]))}
         head = Head(
             path=path,
             codec=outer.codec,
             shape=site.shape(path) or Shape.UNARY if outer.shape else Shape.UNARY,
             timeout=outer.timeout,
-            metadata={**outer.metadata, **dict(own(first["metadata"]))},
+            metadata=metadata,
             peer=outer.peer,
             identity=outer.identity,
+            is_timed=TIMING in metadata,
         )
         return OpaqueChannel(head, channel, self, first["payload"])
 

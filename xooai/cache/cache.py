@@ -21,6 +21,7 @@ from xooai.errors import DataLoss, FailedPrecondition, Unavailable, XooaiError
 from xooai.log import logger
 from xooai.signature import check, sign
 from xooai.store import Content, Store
+from xooai.timed import found_here
 
 __all__ = ["Cache"]
 
@@ -74,6 +75,7 @@ class Cache:
         data = self._memory.get(source.signature)
         if data is not None:
             self.counts.hits += 1
+            found_here()
             return _of_size(data, len(data), source)
         data = await self._read(source)
         self._memory.put(source.signature, data)
@@ -166,7 +168,9 @@ class Cache:
             if not (verify and attempt == 0):
                 file = await self._shelf.find(signature)
                 if file is not None:
-                    self.counts.hits += attempt == 0
+                    if attempt == 0:
+                        self.counts.hits += 1
+                        found_here()
                     return _sized(file, source)
             await self._flights.join(signature, source, lambda: self._shelf.bring(source, again=verify))
         raise Unusable(

@@ -99,6 +99,16 @@ class AnswerTests(Fixtures):
             assert outcome.metadata["x-text"] == "a b, c=d;e"
 
     @on_a_loop
+    async def test_a_site_is_told_that_a_caller_asks_for_the_times_of_its_call(
+        self, serve: Serve, shape: Shape
+    ) -> None:
+        async with serve() as served:
+            await served.call("last", shape, b"", metadata={"xooai-timing": "1"})
+            await served.call("last", shape, b"")
+
+            assert [head.is_timed for head in served.site.heads] == [True, False]
+
+    @on_a_loop
     async def test_metadata_passes_beside_an_error(self, serve: Serve, shape: Shape) -> None:
         wanted = {"code": Code.NOT_FOUND, "message": "gone", "metadata": {"x-cost": "3"}}
         async with serve() as served:
