@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Self
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from xooai import sync
 from xooai.caller import Caller
@@ -12,9 +12,17 @@ from xooai.driver import ListenOptions
 from xooai.endpoint import Endpoint
 from xooai.errors import FailedPrecondition
 from xooai.hosting import DEFAULT_URL, GRACE, Background, announce, serve_until_signal
+from xooai.lazy import lazy
 from xooai.local import Local
 
+if TYPE_CHECKING:
+    from xooai import mapping
+else:
+    mapping = lazy("xooai.mapping")
+
 __all__ = ["Served"]
+
+AT_A_TIME = 32  # calls: as many as a server batches, and has threads at most; with more each only waits longer there
 
 
 class Served(Caller):
@@ -22,6 +30,62 @@ class Served(Caller):
 
     _xooai_own: Local | None = None
     _xooai_background: Background | None = None
+
+    def map(  # noqa: PLR0913 - all that can be said of many calls
+        self,
+        /,
+        on: str | None = None,
+        docs: Iterable[Any] | AsyncIterable[Any] | None = None,
+        *,
+        calls: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]] | None = None,
+        concurrency: int = AT_A_TIME,
+        ordered: bool = True,
+        on_error: Literal["raise", "keep"] = "raise",
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        codec: str | None = None,
+        progress: bool = False,
+        **constants: Any,
+    ) -> Generator[Any, None, None]:
+        """Call an endpoint for each of many documents, `concurrency` of them at a time: an iterator of the results.
+
+        `docs` are the values of the endpoint's one required parameter that `constants` do not fill; of the first one, where none
+        is required. `calls`, in their place, are mappings of arguments by name, which go before `constants`. Either is read as
+        the results are taken, in a thread where reading may block: at most twice `concurrency`, and one, are read and not yet
+        given out.
+
+        The results come in the order of the items. With `ordered=False` each comes as soon as it is there, and with
+        `on_error="keep"` an error is kept beside what it is of: then each is a `Mapped`, with `index`, `item`, `result`, `error`.
+        Else the first call that fails ends it: in order, what came before is given out, the others are cancelled.
+
+        `timeout` is in seconds, for each item. A call that a server refuses with a time to come back is made again after it, up
+        to 10 times in all. Leaving the loop cancels the calls under way. `progress` shows a bar on stderr.
+        """
+        sync.refuse_on_serving_loop("map()", "anext() of amap(...)")
+        own = {"metadata": metadata, "codec": codec}
+        asked = mapping.Asked(self, on, docs, calls, concurrency, ordered, on_error, timeout, progress, own, constants)
+        return mapping.blocking(asked)
+
+    def amap(  # noqa: PLR0913 - as above
+        self,
+        /,
+        on: str | None = None,
+        docs: Iterable[Any] | AsyncIterable[Any] | None = None,
+        *,
+        calls: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]] | None = None,
+        concurrency: int = AT_A_TIME,
+        ordered: bool = True,
+        on_error: Literal["raise", "keep"] = "raise",
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        codec: str | None = None,
+        progress: bool = False,
+        **constants: Any,
+    ) -> AsyncGenerator[Any, None]:
+        """As `map`, for async code: `async for result in e.amap(...)`."""
+        own = {"metadata": metadata, "codec": codec}
+        asked = mapping.Asked(self, on, docs, calls, concurrency, ordered, on_error, timeout, progress, own, constants)
+        return mapping.taken(asked)
 
     def serve(
         self,

@@ -33,9 +33,10 @@ class Steps:
     All of it runs in one context, as it would in one thread: a variable that it sets is still set at the next step.
     """
 
-    def __init__(self, start: Callable[[], Iterable[Any]], threads: Threads) -> None:
+    def __init__(self, start: Callable[[], Iterable[Any]], threads: Threads, ahead: int = AHEAD) -> None:
         self._start = start
         self._threads = threads
+        self._ahead = ahead
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
         self._made: deque[Any] = deque()
@@ -55,13 +56,25 @@ class Steps:
             self._look()
             if self._is_over:
                 raise StopAsyncIteration
-            if self._hop is None:
-                self._hop = asyncio.ensure_future(self._threads.run(self._work, {}))
-                self._hop.add_done_callback(self._hopped)
+            self._begin()
+            assert self._hop is not None
             waiter = self._waiter = self._loop.create_future()
             if not self._made and not self._hop.done():  # what came before the waiter was there wakes nobody
                 await waiter
         return self._made.popleft()
+
+    def now(self, default: Any) -> Any:
+        """The next item where it is made already, else the default. The next ones are begun before the last is taken."""
+        if len(self._made) <= self._ahead // 2 and not self._is_over:
+            self._begin()
+        return self._made.popleft() if self._made else default
+
+    def _begin(self) -> None:
+        """Have more items made, unless some are being made, or `_look` has to tell how that ended."""
+        hop = self._hop
+        if hop is None or (hop.done() and not hop.cancelled() and hop.exception() is None and not hop.result()):
+            self._hop = asyncio.ensure_future(self._threads.run(self._work, {}))
+            self._hop.add_done_callback(self._hopped)
 
     def _look(self) -> None:
         """See how the last hop ended. Raises what the iterator raised."""
@@ -99,7 +112,7 @@ class Steps:
         if self._iterator is None:
             self._iterator = iter(self._start())
         until = monotonic() + HOP
-        for _ in range(AHEAD):
+        for _ in range(self._ahead):
             item = next(self._iterator, _END)
             if item is _END:
                 return True
