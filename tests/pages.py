@@ -10,7 +10,7 @@
 | `sh` with `pip install .` | run, and installs into a folder beside |
 | `sh title="server"` | started, and stopped at the end of the page: it has to say where it serves |
 | `text title="output"` | has to be what the block before it printed; `...` stands for anything |
-| `toml`, `json` | has to parse |
+| `toml`, `json`, `yaml` | has to parse |
 | `js` | is of a page in a browser, where the tests of browsers run it |
 | `text` | a picture for people |
 
@@ -36,6 +36,7 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from doctest import ELLIPSIS, NORMALIZE_WHITESPACE, OutputChecker
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -109,7 +110,7 @@ class Page:
     def _run(self, block: Block) -> None:
         kinds: dict[str, Callable[[Block], None]] = {
             "python": self._python, "sh": self._sh, "text": self._text, "toml": self._toml, "json": self._json,
-            "js": self._js,
+            "yaml": self._yaml, "js": self._js,
         }  # fmt: skip
         if block.language not in kinds:
             raise ValueError(f"nothing is known of blocks in {block.language!r}; there are: {', '.join(kinds)}")
@@ -156,6 +157,9 @@ class Page:
 
     def _toml(self, block: Block) -> None:
         tomllib.loads(block.text)
+
+    def _yaml(self, block: Block) -> None:
+        import_module("yaml").safe_load(block.text)
 
     def _json(self, block: Block) -> None:
         json.loads(block.text)

@@ -157,7 +157,7 @@ def test_the_wheel_has_its_licence_its_commands_and_a_scheme_for_each_plugin(whe
 
 
 def test_the_extras_are_those_that_the_documentation_names() -> None:
-    extras = "cli http grpc quic quic-fast stores s3 fetch media testing all examples dev".split()
+    extras = "cli http grpc quic quic-fast stores s3 fetch media testing yaml all examples dev".split()
     assert set(project()["optional-dependencies"]) == set(extras)
 
 

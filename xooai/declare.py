@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from functools import partial
 from types import FrameType, new_class
 from typing import Any
@@ -74,6 +75,23 @@ class Declared:
             self._endpoints = self._compiled()
             self._namespace = {}
         return self._endpoints
+
+    def renamed(self, names: Mapping[str, str]) -> Declared:
+        """Endpoints by other names, and none beside them: of each the method that answers it. Raises InvalidArgument."""
+        known = list(self.attributes.values())
+        for name, attribute in names.items():
+            if not _NAME.fullmatch(name):
+                raise InvalidArgument(f"{name!r} is not a name for an endpoint; it takes letters, digits and _.-")
+            if attribute not in known:
+                raise InvalidArgument(
+                    f"{self._cls.__name__} has no endpoint {attribute!r}{nearest(attribute, known)}; its methods: {listed(known)}"
+                )
+        found = copy(self)
+        found.attributes = dict(names)
+        if self._endpoints is not None:
+            by_method = {attribute: self._endpoints[name] for name, attribute in self.attributes.items()}
+            found._endpoints = {name: replace(by_method[attribute], name=name) for name, attribute in names.items()}
+        return found
 
     def _compiled(self) -> dict[str, Endpoint]:
         owner = snake_case(self._cls.__name__)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Mapping, Sequence
-from inspect import isfunction
+from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from xooai.call import Layer, asked_codec
@@ -20,12 +21,22 @@ from xooai.served import Served
 from xooai.shared_stores import store_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from os import PathLike
+    from types import ModuleType
+
     from xooai import client as remotes
+    from xooai.config import executors as in_files
+    from xooai.config import names
     from xooai.store import Store
 else:
     remotes = lazy("xooai.client")
+    in_files = lazy("xooai.config.executors")
+    names = lazy("xooai.config.names")
 
 __all__ = ["Executor"]
+
+_PLAIN = (str, int, float, bool, NoneType, list, tuple, dict)  # what a file can hold
 
 
 class Executor(Served):
@@ -37,6 +48,17 @@ class Executor(Served):
     """
 
     _xooai_client: ClassVar[type[Executor] | None] = None
+    _xooai_given: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+
+    if not TYPE_CHECKING:  # to who reads types, and to inspect.signature, the constructor is what it was
+
+        def __new__(cls, /, *args, **kwargs):
+            """Keep what the constructor gets, for `dump`: plain values alone, so that nothing is held that it let go of."""
+            new = super().__new__
+            made = new(cls) if new is object.__new__ else new(cls, *args, **kwargs)
+            if all(isinstance(one, _PLAIN) for one in (*args, *kwargs.values())):
+                Executor._xooai_keep(made, _xooai_given=(args, kwargs))
+            return made
 
     def __init__(
         self,
@@ -124,6 +146,22 @@ class Executor(Served):
         Executor._xooai_keep(client, _xooai_name=address.executor or None, _xooai_remote=remote)
         return client  # type: ignore[no-any-return]
 
+    # In a file
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], *, modules: Iterable[str | ModuleType] = ()) -> Self:
+        """An executor that a YAML file tells of: `use: module:Class`, and `with:` what its constructor gets.
+
+        `modules` are those whose classes the file may name. Called on a class of yours it may leave `use` out, and that class
+        is allowed. Raises InvalidArgument with the line, and what the constructor raises.
+        """
+        kind = in_files.kind_of(path, names.Modules(modules), cls)
+        return kind.made()  # type: ignore[return-value] # a subclass of cls
+
+    def dump(self) -> str:
+        """The text of a file that `load` makes such an executor of. Raises InvalidArgument for what a file cannot say."""
+        return in_files.as_file(self)
+
     def __repr__(self) -> str:
         where = f" at {self._xooai_remote.server}" if self._xooai_remote is not None else ""
         return f"<{(self._xooai_stands_for or type(self)).__name__} {self.name!r}{where}>"
@@ -131,10 +169,13 @@ class Executor(Served):
 
 # Errors are to name the class that users know.
 for _method in (*vars(Caller).values(), *vars(Served).values()):
-    if isfunction(_method) and not _method.__name__.startswith("_"):
+    if inspect.isfunction(_method) and not _method.__name__.startswith("_"):
         _method.__module__, _method.__qualname__ = Executor.__module__, f"Executor.{_method.__name__}"
 
-_OWN_NAMES = frozenset(name for name in dir(Executor) if not name.startswith("_"))
+Executor.__new__.__signature__ = inspect.signature(Executor.__init__)  # type: ignore[attr-defined]
+
+_FREE = frozenset({"load", "dump"})  # natural names for endpoints, and nothing here calls these of a subclass
+_OWN_NAMES = frozenset(name for name in dir(Executor) if not name.startswith("_")) - _FREE
 Executor._xooai_declared = Declared(Executor, _OWN_NAMES, {})
 
 

@@ -9,7 +9,7 @@ from xooai.errors import PluginError
 
 __all__ = ["load"]
 
-_NAMES = {"PIL": "Pillow", "av": "PyAV"}  # where the package is called otherwise than its module
+_NAMES = {"PIL": "Pillow", "av": "PyAV", "yaml": "PyYAML"}  # where the package is called otherwise than its module
 
 
 def load(module: str, user: str, extra: str = "media") -> ModuleType:

@@ -61,6 +61,11 @@ class Stores:
         return name in self._given
 
     @property
+    def given(self) -> Mapping[str, str | Store]:
+        """What they were given as: URLs, and those that are open."""
+        return self._given
+
+    @property
     def first(self) -> str | None:
         """The name of the one that contents are put into."""
         return next(iter(self._given), None)

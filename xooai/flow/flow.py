@@ -14,7 +14,7 @@ from xooai.declare import checked_name, chosen, surroundings
 from xooai.endpoint import Endpoint
 from xooai.errors import FailedPrecondition, FlowError
 from xooai.flow.answering import CALL, Answering
-from xooai.flow.nodes import id_of, ids_of, limits_of, target_of
+from xooai.flow.nodes import Used, id_of, ids_of, limits_of, target_of
 from xooai.flow.planning import Planning
 from xooai.flow.targets import Inner
 from xooai.flow.trace import Trace, watching
@@ -27,12 +27,20 @@ from xooai.served import Served
 from xooai.shared_stores import store_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from os import PathLike
+    from types import ModuleType
+
     from xooai import client as remotes
-    from xooai.flow import drawing, explained
+    from xooai.config import names
+    from xooai.flow import as_file, drawing, explained, in_file
     from xooai.flow import svg as pictured
     from xooai.store import Store
 else:
     remotes = lazy("xooai.client")
+    names = lazy("xooai.config.names")
+    as_file = lazy("xooai.flow.as_file")
+    in_file = lazy("xooai.flow.in_file")
     drawing = lazy("xooai.flow.drawing")
     pictured = lazy("xooai.flow.svg")
     explained = lazy("xooai.flow.explained")
@@ -73,6 +81,7 @@ class Flow(Served):
             _xooai_stores=store_of(store),
         )
         self._planning = Planning(self.name)
+        self._used: dict[str, Used] = {}
         self._answering: Answering | None = None
         self._lock = FreshLock()
         self._servers: dict[str, remotes.Remote] = {}
@@ -112,6 +121,7 @@ class Flow(Served):
         )
         limits = limits_of(timeout, retry)
         self._planning.add(node, target, limits)
+        self._used[node.id] = Used(use, on, with_)
         return self
 
     def post(
@@ -182,6 +192,19 @@ class Flow(Served):
         """Where each node runs, what it takes from where, and what crosses a wire. Asks as `check` does."""
         warnings = self.check()
         return explained.explained(self.name, self._made(), self._planning.targets, warnings)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], *, modules: Iterable[str | ModuleType] = ()) -> Self:
+        """The Flow that a YAML file tells of. Raises FlowError with the file and the line.
+
+        `modules` are those whose classes and functions the file may name as `module:name`, each with those inside it. Nothing
+        is asked of servers, and no executor is made.
+        """
+        return in_file.loaded(path, names.Modules(modules), cls)
+
+    def dump(self) -> str:
+        """The text of a YAML file that `load` makes such a Flow of. Raises FlowError, which names the node."""
+        return as_file.as_file(self)
 
     def mermaid(self) -> str:
         """The graph in the language of Mermaid (https://mermaid.js.org)."""

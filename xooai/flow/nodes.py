@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from inspect import isfunction
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from xooai.call import checked_timeout
 from xooai.errors import FlowError, InvalidArgument
 from xooai.flow.functions import Function
@@ -17,9 +19,17 @@ from xooai.served import Served
 if TYPE_CHECKING:
     from xooai.client import Remote
 
-__all__ = ["RETRIES", "id_of", "ids_of", "limits_of", "target_of"]
+__all__ = ["RETRIES", "Used", "id_of", "ids_of", "limits_of", "target_of"]
 
 RETRIES = 10  # of one node: with the pauses between them more than a minute, after which a server is away
+
+
+class Used(msgspec.Struct, frozen=True):
+    """What a node was added with, as it was given."""
+
+    use: Any
+    on: str | None
+    with_: Mapping[str, Any] | None
 
 
 def target_of(

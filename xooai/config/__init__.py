@@ -1,0 +1,1 @@
+"""Executors and Flows in YAML files."""

@@ -1,0 +1,111 @@
+"""Flows in YAML files, written: what a file cannot say is an error that names the node."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from xooai.codec import MSGPACK
+from xooai.config.executors import named, said_of
+from xooai.config.names import name_of
+from xooai.config.writing import Inline, plain, written
+from xooai.driver import DialOptions
+from xooai.errors import FlowError
+from xooai.flow.flow import Flow
+from xooai.served import Served
+
+if TYPE_CHECKING:
+    from xooai.flow.nodes import Used
+    from xooai.graph import Node
+
+__all__ = ["as_file"]
+
+
+def as_file(flow: Flow) -> str:
+    """The text of a file that tells of this Flow. Raises FlowError."""
+    return written(_said(flow))
+
+
+def _said(flow: Flow) -> dict[str, Any]:
+    """The keys that tell of a Flow."""
+    found: dict[str, Any] = {}
+    try:
+        if flow._xooai_name is not None:
+            found["flow"] = flow._xooai_name
+        if flow._xooai_gateway is not None:
+            found["gateway"] = plain(flow._xooai_gateway, "gateway=")
+        if flow._xooai_layers:
+            raise ValueError("layers= are functions with what they hold, and a file cannot say them")
+        for name, store in flow._xooai_stores.given.items():
+            if not isinstance(store, str):
+                raise ValueError(f"store= is an open {type(store).__name__}; a file holds the URL of one")
+            found["store"] = f"{name}={store}"
+    except ValueError as error:
+        raise FlowError(f"{flow!r} cannot be written: {error}") from None
+    nodes = flow._planning.graph.nodes
+    _refuse_shared(flow)
+    found["nodes"] = [_node(flow, node) for node in nodes.values()]
+    return found
+
+
+def _node(flow: Flow, node: Node) -> dict[str, Any]:
+    used, limits = flow._used[node.id], flow._planning.limits[node.id]
+    try:
+        found = {"id": plain(node.id, "its id"), **_use(used)}
+        if used.on is not None:
+            found["on"] = used.on
+        if node.needs:
+            found["needs"] = plain(list(node.needs), "needs=")
+        if node.args:
+            found["args"] = Inline(plain(dict(node.args), "args="))
+        if node.join is not None:
+            found["join"] = name_of(node.join)
+        if node.when is not None:
+            found["when"] = plain(node.when, "when=") if isinstance(node.when, dict) else name_of(node.when)
+    except ValueError as error:
+        raise FlowError(f"node {node.id!r} cannot be written: {error}") from None
+    rest = {"timeout": limits.timeout, "retry": limits.retry, "optional": node.is_optional, "each": node.each}
+    return found | {key: value for key, value in rest.items() if value}
+
+
+def _use(used: Used) -> dict[str, Any]:
+    """The keys `use` and `with` of a node. Raises ValueError."""
+    use = used.use
+    if isinstance(use, type):
+        return _class(named(use, used.with_ or {}))
+    if not isinstance(use, Served):
+        return {"use": name_of(use) if callable(use) else plain(use, "use=")}
+    if use._xooai_remote is not None:
+        return {"use": _client(use)}
+    if isinstance(use, Flow):
+        return {"use": _said(use)}
+    return _class(said_of(use))
+
+
+def _class(said: dict[str, Any]) -> dict[str, Any]:
+    """An executor's keys as a node has them: what needs a mapping of its own stands in one."""
+    with_ = {"with": said.pop("with")} if "with" in said else {}
+    return {"use": said if len(said) > 1 else said["use"], **with_}
+
+
+def _client(executor: Served) -> str:
+    """The URL of a client that is as one made of it. Raises ValueError."""
+    remote = executor._xooai_remote
+    assert remote is not None
+    usual = remote.timeout == 60 and remote.codec is MSGPACK and not remote.metadata and remote.options == DialOptions()
+    if not usual or executor._xooai_layers or executor._xooai_stores:
+        raise ValueError(f"it is a client of {remote.server} with options of its own; a file has the URL alone")
+    if executor._xooai_name is None:
+        return f"{remote.server}/{executor._xooai_class_name}"
+    return f"{remote.server}/{executor._xooai_name}"
+
+
+def _refuse_shared(flow: Flow) -> None:
+    """Raise FlowError for an executor that several nodes share: loaded, each would have one of its own."""
+    first: dict[int, str] = {}
+    for node, used in flow._used.items():
+        if isinstance(used.use, Served) and used.use._xooai_remote is None and not isinstance(used.use, Flow):
+            other = first.setdefault(id(used.use), node)
+            if other != node:
+                raise FlowError(
+                    f"the nodes {other!r} and {node!r} share {used.use!r}; loaded from a file each would have its own"
+                )

@@ -1,0 +1,181 @@
+"""Flows in YAML files, read: nodes by their keys, what they use by its name, and every mistake with its line."""
+
+from __future__ import annotations
+
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from pydantic import BeforeValidator, Field
+
+from xooai.binding import INPUT
+from xooai.config.checked import Said, checked
+from xooai.config.executors import kind_said
+from xooai.config.names import Modules, is_name
+from xooai.config.reading import Written, read_file
+from xooai.declare import checked_name
+from xooai.errors import FlowError, InvalidArgument, XooaiError
+from xooai.served import Served
+
+if TYPE_CHECKING:
+    from xooai.flow.flow import Flow
+
+__all__ = ["FileOfFlow", "FileOfNode", "loaded"]
+
+FILES = 100  # that one Flow is read of, each counted as often as it is named: two in each of ten would be 1,024
+_SUFFIXES = (".yaml", ".yml")
+_Place = tuple[str | int, ...]
+
+F = TypeVar("F", bound="Flow")
+
+
+def _several(given: Any) -> Any:
+    """One id alone, or a list of them; a tuple, which stays as it is checked."""
+    return (given,) if isinstance(given, str) else tuple(given) if isinstance(given, list) else given
+
+
+class FileOfFlow(Said):
+    """The keys of a Flow in a file."""
+
+    flow: str | None = None
+    gateway: str | None = None
+    store: str | None = None
+    nodes: list[Any]
+
+
+class FileOfNode(Said):
+    """The keys of a node: what `Flow.add` takes."""
+
+    id: str | None = None
+    use: Any
+    on: str | None = None
+    with_: dict[str, Any] | None = Field(default=None, alias="with")
+    needs: Annotated[tuple[str, ...], BeforeValidator(_several)] = ()
+    args: dict[str, Any] | None = None
+    join: str | None = None
+    when: Any = None
+    timeout: float | None = None
+    retry: int = 0
+    optional: bool = False
+    each: bool = False
+
+
+def loaded(path: str | PathLike[str], modules: Modules, kind: type[F]) -> F:
+    """The Flow that a file tells of. Raises FlowError with the line, and what reading the file raises."""
+    try:
+        return _Loading(modules, kind).file(fspath(path), ())  # type: ignore[no-any-return]
+    except InvalidArgument as error:
+        raise FlowError(error.message) from error
+
+
+class _Loading:
+    def __init__(self, modules: Modules, kind: type[Flow]) -> None:
+        self._modules, self._kind = modules, kind
+        self._files = 0
+
+    def file(self, path: str, around: tuple[str, ...]) -> Any:
+        """The Flow in the file at `path`; `around` are the files that it stands in. Raises InvalidArgument."""
+        said = read_file(path)
+        if not isinstance(said.value, dict) or "nodes" not in said.value:
+            said.refuse("a Flow is a mapping with the key 'nodes', a list")
+        return self._flow(said, (), (*around, _real(path)))
+
+    def _flow(self, said: Written, place: _Place, around: tuple[str, ...]) -> Flow:
+        keys = checked(FileOfFlow, said, place, "a Flow")
+        if keys.flow is not None:
+            try:
+                checked_name(keys.flow)
+            except ValueError as error:
+                said.refuse(str(error), (*place, "flow"))
+        try:
+            flow = self._kind(name=keys.flow, gateway=keys.gateway, store=keys.store)
+        except XooaiError as error:
+            said.refuse(error.message, (*place, "store"))
+        for number in range(len(keys.nodes)):
+            self._add(flow, said, (*place, "nodes", number), around)
+        _check_needs(flow, said, (*place, "nodes"))
+        return flow
+
+    def _add(self, flow: Flow, said: Written, place: _Place, around: tuple[str, ...]) -> None:
+        node = checked(FileOfNode, said, place, "a node")
+        use, with_ = self._used(node.use, said, (*place, "use"), around)
+        if node.with_ is not None:
+            with_ = {**(with_ or {}), **node.with_}
+        more = {
+            name: getattr(node, name) for name in ("id", "on", "needs", "args", "timeout", "retry", "optional", "each")
+        }
+        more["join"] = None if node.join is None else self._function(node.join, said, (*place, "join"))
+        more["when"] = self._function(node.when, said, (*place, "when")) if isinstance(node.when, str) else node.when
+        try:
+            flow.add(use, with_=with_, **more)
+        except FlowError as error:
+            said.refuse(error.message, place)
+
+    def _used(
+        self, use: Any, said: Written, place: _Place, around: tuple[str, ...]
+    ) -> tuple[Any, dict[str, Any] | None]:
+        """What `Flow.add` is to be told to use, and what the constructor of a class gets."""
+        if isinstance(use, dict):
+            return (self._flow(said, place, around), None) if "nodes" in use else self._executor(said, place)
+        if not isinstance(use, str) or "://" in use:
+            return use, None
+        if use.endswith(_SUFFIXES):
+            return self._inner(use, said, place, around)
+        if is_name(use):
+            return self._found(use, said, place), None
+        if ":" in use:
+            said.refuse(f"{use!r:.200} is neither a URL nor a class or a function, which is written module:name", place)
+        return use, None
+
+    def _inner(
+        self, use: str, said: Written, place: _Place, around: tuple[str, ...]
+    ) -> tuple[Any, dict[str, Any] | None]:
+        """Of another file, found from the folder of this one."""
+        path = str(Path(around[-1]).parent / use)
+        if _real(path) in around:
+            said.refuse(f"{use!r:.200} leads back to itself: a Flow cannot be a node of itself", place)
+        self._files += 1
+        if self._files > FILES:
+            said.refuse(f"more than {FILES} files are named, in one another or more than once", place)
+        try:
+            inner = read_file(path)
+        except InvalidArgument:
+            raise
+        except XooaiError as error:
+            said.refuse(error.message, place)
+        if isinstance(inner.value, dict) and "nodes" in inner.value:
+            return self._flow(inner, (), (*around, _real(path))), None
+        return self._executor(inner, ())
+
+    def _executor(self, said: Written, place: _Place) -> tuple[Any, dict[str, Any]]:
+        kind = kind_said(said, place, self._modules, Served)
+        return kind.kind, dict(kind.with_)
+
+    def _found(self, name: str, said: Written, place: _Place) -> Any:
+        try:
+            return self._modules.find(name)
+        except InvalidArgument as error:
+            said.refuse(error.message, place)
+
+    def _function(self, name: str, said: Written, place: _Place) -> Any:
+        try:
+            return self._modules.function(name)
+        except InvalidArgument as error:
+            said.refuse(error.message, place)
+
+
+def _check_needs(flow: Flow, said: Written, place: _Place) -> None:
+    """Refuse what the graph does, at the line of the first node with a need that there is not."""
+    nodes = flow._planning.graph.nodes
+    lost = (
+        number for number, one in enumerate(nodes.values()) if any(id not in nodes and id != INPUT for id in one.needs)
+    )
+    try:
+        flow._planning.graph.check()
+    except FlowError as error:
+        number = next(lost, None)
+        said.refuse(error.message, place if number is None else (*place, number, "needs"))
+
+
+def _real(path: str) -> str:
+    return str(Path(path).resolve())
