@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -16,7 +17,9 @@ from xooai.errors import FlowError, InvalidArgument
 from xooai.on_replies import OnReplies, on_replies
 from xooai.payload import typed
 
-__all__ = ["Graph", "Node", "Step"]
+__all__ = ["NODES", "Graph", "Node", "Step"]
+
+NODES = 20_000  # of one Flow: more than anybody composes, and checked within seconds
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -115,7 +118,7 @@ class Graph:
 
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
-        self._awaited: set[str] = set()  # ids that are needed by nodes that came before them
+        self._followers: dict[str, list[str]] = {}  # who needs each id, those of nodes that come later among them
 
     def add(self, node: Node, endpoint: Endpoint | None) -> None:
         """Add a node; the ids that it needs may come later, and its endpoint be known later, for None.
@@ -126,17 +129,22 @@ class Graph:
             raise FlowError(f"the id {INPUT!r} stands for the Flow's input; give the node another id=")
         if node.id in self.nodes:
             raise FlowError(f"there is a node {node.id!r} already; give this one another id=")
-        doubled = sorted({need for need in node.needs if node.needs.count(need) > 1})
+        if len(self.nodes) >= NODES:
+            raise FlowError(
+                f"a Flow has at most {NODES:,} nodes; put some of them into a Flow that is a node of this one"
+            )
+        doubled = [need for need, count in Counter(node.needs).items() if count > 1]
         if doubled:
             raise FlowError(f"node {node.id!r}: needs= names {doubled[0]!r} twice")
         if node.join is not None and not node.needs:
             raise FlowError(f"node {node.id!r}: join= is for the replies of needs=, and there are none")
-        if node.id in self._awaited or node.id in node.needs:  # else nothing leads back to it
+        if self._leads_back(node):
             self._refuse_cycle({**self.nodes, node.id: node})
         if endpoint is not None:
             node.bound(endpoint)
         self.nodes[node.id] = node
-        self._awaited.update(need for need in node.needs if need not in self.nodes)
+        for need in node.needs:
+            self._followers.setdefault(need, []).append(node.id)
 
     def check(self) -> None:
         """Raise FlowError for a graph that is empty, or a need that there is not."""
@@ -157,22 +165,40 @@ class Graph:
 
     def followers(self) -> dict[str, list[str]]:
         """Who needs each node."""
-        found: dict[str, list[str]] = {id: [] for id in (INPUT, *self.nodes)}
-        for node in self.nodes.values():
-            for need in node.needs:
-                found.setdefault(need, []).append(node.id)
-        return found
+        known = self._followers
+        return {id: list(known.get(id, ())) for id in (INPUT, *self.nodes, *known)}
 
     def leaves(self) -> list[str]:
         """The nodes that nobody needs, as they were added."""
         followers = self.followers()
         return [id for id in self.nodes if not followers[id]]
 
+    def _leads_back(self, node: Node) -> bool:
+        """Whether the needs of a new node lead back to it: looked for from both ends, so that the shorter way ends it."""
+        if node.id in node.needs:
+            return True
+        nodes, followers = self.nodes, self._followers
+        back = _walk(node.needs, lambda id: nodes[id].needs if id in nodes else ())
+        forth = _walk(followers.get(node.id, ()), lambda id: followers.get(id, ()))
+        needs = set(node.needs)
+        return any(one == node.id or other in needs for one, other in zip(back, forth, strict=False))
+
     def _refuse_cycle(self, nodes: Mapping[str, Node]) -> None:
         try:
             _sorter(nodes).prepare()
         except CycleError as error:
             raise FlowError(f"the nodes need each other in a circle: {' → '.join(error.args[1])}") from None
+
+
+def _walk(first: Iterable[str], following: Callable[[str], Iterable[str]]) -> Iterator[str]:
+    """All that is reached from these, each once."""
+    open, seen = list(first), set(first)
+    while open:
+        id = open.pop()
+        yield id
+        more = [one for one in following(id) if one not in seen]
+        seen.update(more)
+        open += more
 
 
 def _sorter(nodes: Mapping[str, Node]) -> TopologicalSorter[str]:

@@ -26,6 +26,7 @@ from xooai.shared_stores import Stores
 
 if TYPE_CHECKING:
     from xooai import deadline, memory_stream, streams
+    from xooai.threads import Threads
 else:
     deadline = lazy("xooai.deadline")
     memory_stream = lazy("xooai.memory_stream")
@@ -61,12 +62,20 @@ class Local:
     """An executor as a site hosts it, and calls to it that never leave the process: the whole call stack, no socket."""
 
     def __init__(
-        self, owner: _Owner, declared: _Declared, layers: tuple[Layer, ...], stores: Stores, has_setup: bool
+        self,
+        owner: _Owner,
+        declared: _Declared,
+        layers: tuple[Layer, ...],
+        stores: Stores,
+        has_setup: bool,
+        threads: Threads | None = None,
     ) -> None:
+        """`threads` are those of several, where it is to have none of its own."""
         self._owner = owner
         self._declared = declared
         self._heads: dict[str, dict[str, Head]] = {name: {} for name in CODECS}
         self._site: Site | None = None
+        self._threads = threads
         self.layers = layers
         self.stores = stores
         self.is_set_up = not has_setup
@@ -221,7 +230,7 @@ class Local:
 
     def _hosting(self) -> Site:
         if self._site is None:
-            site = Site((self,))
+            site = Site((self,), self._threads)
             site.open()  # each call makes sure of the setup itself
             self._site = site
         return self._site

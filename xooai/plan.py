@@ -80,18 +80,16 @@ def _check_types(step: Step, steps: Mapping[str, Step], given: Mapping[str, Any]
 
 
 def _ignored(step: Step, uncertain: set[str]) -> Iterator[str]:
-    used = step.binding.used(uncertain)
-    looked_at = set() if step.when is None else set(step.when.names)
-    if step.join is not None:
-        used = [need for need in used if need in step.join.names]
+    first, *_ = used = step.binding.used(uncertain) or [""]
+    taken = set(used if step.join is None else step.join.names) | set(() if step.when is None else step.when.names)
     for need in step.binding.needs:
-        if need in used or need in looked_at:
+        if need in taken:
             continue
         if step.join is not None:
             yield f"{need}'s result is ignored: join= of {step.node.id} takes no parameter {need!r}"
         else:
             yield (
-                f"{need}'s result is ignored: {step.node.id} takes {used[0]}'s as {step.binding.parameter!r}, "
+                f"{need}'s result is ignored: {step.node.id} takes {first}'s as {step.binding.parameter!r}, "
                 f"and only waits for {need}; give join= to use both"
             )
 

@@ -68,9 +68,9 @@ class _Route(msgspec.Struct, frozen=True):
 class Site:
     """Several executors behind one set of listeners. Implements `xooai.driver.Site`."""
 
-    def __init__(self, executors: tuple[Hosted, ...]) -> None:
+    def __init__(self, executors: tuple[Hosted, ...], threads: Threads | None = None) -> None:
         self.executors = executors
-        self.threads = Threads()
+        self.threads = Threads() if threads is None else threads
         self.contents = Contents()
         self._known: dict[str, _Route] = {}
         self._open: dict[str, _Route] = {}  # those that calls find: none before all is set up, then all that are known

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from xooai import Executor, FailedPrecondition, Flow, FlowError, Image, Text, post, stream
+from xooai.graph import NODES, Graph, Node
 
 
 class Reader(Executor):
@@ -213,3 +214,33 @@ def test_a_thousand_nodes_are_built_and_checked_in_no_time() -> None:
     f.check()
 
     assert time.process_time() - began < 5  # it takes a fifth of a second, on a machine that does nothing else
+
+
+ORDERS: dict[str, Callable[[int], Iterator[tuple[int, tuple[int, ...]]]]] = {
+    "from the front": lambda last: ((n, (n - 1,)) for n in range(1, last)),
+    "from the end": lambda last: ((n, (n - 1,)) for n in reversed(range(1, last))),
+    "the last one first": lambda last: iter(
+        [(last, tuple(range(last))), *((n, (n - 1,)) for n in range(1, last)), (last + 1, (last,))]
+    ),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_thousands_of_nodes_are_added_in_no_time_in_any_order(order: str) -> None:
+    began = time.process_time()
+    graph = Graph()
+    for id, needs in ORDERS[order](5000):
+        graph.add(Node(str(id), tuple(map(str, needs))), None)
+    graph.add(Node("0"), None)
+    graph.check()
+
+    assert time.process_time() - began < 5  # a tenth of a second, and a quarter of a minute were it the square
+
+
+def test_a_flow_has_so_many_nodes_and_no_more() -> None:
+    graph = Graph()
+    for number in range(NODES):
+        graph.add(Node(str(number)), None)
+
+    with pytest.raises(FlowError, match="a Flow has at most 20,000 nodes; put some of them into a Flow"):
+        graph.add(Node("one more"), None)

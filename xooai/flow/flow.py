@@ -25,6 +25,7 @@ from xooai.local import Local
 from xooai.plan import Plan
 from xooai.served import Served
 from xooai.shared_stores import store_of
+from xooai.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,6 +47,8 @@ else:
     explained = lazy("xooai.flow.explained")
 
 __all__ = ["Flow", "Run"]
+
+FUNCTIONS = 32  # threads of all functions that are nodes of one Flow: they wait more than they compute
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -85,6 +88,7 @@ class Flow(Served):
         self._answering: Answering | None = None
         self._lock = FreshLock()
         self._servers: dict[str, remotes.Remote] = {}
+        self._threads = Threads(FUNCTIONS)
 
     def add(  # noqa: PLR0913 - all that can be said of a node (design: the public face)
         self,
@@ -113,7 +117,9 @@ class Flow(Served):
         if self._xooai_background is not None:
             raise FailedPrecondition(f"{self!r} serves already; stop() it first, or add all nodes before")
         frame = sys._getframe(1)
-        target = target_of(use, on, with_, self._xooai_gateway, self._server, lambda: surroundings(frame))
+        target = target_of(
+            use, on, with_, self._xooai_gateway, self._server, lambda: surroundings(frame), self._threads
+        )
         if isinstance(target, Inner) and target.flow._holds(self):
             raise FlowError(f"{target.flow!r} holds {self!r}: a Flow cannot be a node of itself")
         node = Node(

@@ -14,6 +14,7 @@ from xooai.endpoint import ANYTHING, Endpoint
 from xooai.errors import FlowError
 from xooai.local import Local
 from xooai.shared_stores import NONE
+from xooai.threads import Threads
 
 __all__ = ["Function"]
 
@@ -23,7 +24,8 @@ class Function:
 
     host = ""
 
-    def __init__(self, function: Callable[..., Any], namespace: Mapping[str, Any]) -> None:
+    def __init__(self, function: Callable[..., Any], namespace: Mapping[str, Any], threads: Threads) -> None:
+        """`threads` are those of all functions of a Flow."""
         self.path = self.name = _name(function)
         try:
             method = _method(function, namespace)
@@ -33,7 +35,7 @@ class Function:
         self.endpoints = {self.name: self.known}
         self.attributes = {self.name: "run"}
         self.run = functools.partial(method, self)
-        self._local = Local(self, self, (), NONE, has_setup=False)
+        self._local = Local(self, self, (), NONE, has_setup=False, threads=threads)
 
     async def endpoint(self, timeout: float | None) -> Endpoint:
         return self.known

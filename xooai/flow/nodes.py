@@ -15,6 +15,7 @@ from xooai.flow.running import Limits
 from xooai.flow.targets import Made, Target, There, held
 from xooai.mark import mark_of
 from xooai.served import Served
+from xooai.threads import Threads
 
 if TYPE_CHECKING:
     from xooai.client import Remote
@@ -39,8 +40,9 @@ def target_of(
     gateway: str | None,
     server: Callable[[str], Remote],
     namespace: Callable[[], Mapping[str, Any]],
+    threads: Threads,
 ) -> Target:
-    """Where the calls of a node go. Raises FlowError."""
+    """Where the calls of a node go; those of a function into `threads`. Raises FlowError."""
     is_class = isinstance(use, type) and issubclass(use, Served)
     if with_ is not None and not is_class:
         raise FlowError(f"with_= is for the constructor of a class, and use={_shown(use)} is none")
@@ -58,7 +60,7 @@ def target_of(
     if callable(use) and not isinstance(use, type):
         if on is not None:
             raise FlowError(f"on={on!r} names an endpoint, and a function has none")
-        return Function(use, namespace())
+        return Function(use, namespace(), threads)
     raise FlowError(
         f"use={_shown(use)} is nothing that a node calls; it takes a class of executors, an executor, a Flow, "
         "a URL, executor/endpoint under gateway=, or a function"

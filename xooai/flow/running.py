@@ -20,6 +20,7 @@ from xooai.errors import (
     XooaiError,
 )
 from xooai.flow.asking import asked
+from xooai.flow.budget import AT_ONCE, Budget, budget
 from xooai.flow.failure import Raised, failed, is_for_others
 from xooai.flow.targets import Target
 from xooai.flow.trace import State, Trace
@@ -55,8 +56,9 @@ class Means(msgspec.Struct, frozen=True):
 
 async def run(plan: Plan, means: Means, given: Mapping[str, Any], trace: Trace | None) -> Any:
     """Run a Flow on these arguments: the one leaf's reply, or those of several by id. Raises XooaiError, never a group."""
-    running = _Running(plan, means, given, trace)
-    await running.run()
+    with budget() as calls:
+        running = _Running(plan, means, given, trace, calls)
+        await running.run()
     replies = running.replies
     if trace is not None:
         trace.replies.update((id, reply) for id, reply in replies.items() if id != INPUT)
@@ -66,8 +68,9 @@ async def run(plan: Plan, means: Means, given: Mapping[str, Any], trace: Trace |
 
 
 class _Running:
-    def __init__(self, plan: Plan, means: Means, given: Mapping[str, Any], trace: Trace | None) -> None:
+    def __init__(self, plan: Plan, means: Means, given: Mapping[str, Any], trace: Trace | None, budget: Budget) -> None:
         self._plan, self._means, self._given, self._trace = plan, means, given, trace
+        self._budget, self._room = budget, asyncio.Semaphore(AT_ONCE)
         self.replies: dict[str, Any] = {INPUT: plan.input(given)}
         self._open = {id: len(step.node.needs) for id, step in plan.steps.items()}
         self._left = len(plan.steps)
@@ -127,8 +130,11 @@ class _Running:
                 state = State.SKIPPED
             else:
                 began = monotonic()
-                calls = self._called if not step.mapped else self._each
-                self.replies[id] = await calls(step, target, arguments)
+                if step.mapped:
+                    self.replies[id] = await self._each(step, target, arguments)
+                else:
+                    self._budget.take(1)
+                    self.replies[id] = await self._called(step, target, arguments)
                 state = State.DONE
             del self._busy[id]
         except BaseException as error:
@@ -150,7 +156,9 @@ class _Running:
             return None
         if step.when is not None:
             values = self.replies if step.node.needs else {**step.defaults, **self._input(step)}
-            if not await asked(step.when, values, self._means.threads, "its when="):
+            async with self._room:
+                is_called = await asked(step.when, values, self._means.threads, "its when=")
+            if not is_called:
                 return None
         if binding.rule is Rule.INPUT:
             return {**self._input(step), **args}
@@ -158,7 +166,8 @@ class _Running:
             return None
         joined = None
         if step.join is not None:
-            joined = await asked(step.join, self.replies, self._means.threads, "its join=")
+            async with self._room:
+                joined = await asked(step.join, self.replies, self._means.threads, "its join=")
         found = binding.arguments(self.replies, joined)
         return None if found is None else {**found, **args}
 
@@ -171,23 +180,28 @@ class _Running:
         """Call a node; again, after a pause, where its server is away or has too much to do and `retry` allows it."""
         limits = self._means.limits[step.node.id]
         if limits.are_none:
-            return await target.call(step.endpoint, arguments, None)
+            async with self._room:
+                return await target.call(step.endpoint, arguments, None)
         end = None if limits.timeout is None else monotonic() + limits.timeout
         for attempt in range(limits.retry):
             try:
-                return await target.call(step.endpoint, arguments, _left(end))
+                async with self._room:
+                    return await target.call(step.endpoint, arguments, _left(end))
             except (Unavailable, ResourceExhausted) as error:
                 pause = _pause(error, attempt)
                 if pause is None or (end is not None and monotonic() + pause >= end):
                     raise
             await asyncio.sleep(pause)
-        return await target.call(step.endpoint, arguments, _left(end))
+            self._budget.take(1)
+        async with self._room:
+            return await target.call(step.endpoint, arguments, _left(end))
 
     async def _each(self, step: Step, target: Target, arguments: dict[str, Any]) -> list[Any]:
         """Call a node for each item of a list, some at a time: the replies in their order. The first error ends all."""
         items = arguments[step.mapped]
         if not isinstance(items, list | tuple | set | frozenset):
             raise InvalidArgument(f"each= takes a list for {step.mapped!r}, and got {type(items).__name__}")
+        self._budget.take(len(items))
         replies: list[Any] = [None] * len(items)
         waiting = iter(enumerate(items))
         failures: list[BaseException] = []
