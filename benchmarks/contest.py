@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +57,8 @@ class Contestant:
     def turn(self, connections: int, seconds: float) -> None:
         """Measure it once, while the others are paused."""
         self.server.resume()
+        time.sleep(SETTLE)
+        self.server.first_answer(self.entry.exchange)
         before = self.server.cpu()
         sample = self.entry.measure(self.server.port, self.entry.exchange, self.reply, connections, seconds)
         self.cpu.setdefault(connections, []).append((self.server.cpu() - before) / sample.total * 1e6)
@@ -72,6 +75,9 @@ class Contestant:
         return median(sample.took[at] for sample in self.samples[connections] if sample.took)
 
 
+SETTLE = (
+    0.5  # seconds after a pause, in which servers of several processes close connections that were idle for too long
+)
 UNITS = ("connections", "answers", "a request")
 """What is used at once, what is counted, and what CPU is told of."""
 

@@ -61,6 +61,15 @@ def joined(path: str) -> Exchange:
     return Exchange(path, _arguments(COMBO), lambda reply: wanted.items() <= json.loads(reply).items())
 
 
+def joined_by_jina() -> Exchange:
+    """Ask for the same as Jina's gateway wants it: a list of documents, and a name for the request, which is in the answer."""
+    body = {"data": [{"id": "1", **COMBO}], "header": {"requestId": "1"}}
+    wanted = COMBO | {"count": 2 * 42}
+    return Exchange(
+        "/default", json.dumps(body).encode(), lambda reply: wanted.items() <= json.loads(reply)["data"][0].items()
+    )
+
+
 class GrpcExchange(Exchange):
     """The same in gRPC: one message each way, or in a conversation one answer to each message behind the opening."""
 

@@ -30,6 +30,10 @@ class _Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self.ask(self._body, self._done)
 
+    def connection_lost(self, error: Exception | None) -> None:
+        if self in self._node.free:  # it was idle for too long
+            self._node.free.remove(self)
+
     def ask(self, body: bytes, done: Callable[[bytes], None]) -> None:
         self._done = done
         self._transport.write(b"%b%d\r\n\r\n%b" % (self._node.head, len(body), body))
