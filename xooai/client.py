@@ -19,7 +19,7 @@ from xooai.deadline import part_of
 from xooai.describe import endpoint as describe_endpoint
 from xooai.driver import EMPTY, DialOptions, Head, Link, Outcome, Shape
 from xooai.endpoint import Endpoint, nearest
-from xooai.errors import InvalidArgument, NotFound, Unavailable
+from xooai.errors import InvalidArgument, NotFound, Unavailable, XooaiError
 from xooai.lazy import lazy
 from xooai.memory import MemoryChannel
 from xooai.metadata import HOPS_HEADER, Inquiry, metadata_of
@@ -183,8 +183,16 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
         """The request goes out, the reply comes in: its frame, and what came beside it."""
         near, loop = self._near, asyncio.get_running_loop()
         link = near[1] if near is not None and near[0] is loop else await self.link()
-        channel = await link.open(head, frame)
-        reply = await channel.receive()
+        try:
+            channel = await link.open(head, frame)
+        except XooaiError as error:
+            error.never_ran, error._server = True, self.server  # so drivers promise
+            raise
+        try:
+            reply = await channel.receive()
+        except XooaiError as error:
+            error._server = self.server
+            raise
         outcome = channel.outcome
         if reply is None or outcome is None:
             raise Unavailable("the server ended the call without an answer")

@@ -117,7 +117,10 @@ class Link(Protocol):
     """The client's side of a driver: what calls to one server go through. Belongs to the loop that dialled it."""
 
     async def open(self, head: Head, request: bytes | None = None) -> Channel:
-        """Open a call. `request` is this side's only frame: head, frame and end then go as one write."""
+        """Open a call. `request` is this side's only frame: head, frame and end then go as one write.
+
+        What this raises was raised before the server could begin with the call.
+        """
 
     async def aclose(self) -> None:
         """Close all connections; calls under way end with Unavailable."""

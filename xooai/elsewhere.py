@@ -194,6 +194,14 @@ class ToServer:
         stores = self._remote.stores
         if stores is not None and stores.first is not None:
             return await put_all(contents, await stores.get(stores.first), stores.first)
+        try:
+            return await self._kept_there(contents)
+        except Unavailable as error:
+            error.never_ran, error._server = True, self._remote.server  # the call whose contents these are
+            raise
+
+    async def _kept_there(self, contents: Sequence[Content]) -> Sequence[str]:
+        """Have the server keep contents itself; the refs by which it knows them."""
         once = {content.signature: content for content in contents}  # two documents may have one content
         given = await self._offer(list(once.values()))
         refs = {

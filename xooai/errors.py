@@ -54,10 +54,14 @@ class XooaiError(Exception):
     """The base of every error that xooai raises.
 
     `message` is one line; `details` holds JSON values that travel with it; `remote` says that a peer raised it; `id` is
-    the peer's request id, where it sent one, under which its log tells more.
+    the peer's request id, where it sent one, under which its log tells more; `never_ran` says that the call surely has not
+    begun over there, so that it may be made anew, whatever it does.
     """
 
     code: ClassVar[Code] = Code.UNKNOWN
+    never_ran: bool = False
+    _server: str = ""
+    """The server whose trouble it is, as its client knows it."""
     _is_of_here: bool = False
     """Whether it tells of what this process read for itself, such as a path: nothing for a peer."""
 

@@ -12,13 +12,14 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextvars import Context
 from typing import Any, Protocol, TypeVar
 
 from xooai import forks
 from xooai.errors import FailedPrecondition
 from xooai.log import logger
 
-__all__ = ["close_remote", "drive", "leave", "refuse_on_serving_loop", "run", "serving", "step"]
+__all__ = ["close_remote", "drive", "leave", "refuse_on_serving_loop", "run", "serving", "start", "step"]
 
 _LOG = logger("xooai")
 T = TypeVar("T")
@@ -80,6 +81,11 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     except BaseException:
         future.cancel()
         raise
+
+
+def start(work: Coroutine[Any, Any, T]) -> Future[T]:
+    """Run a coroutine on the private loop beside whoever asks for it, without his deadline and call."""
+    return Context().run(asyncio.run_coroutine_threadsafe, work, _portal.loop())
 
 
 def leave(closing: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -54,7 +54,9 @@ def _without_answer(code: int, text: str, head: Head, peer: str) -> XooaiError:
     if code == Code.DEADLINE_EXCEEDED and head.timeout is not None:
         return DeadlineExceeded(f"no answer from {peer} within {head.timeout:.3g} s")
     if code == Code.UNAVAILABLE and any(mark in text for mark in _NO_CONNECTION):
-        return Unavailable(f"cannot connect to {peer}: {_LAST.sub('', text, count=1)[:_SHOWN]}")
+        away = Unavailable(f"cannot connect to {peer}: {_LAST.sub('', text, count=1)[:_SHOWN]}")
+        away.never_ran = True
+        return away
     if code in (Code.UNAVAILABLE, Code.CANCELLED):
         return Unavailable(f"{peer} ended the call before it was answered; it may have run ({text[:_SHOWN]})")
     if code == Code.RESOURCE_EXHAUSTED:

@@ -82,7 +82,9 @@ class QuicCall(Stream):
     def _given_up(self, code: int) -> Unavailable:
         if code == REJECTED:
             self.connection.is_leaving = True
-            return Unavailable(f"{self.connection.peer} takes no further calls; this one was not begun")
+            refused = Unavailable(f"{self.connection.peer} takes no further calls; this one was not begun")
+            refused.never_ran = True
+            return refused
         return Unavailable(f"{self.connection.peer} left before the call to {self.head.path} had ended")
 
     def on_malformed(self, reason: str) -> None:

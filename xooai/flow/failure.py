@@ -32,7 +32,10 @@ def failed(id: str, target: Target, error: BaseException) -> XooaiError:
     What is none of ours comes of `join=` or `when=`, or of a driver: it goes to the log, and whoever called learns an id.
     """
     request = error.id if isinstance(error, XooaiError) and error.id else current().id
-    where = f"node {id!r} ({target.path} {f'at {target.host}' if target.host else 'in process'})"
+    host = target.host
+    if host and isinstance(error, XooaiError) and error._server:  # of several the one that failed
+        host = error._server
+    where = f"node {id!r} ({target.path} {f'at {host}' if host else 'in process'})"
     told = f" (request {request})"
     code: Code = Code.INTERNAL
     details: dict[str, Any] = {}
@@ -43,7 +46,7 @@ def failed(id: str, target: Target, error: BaseException) -> XooaiError:
         what, cause = (error.what, error.__cause__) if isinstance(error, Raised) else ("what calls it", error)
         _log.error("call %s: %s failed: %s raised", request, where, what, exc_info=cause)
         message = f"{what} raised an error; the log tells more under this id"
-    details |= {"node": id, "endpoint": target.path, "host": target.host}
+    details |= {"node": id, "endpoint": target.path, "host": host}
     made = error_from(code, f"{where} failed: {message}{told}", details, request)
     made.remote = isinstance(error, XooaiError) and error.remote
     made._is_of_here = isinstance(error, XooaiError) and error._is_of_here

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from xooai import client as remotes
     from xooai.config import names
-    from xooai.flow import as_file, drawing, explained, in_file
+    from xooai.flow import as_file, drawing, explained, in_file, several
     from xooai.flow import svg as pictured
     from xooai.store import Store
 else:
@@ -45,6 +45,7 @@ else:
     drawing = lazy("xooai.flow.drawing")
     pictured = lazy("xooai.flow.svg")
     explained = lazy("xooai.flow.explained")
+    several = lazy("xooai.flow.several")
 
 __all__ = ["Flow", "Run"]
 
@@ -108,11 +109,12 @@ class Flow(Served):
     ) -> Self:
         """Add a node; returns the Flow. Raises FlowError, and then nothing was added. No server is asked for anything.
 
-        `use` is a class of executors (made with `with_`), an executor, another Flow, a URL, a name under `gateway=`, or a
-        function; `on` names the endpoint where there are several. `needs` are ids of nodes whose replies it gets, `input`
-        among them; `args` constants. `join` makes one value of several replies, `when` decides whether the node is called.
-        `timeout` is in seconds; `retry` says how many times a call may be made anew where the server is away or has too much
-        to do. Without an `optional` node that fails the Flow goes on. With `each` the node is called for each item of a list.
+        `use` is a class of executors (made with `with_`), an executor, another Flow, a URL, a list of URLs of one endpoint at
+        several servers, a name under `gateway=`, or a function; `on` names the endpoint where there are several. `needs` are ids
+        of nodes whose replies it gets, `input` among them; `args` constants. `join` makes one value of several replies, `when`
+        decides whether the node is called. `timeout` is in seconds; `retry` says how many times a call may be made anew where
+        the server is away or has too much to do. Without an `optional` node that fails the Flow goes on. With `each` the node is
+        called for each item of a list.
         """
         if self._xooai_background is not None:
             raise FailedPrecondition(f"{self!r} serves already; stop() it first, or add all nodes before")
@@ -192,7 +194,13 @@ class Flow(Served):
         """As `check`, for async code."""
         plan, _ = await self._planning.made(timeout, is_fresh=True)
         away = [f"{error.message}; the Flow goes on without it" for error in self._planning.away.values()]
-        return [*plan.warnings, *away]
+        out = [
+            f"node {id!r}: {warning}"
+            for id, target in self._planning.targets.items()
+            if isinstance(target, several.Several)
+            for warning in target.warnings()
+        ]
+        return [*plan.warnings, *away, *out]
 
     def explain(self) -> str:
         """Where each node runs, what it takes from where, and what crosses a wire. Asks as `check` does."""
@@ -236,6 +244,12 @@ class Flow(Served):
             self._forget_own()
         for target in self._planning.targets.values():
             target.close()
+
+    def _xooai_end(self) -> None:
+        for target in self._planning.targets.values():
+            if isinstance(target, several.Several):  # or it would open another connection when all are closed
+                target.close()
+        super()._xooai_end()
 
     def _xooai_local(self) -> Local:
         return self._own(self._made())[1]

@@ -8,7 +8,7 @@ from typing import Any
 
 from xooai.deadline import part_of
 from xooai.endpoint import Endpoint
-from xooai.errors import Code, XooaiError, error_from
+from xooai.errors import Code, FlowError, XooaiError, error_from
 from xooai.flow.targets import Target
 from xooai.log import logger
 
@@ -40,7 +40,7 @@ async def inquired(
             found[id], _ = await part_of(limit, target.endpoint, limit)
         except Exception as error:  # noqa: BLE001 - whatever a driver raises: it is told by the node
             failures[id] = _failure(id, target, error)
-            if id not in optional:
+            if id not in optional or isinstance(error, FlowError):
                 raise _Enough from None
 
     try:
@@ -66,6 +66,8 @@ def _failure(id: str, target: Target, error: Exception) -> XooaiError:
     message, details, request = "asking what it takes failed; the log tells more", dict[str, Any](), None
     if isinstance(error, XooaiError):
         code, message, details, request = error.code, error.message, error.details, error.id
+        if isinstance(error, FlowError):  # its servers contradict each other
+            return FlowError(f"{told(id, target)}: {message}")
     else:
         _log.error("%s could not be asked what it takes", told(id, target), exc_info=error)
     made = error_from(code, f"{told(id, target)}: {message}", details, request)

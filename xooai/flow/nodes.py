@@ -13,12 +13,16 @@ from xooai.errors import FlowError, InvalidArgument
 from xooai.flow.functions import Function
 from xooai.flow.running import Limits
 from xooai.flow.targets import Made, Target, There, held
+from xooai.lazy import lazy
 from xooai.mark import mark_of
 from xooai.served import Served
 from xooai.threads import Threads
 
 if TYPE_CHECKING:
     from xooai.client import Remote
+    from xooai.flow import several
+else:
+    several = lazy("xooai.flow.several")
 
 __all__ = ["RETRIES", "Used", "id_of", "ids_of", "limits_of", "target_of"]
 
@@ -54,6 +58,8 @@ def target_of(
         return held(use, on)
     if isinstance(use, str):
         return _there(use, on, gateway, server)
+    if isinstance(use, list | tuple):
+        return _at_several(use, on, gateway, server)
     mark = mark_of(use)
     if mark is not None and isfunction(use):
         raise FlowError(f"use={use.__qualname__} is a method; give its class, and on={mark.name or use.__name__!r}")
@@ -63,8 +69,22 @@ def target_of(
         return Function(use, namespace(), threads)
     raise FlowError(
         f"use={_shown(use)} is nothing that a node calls; it takes a class of executors, an executor, a Flow, "
-        "a URL, executor/endpoint under gateway=, or a function"
+        "a URL, a list of URLs of one endpoint, executor/endpoint under gateway=, or a function"
     )
+
+
+def _at_several(use: Sequence[Any], on: str | None, gateway: str | None, server: Callable[[str], Remote]) -> Target:
+    if not use or not all(isinstance(one, str) and "://" in one for one in use):
+        raise FlowError(
+            f"use={_shown(use)} is nothing that a node calls: a list holds the URLs of one endpoint at several servers"
+        )
+    if len(use) == 1:
+        return _there(use[0], on, gateway, server)
+    urls = use if on is None else [f"{url.rstrip('/')}/{on}" for url in use]
+    try:
+        return several.Several(urls, server)
+    except InvalidArgument as error:
+        raise FlowError(error.message) from None
 
 
 def _there(use: str, on: str | None, gateway: str | None, server: Callable[[str], Remote]) -> There:

@@ -15,7 +15,7 @@ from xooai import forks
 from xooai.binding import INPUT
 from xooai.deadline import part_of
 from xooai.endpoint import Endpoint
-from xooai.errors import DeadlineExceeded, XooaiError
+from xooai.errors import DeadlineExceeded, FlowError, XooaiError
 from xooai.flow.inquiry import inquired, told
 from xooai.flow.running import Limits
 from xooai.flow.targets import Inner, Target
@@ -140,7 +140,11 @@ class Planning:
         nodes = self.graph.nodes
         roots = {id for id, node in nodes.items() if tuple(node.needs) in ((), (INPUT,))}
         for id, error in away.items():
-            if not nodes[id].is_optional or (id in roots and not roots & endpoints.keys()):
+            if (
+                isinstance(error, FlowError)
+                or not nodes[id].is_optional
+                or (id in roots and not roots & endpoints.keys())
+            ):
                 raise error
 
 

@@ -19,6 +19,7 @@ from xooai.errors import (
     Unavailable,
     XooaiError,
 )
+from xooai.flow.answered import answered
 from xooai.flow.asking import asked
 from xooai.flow.budget import AT_ONCE, Budget, budget
 from xooai.flow.failure import Raised, failed, is_for_others
@@ -124,6 +125,7 @@ class _Running:
         began, task = monotonic(), asyncio.current_task()
         state = State.FAILED
         self._busy[id] = None
+        told_of = None if self._trace is None else answered.set({})
         try:
             arguments = await self._arguments(step)
             if arguments is None:
@@ -146,8 +148,9 @@ class _Running:
             if not step.node.is_optional:
                 raise told from (error.__cause__ if isinstance(error, Raised) else error)
         finally:
-            if self._trace is not None:
+            if self._trace is not None and told_of is not None:
                 self._trace.ended(id, target, state, began)
+                answered.reset(told_of)
 
     async def _arguments(self, step: Step) -> dict[str, Any] | None:
         """The arguments of a node; None where it is not to be called."""

@@ -29,7 +29,7 @@ else:
 
 _log = logger("xooai")
 
-__all__ = ["Inner", "Made", "Target", "There", "held"]
+__all__ = ["Inner", "Made", "Target", "There", "held", "sent"]
 
 
 class Target(Protocol):
@@ -124,7 +124,7 @@ class Client(_Given):
         if self._there is None:
             _, timeout = await self._found(timeout)
         assert self._there is not None
-        return await _sent(*self._there, endpoint, arguments, timeout)
+        return await sent(*self._there, endpoint, arguments, timeout)
 
     async def _found(self, timeout: float | None) -> tuple[Endpoint, float | None]:
         remote, executor, endpoint, left = await self.executor._xooai_found(self._on, timeout)
@@ -294,7 +294,7 @@ class There:
     async def call(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> Any:
         if not self._executor:
             _, timeout = await self._found(timeout)
-        return await _sent(self._server(self.host), self._executor, endpoint, arguments, timeout)
+        return await sent(self._server(self.host), self._executor, endpoint, arguments, timeout)
 
     def forget(self) -> None:
         self._server(self.host).forget()
@@ -309,9 +309,10 @@ class There:
         return endpoint, limit
 
 
-async def _sent(
+async def sent(
     remote: remotes.Remote, executor: str, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None
 ) -> Any:
+    """Call an endpoint of a server, for a node."""
     limit = remaining(remote.timeout if timeout is None else timeout)
     return await remote.call(executor, endpoint, settled(endpoint.arguments, arguments), limit, None, None)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from xooai.flow.answered import answered
 from xooai.flow.targets import Target
 
 __all__ = ["Span", "State", "Trace", "watching"]
@@ -46,7 +47,9 @@ class Trace:
 
     def ended(self, id: str, target: Target, state: State, began: float) -> None:
         """A node has ended that began at this monotonic second."""
-        self.spans.append(Span(id, began - self._began, monotonic() - self._began, state, target.path, target.host))
+        host = ", ".join(answered.get() or ()) if target.host else ""
+        span = Span(id, began - self._began, monotonic() - self._began, state, target.path, host or target.host)
+        self.spans.append(span)
 
     def __str__(self) -> str:
         if not self.spans:

@@ -1,0 +1,342 @@
+"""One endpoint at several servers: a call goes to the one with less to do of two, and none to those that do not work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
+from threading import Lock
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from xooai import forks, sync
+from xooai.call import remaining
+from xooai.deadline import passed
+from xooai.endpoint import Endpoint
+from xooai.errors import (
+    DeadlineExceeded,
+    FlowError,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+    Unimplemented,
+    XooaiError,
+    error_from,
+)
+from xooai.flow.agreeing import signature, types
+from xooai.flow.answered import answered
+from xooai.flow.servers import Server, Servers
+from xooai.flow.targets import sent
+from xooai.lazy import lazy
+from xooai.log import logger
+
+if TYPE_CHECKING:
+    from xooai import client as remotes
+else:
+    remotes = lazy("xooai.client")
+
+__all__ = ["ASK", "ATTEMPTS", "LIMIT", "Several"]
+
+LIMIT = 64  # servers of one node: all of them are asked at once
+ATTEMPTS = 4  # servers that one call goes to, where those before were sure not to have begun with it
+ASK = 2.0  # seconds for a server to say whether it is back: it has only to describe itself
+LATE = 1.0  # seconds that are waited for the others, once one has said what it takes
+TIMEOUT = 60.0  # seconds for a call, as everywhere where none are given
+_log = logger("xooai.flow")
+
+
+class _Place:
+    """The endpoint at one of the servers."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.address = remotes.Address.of(url)
+        if not self.address.executor:
+            raise FlowError(f"{url!r} names no endpoint; it is written {self.address.server}/executor/endpoint")
+        self.executor = ""
+        """Its executor's name, once the server was asked."""
+
+    @property
+    def name(self) -> str:
+        return self.address.endpoint or self.address.executor
+
+
+class Several:
+    """An endpoint by the URLs of all servers that have it. Nothing is asked before the first call, or `check`."""
+
+    known = None
+
+    def __init__(self, urls: Sequence[str], server: Callable[[str], remotes.Remote]) -> None:
+        places = [_Place(url) for url in urls]
+        _refuse_mixed(places)
+        self.urls = tuple(urls)
+        self._server = server
+        self._servers = Servers([place.address.server for place in places])
+        self._places = dict(zip(self._servers.all, places, strict=True))
+        self._endpoint: Endpoint | None = None
+        self._agreed: Any = None
+        """What all of them take and give, as the Flow was planned with it."""
+        self._asking: dict[Server, Future[None]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._lock = Lock()
+        self.host = ", ".join(server.name for server in self._servers.all)
+        first = places[0].address
+        self.path = "/".join(filter(None, [first.executor, first.endpoint]))
+        forks.renewed(self)
+
+    def renew(self) -> None:
+        """Nobody is being asked in the child of a fork."""
+        self._lock, self._asking, self._tasks = Lock(), {}, set()
+
+    # What they take
+
+    async def endpoint(self, timeout: float | None) -> Endpoint:
+        """What all take and give that answer; the others are asked again before they are called. Raises FlowError where they
+        differ, and where none answers as the first one failed.
+        """
+        if self._endpoint is not None:
+            return self._endpoint
+        found, failures = await self._all_asked(timeout)
+        if not found:
+            first = next(iter(failures.values()))
+            told = error_from(first.code, _listed("none of the servers says what it takes", failures), first.details)
+            told.remote = first.remote
+            raise told from first
+        leader, endpoint = next(iter(found.items()))
+        agreed = types(endpoint)
+        for server, error in failures.items():
+            if isinstance(error, NotFound | Unimplemented):
+                raise FlowError(f"{leader.name} has {self.path}, and {server.name} has not: {error.message}")
+        for server, other in found.items():
+            if types(other) != agreed:
+                raise FlowError(
+                    f"{self.path} is {signature(endpoint)} at {leader.name}, and {signature(other)} at {server.name}; "
+                    "the servers of a node have to take and give the same"
+                )
+        self._agreed, self._endpoint = agreed, endpoint
+        for server in found:
+            self._servers.back(server)
+        for server, error in failures.items():
+            self._servers.out(server, server.times_out, error.message)
+        return endpoint
+
+    async def _all_asked(self, timeout: float | None) -> tuple[dict[Server, Endpoint], dict[Server, XooaiError]]:
+        """What they say, and the errors of the others, in their order. Who is later than the first by more than LATE is away."""
+        tasks = {server: asyncio.create_task(self._asked(server, timeout)) for server in self._servers.all}
+        waiting, end = set(tasks.values()), None
+        try:
+            while waiting:
+                left = None if end is None else max(0.0, end - monotonic())
+                done, waiting = await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    break
+                if end is None and any(task.exception() is None for task in done):
+                    end = monotonic() + LATE
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
+        found, failures = {}, {}
+        for server, task in tasks.items():
+            error = _error_of(task)
+            if error is None:
+                found[server] = task.result()
+            elif isinstance(error, XooaiError):
+                failures[server] = error
+            else:
+                raise error
+        return found, failures
+
+    async def _asked(self, server: Server, timeout: float | None) -> Endpoint:
+        place, remote = self._places[server], self._server(server.name)
+        if server.is_out:  # what it said before counts no more
+            remote.forget()
+        limit = remaining(remote.timeout if timeout is None else timeout)
+        (place.executor, endpoint), _ = await remote.found(partial(remotes.resolved, place.address), limit)
+        return endpoint
+
+    def forget(self) -> None:
+        self._endpoint = None
+        for server in self._servers.all:
+            self._server(server.name).forget()
+
+    def warnings(self) -> list[str]:
+        """Which servers get no calls now."""
+        return [f"{server} gets no calls until it answers" for server in self._servers.all if server.is_out]
+
+    # Calling
+
+    async def set_up(self) -> None:
+        """Nothing: the servers are there, or will be."""
+
+    async def call(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> Any:
+        """Call the endpoint at one of the servers; at another one where that is sure not to have begun with it."""
+        servers = self._servers
+        if servers.has_out:
+            for server in servers.due():
+                self._start(server)
+        limit = remaining(TIMEOUT if timeout is None else timeout)
+        assert limit is not None
+        end = monotonic() + limit
+        tried: dict[Server, XooaiError] = {}
+        while True:
+            server = servers.take(tried) or await self._taken_back(tried, end)
+            times = server.times_out
+            try:
+                reply = await sent(self._server(server.name), self._places[server].executor, endpoint, arguments, limit)
+            except (Unavailable, ResourceExhausted, DeadlineExceeded) as error:
+                self._learn(server, times, error)
+                error._server = error._server or server.name
+                tried[server] = error
+                limit = end - monotonic()
+                if not self._goes_on(error, tried) or limit <= 0:
+                    raise
+            except asyncio.CancelledError:
+                if monotonic() >= end:  # who waits for it has the same deadline
+                    self._suspect(server, times, "it did not answer in time")
+                raise
+            else:
+                servers.went_well()
+                seen = answered.get()
+                if seen is not None:
+                    seen[server.name] = None
+                return reply
+            finally:
+                servers.give_back(server)
+
+    def _goes_on(self, error: XooaiError, tried: Mapping[Server, XooaiError]) -> bool:
+        """Whether a call may be made at another server. What has cost nobody anything is not counted."""
+        may = error.never_ran or (_is_turned_away(error) and self._servers.may_repeat())
+        return may and len(tried) < ATTEMPTS
+
+    def _learn(self, server: Server, times: int, error: XooaiError) -> None:
+        """Have a server get no calls for some time that does not work, as far as an error says that."""
+        if error._server != server.name or isinstance(
+            error, ResourceExhausted
+        ):  # one with much to do gets less by itself
+            return
+        if isinstance(error, DeadlineExceeded):
+            if not error.remote:
+                self._suspect(server, times, error.message)
+        elif not error.remote:
+            self._servers.out(server, times, error.message)
+        elif _is_turned_away(error):
+            self._servers.out(server, times, error.message, float(error.details["retry_after"]))
+        else:  # it may be that of something that the server itself needs
+            self._suspect(server, times, error.message)
+
+    def _suspect(self, server: Server, times: int, why: str) -> None:
+        """Ask a server at once whether it works, and give it no calls until then."""
+        if self._servers.out(server, times, why, 0):
+            self._start(server)
+
+    async def _taken_back(self, tried: Mapping[Server, XooaiError], end: float) -> Server:
+        """The first server that is back, of those that are out and were not tried: all are asked at once, by the first call that
+        finds no other one. Raises Unavailable that names all servers, and DeadlineExceeded.
+        """
+        out = [server for server in self._servers.all if server.is_out and server not in tried]
+        waiting = {asyncio.wrap_future(self._start(server)) for server in out}
+        while waiting:
+            left = max(0.0, end - monotonic())
+            done, waiting = await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            server = self._servers.take(tried)
+            if server is not None:
+                return server
+            if not done:
+                late = passed(left)
+                late.message = f"{late.message}; {self._none(tried)}"
+                raise DeadlineExceeded(late.message)
+        turned_away = [error for error in tried.values() if isinstance(error, ResourceExhausted)]
+        if turned_away:
+            raise turned_away[-1]
+        told = Unavailable(self._none(tried))
+        told.never_ran = True
+        raise told
+
+    def _none(self, tried: Mapping[Server, XooaiError]) -> str:
+        whys = {server: tried[server].message if server in tried else server.why for server in self._servers.all}
+        return f"none of the {len(whys)} servers works: " + "; ".join(
+            f"{one.name} ({why})" for one, why in whys.items()
+        )
+
+    # Asking those that are out, on the loop of blocking calls: whoever calls may be gone before they answer
+
+    def _start(self, server: Server) -> Future[None]:
+        """Ask a server that is out whether it is back: once at a time, however many want to know."""
+        with self._lock:
+            asking = self._asking.get(server)
+            if asking is None or asking.done():
+                asking = self._asking[server] = sync.start(self._ask(server))
+            return asking
+
+    async def _ask(self, server: Server) -> None:
+        """It is back where it answers, and takes and gives what the Flow was planned with."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            found = await self._asked(server, ASK)
+            if types(found) == self._agreed:
+                self._servers.back(server)
+            else:
+                self._servers.still_out(
+                    server, "it takes or gives other types than the Flow was planned with; check() asks anew"
+                )
+        except XooaiError as error:
+            self._servers.still_out(server, error.message)
+        except Exception as error:  # noqa: BLE001 - nobody waits for this task who would hear of it
+            _log.exception("asking %s failed", server.name)
+            self._servers.still_out(server, f"asking it failed: {error}")
+        finally:
+            self._tasks.discard(task)
+
+    def close(self) -> None:
+        """Ask nobody any more, until another call."""
+        with self._lock:
+            is_asking = any(not asking.done() for asking in self._asking.values())
+            self._asking.clear()
+        if is_asking:
+            sync.leave(self._ended)
+
+    async def _ended(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _refuse_mixed(places: Sequence[_Place]) -> None:
+    """Raise FlowError for what cannot be servers of one endpoint."""
+    if len(places) > LIMIT:
+        raise FlowError(f"use= has {len(places)} URLs; a node takes {LIMIT} at most")
+    seen: set[str] = set()
+    for place in places:
+        if place.name != places[0].name:
+            raise FlowError(
+                f"use= has URLs of different endpoints, {places[0].name!r} and {place.name!r}: "
+                "a list is for the servers of one endpoint; give each endpoint a node of its own"
+            )
+        if place.address.server in seen:
+            raise FlowError(f"use= names {place.address.server} twice")
+        seen.add(place.address.server)
+
+
+def _is_turned_away(error: XooaiError) -> bool:
+    """Whether a server said that it has not begun with a call, and when to come back.
+
+    Where a Flow over there says so of one of its nodes, others may have run.
+    """
+    is_of_flow = "node" in error.details
+    told = isinstance(error.details.get("retry_after"), int | float)
+    return error.remote and told and not is_of_flow and isinstance(error, Unavailable | ResourceExhausted)
+
+
+def _listed(text: str, failures: Mapping[Server, XooaiError]) -> str:
+    return f"{text}: " + "; ".join(f"{server.name} ({error.message})" for server, error in failures.items())
+
+
+def _error_of(task: asyncio.Task[Any]) -> BaseException | None:
+    if task.cancelled():
+        return DeadlineExceeded(f"it did not answer within {LATE:g} s of the first one")
+    return task.exception()
