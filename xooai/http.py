@@ -232,6 +232,10 @@ def refusal(error: XooaiError, status: int | None = None) -> tuple[int, list[tup
     return status, list(response_headers(outcome)), problem(outcome, status)
 
 
+_REFUSALS = frozenset({413, 429, 503})
+"""Where Retry-After says that a call was not begun (RFC 9110 10.2.3, 15.5.14; RFC 6585 4); one that a gateway lost may have."""
+
+
 def outcome_of(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Outcome:
     """How a call ended, from a response (header names in lower case), whether or not the server is one of ours."""
     codec, id, retry_after = "", None, None
@@ -255,7 +259,7 @@ def outcome_of(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes)
         codec=codec,
         metadata=Headers(headers),
     )
-    if retry_after is not None and "retry_after" not in outcome.details:
+    if retry_after is not None and status in _REFUSALS and "retry_after" not in outcome.details:
         outcome.details = {**outcome.details, "retry_after": retry_after}
     if outcome.code == Code.RESOURCE_EXHAUSTED and "reason" not in outcome.details:
         outcome.details = {
