@@ -49,20 +49,20 @@ class Way(msgspec.Struct, frozen=True):
 class Many:
     """Calls for the items of a source. Each of its tasks asks for the next item when it has done with one.
 
-    At most four times `concurrency` items are read and not yet given out: as many as are called may wait to be given, so that
-    neither a slow call nor who takes the results stops the others, and a source in a thread is as much ahead again. Belongs to
-    the loop on which it is made.
+    At most four times `concurrency` items are read and not yet given out: as many as are called may wait to be given, so that a
+    slow call does not stop the others, as many again may be with who takes them, and a source in a thread is that much ahead.
+    Belongs to the loop on which it is made.
     """
 
     def __init__(self, call: Callable[[Any], Awaitable[Any]], source: Any, way: Way) -> None:
         self._call, self._way = call, way
-        self._items = _items(source, min(AHEAD, way.concurrency))
+        self._items = _items(source, min(AHEAD, max(1, way.concurrency // 2)))
         self._window = 2 * way.concurrency
         self._turn = asyncio.Lock()  # whoever reads
         self._tasks: dict[asyncio.Task[None], int | None] = {}  # and at which item each is
         self._waiting = 0  # of them, for an item
         self._done: dict[int, Mapped] = {}  # by their places in what is given out
-        self._read = self._given = self._held = 0
+        self._read = self._given = 0
         self._is_read = False  # nothing more is
         self._broken: BaseException | None = None  # what the source raised
         self._room: asyncio.Future[None] | None = None
@@ -71,13 +71,10 @@ class Many:
         self.ended = self.failed = 0
 
     async def more(self) -> list[Mapped]:
-        """Some of what is to be given out next, which counts as given out when this is called again; nothing at the end.
+        """Some of what is to be given out next, at most as many as are called at a time; nothing at the end.
 
         Raises what the source raised, after what came before; and the error of a call, unless these are kept.
         """
-        self._given += self._held
-        self._held = 0
-        _wake(self._room)
         if not self._read:
             self._start()
         while self._given not in self._done:
@@ -95,7 +92,8 @@ class Many:
             batch.append(one)
         for place in range(self._given, self._given + len(batch)):
             del self._done[place]
-        self._held = len(batch)
+        self._given += len(batch)
+        _wake(self._room)
         return batch
 
     async def aclose(self) -> None:
@@ -207,7 +205,7 @@ class Many:
 
     def _tell(self) -> None:
         """Wake whoever takes the results: at once where there are many, or no call is under way, else when more may have come."""
-        if len(self._done) * 2 >= self._way.concurrency or self._waiting == len(self._tasks):
+        if len(self._done) * 4 >= self._way.concurrency * 3 or self._waiting == len(self._tasks):
             _wake(self._taker)
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(GATHER, self._told)

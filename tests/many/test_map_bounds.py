@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import resource
+import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -47,7 +48,7 @@ class Counting(Executor):
     def __init__(self) -> None:
         self.busy = self.most = 0
         self.cancelled = 0
-        self.released, self.full = threading.Event(), asyncio.Event()
+        self.released, self.full, self.all_wait = threading.Event(), asyncio.Event(), threading.Event()
 
     @post
     async def same(self, number: int) -> int:
@@ -67,6 +68,7 @@ class Counting(Executor):
         self.busy += 1
         if self.busy == 4:
             self.full.set()
+            self.all_wait.set()
         try:
             return await asyncio.Event().wait()
         finally:
@@ -236,6 +238,23 @@ def test_a_source_that_is_interrupted_ends_the_map_and_not_the_loop() -> None:
         with pytest.raises(RuntimeError, match="KeyboardInterrupt"):
             list(e.map("never", interrupted(), on_error="keep", timeout=0.01))
         assert e.busy == 0
+
+
+def test_an_interrupt_while_it_waits_cancels_what_is_under_way() -> None:
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def press(e: Counting) -> None:
+        assert e.all_wait.wait(PATIENCE)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    with Counting() as e:
+        pressing = threading.Thread(target=press, args=(e,))
+        pressing.start()
+        with pytest.raises(KeyboardInterrupt):
+            list(e.map("never", range(100), concurrency=4))
+        pressing.join()
+        assert (e.busy, e.cancelled) == (0, 4)
 
 
 # Where it may be called

@@ -1,0 +1,90 @@
+"""Many small documents, shuffled on their way: each is answered once, by its own answer, and the order is kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from random import Random
+from typing import Any
+
+import pytest
+
+from xooai import Executor, Text, post, stream
+
+Put = Callable[[Executor], Any]
+CONCURRENCY = 32
+PATIENCE = 600  # seconds: what waits longer fails its test instead of stopping the run
+COUNTS = [pytest.param(1_000, id="a thousand"), pytest.param(100_000, id="a hundred thousand", marks=pytest.mark.slow)]
+
+
+class Shuffling(Executor):
+    """Answers late, and each time differently."""
+
+    def __init__(self) -> None:
+        self.random = Random(7)
+        self.answered = 0
+
+    async def pause(self) -> None:
+        for _ in range(self.random.randrange(8)):
+            await asyncio.sleep(0)
+
+    @post
+    async def again(self, doc: Text) -> Text:
+        await self.pause()
+        self.answered += 1
+        return Text(value=f"{doc.read()} again")
+
+    @stream
+    async def each(self, docs: AsyncIterator[Text]) -> AsyncIterator[Text]:
+        async for doc in docs:
+            await self.pause()
+            self.answered += 1
+            yield Text(value=f"{doc.read()} again")
+
+
+def texts(first: int, count: int) -> list[Text]:
+    return [Text(value=f"document {number}") for number in range(first, first + count)]
+
+
+def expected(first: int, count: int) -> list[str]:
+    return [f"document {number} again" for number in range(first, first + count)]
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_each_document_has_its_own_reply_in_order(put: Put, count: int) -> None:
+    e = Shuffling()
+    held = put(e)
+
+    found = [reply.read() for reply in held.map("again", iter(texts(0, count)), concurrency=CONCURRENCY)]
+
+    assert found == expected(0, count)
+    assert e.answered == count
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_each_document_has_its_own_reply_as_they_come(put: Put, count: int) -> None:
+    e = Shuffling()
+    held = put(e)
+
+    found = list(held.map("again", texts(0, count), concurrency=CONCURRENCY, ordered=False))
+
+    assert all(one.result.read() == f"{one.item.read()} again" for one in found)
+    assert sorted(one.index for one in found) == list(range(count))
+    assert e.answered == count
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_each_item_of_streams_beside_each_other_has_its_own_reply_in_order(put: Put, count: int) -> None:
+    e = Shuffling()
+    held = put(e)
+    share = count // CONCURRENCY
+
+    async def one(first: int) -> list[str]:
+        return [reply.read() async for reply in held.astream("each", docs=iter(texts(first, share)))]
+
+    async def all_of_them() -> list[list[str]]:
+        async with asyncio.timeout(PATIENCE):
+            return await asyncio.gather(*(one(number * share) for number in range(CONCURRENCY)))
+
+    assert asyncio.run(all_of_them()) == [expected(number * share, share) for number in range(CONCURRENCY)]
+    assert e.answered == share * CONCURRENCY
