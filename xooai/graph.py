@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from xooai.binding import INPUT, Absent, Binding, Rule, bind
 from xooai.codec import MSGPACK
+from xooai.conditions import Condition, condition
 from xooai.endpoint import ANYTHING, Endpoint, nearest
 from xooai.errors import FlowError, InvalidArgument
 from xooai.on_replies import OnReplies, on_replies
@@ -29,7 +30,7 @@ class Node(msgspec.Struct, frozen=True):
     needs: Sequence[str] = ()
     args: Mapping[str, Any] = {}
     join: Callable[..., Any] | None = None
-    when: Callable[..., Any] | None = None
+    when: Callable[..., Any] | Mapping[str, Any] | None = None
     is_optional: bool = False
     each: bool = False
     """Whether it is called for each item of a list."""
@@ -44,12 +45,22 @@ class Node(msgspec.Struct, frozen=True):
         binding = bind(self.id, endpoint, self.needs, self.args, self.join is not None)
         where = f"node {self.id!r}"
         join = None if self.join is None else on_replies(self.join, self.needs, f"{where}: join=")
-        names = self.needs or [name for name in endpoint.parameters if name not in self.args]
-        when = None if self.when is None else on_replies(self.when, names, f"{where}: when=")
+        when = self._condition(self.needs or [name for name in endpoint.parameters if name not in self.args])
         mapped = ""
         if self.each:
             mapped, binding = self._mapped(endpoint, binding)
         return Step(self, endpoint, binding, constants, join, when, mapped)
+
+    def check_condition(self) -> None:
+        """Raise FlowError for a condition that is wrong whatever the endpoint takes."""
+        if isinstance(self.when, Mapping):
+            condition(self.when, self.needs or None, f"node {self.id!r}: when=")
+
+    def _condition(self, names: Sequence[str]) -> OnReplies | Condition | None:
+        where = f"node {self.id!r}: when="
+        if isinstance(self.when, Mapping):
+            return condition(self.when, names, where)
+        return None if self.when is None else on_replies(self.when, names, where)
 
     def _mapped(self, endpoint: Endpoint, binding: Binding) -> tuple[str, Binding]:
         """The parameter that takes the items of a list; without a list the node is not called. Raises FlowError."""
@@ -90,7 +101,7 @@ class Step(msgspec.Struct, frozen=True):
     constants: Mapping[str, Any] = {}
     """Those of its arguments, with documents in place of the dicts that stand for them: they are this process's own."""
     join: OnReplies | None = None
-    when: OnReplies | None = None
+    when: OnReplies | Condition | None = None
     mapped: str = ""
     """The parameter that takes the items of a list, one a call."""
     is_away: bool = False
@@ -140,6 +151,7 @@ class Graph:
             raise FlowError(f"node {node.id!r}: join= is for the replies of needs=, and there are none")
         if self._leads_back(node):
             self._refuse_cycle({**self.nodes, node.id: node})
+        node.check_condition()
         if endpoint is not None:
             node.bound(endpoint)
         self.nodes[node.id] = node

@@ -10,6 +10,7 @@ import msgspec
 from typing_extensions import TypedDict
 
 from xooai.binding import INPUT, Binding, Rule
+from xooai.conditions import Condition
 from xooai.endpoint import ANYTHING, DICT, Endpoint, Parameter, untyped
 from xooai.endpoint import arguments as arguments_of
 from xooai.errors import FlowError
@@ -48,6 +49,9 @@ def planned(graph: Graph, endpoints: Mapping[str, Endpoint], owner: str) -> Plan
     warnings: list[str] = []
     for id, step in steps.items():
         _check_types(step, steps, given, step.binding.used(uncertain))
+        if isinstance(step.when, Condition):
+            own = {name: one.annotation for name, one in step.endpoint.parameters.items()}
+            step.when.check(given if step.node.needs else own, f"node {id!r}: when=")
         given[id] = step.gives
         warnings += _ignored(step, uncertain)
     leaves = graph.leaves()

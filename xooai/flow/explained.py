@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from xooai.binding import INPUT, Rule
+from xooai.conditions import Condition
 from xooai.endpoint import Parameter
 from xooai.fitting import shown
 from xooai.flow.targets import Target
@@ -38,7 +39,8 @@ def _step(step: Step, targets: Mapping[str, Target]) -> Iterator[str]:
     if wires:
         yield f"    over the wire: {', '.join(wires)}"
     if step.when is not None:
-        yield "    only when its condition holds"
+        holds = step.when.text if isinstance(step.when, Condition) else "its condition holds"
+        yield f"    only when {holds}"
     if step.node.is_optional:
         yield "    optional: the Flow goes on without it where it fails"
 

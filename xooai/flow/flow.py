@@ -101,7 +101,7 @@ class Flow(Served):
         args: Mapping[str, Any] | None = None,
         with_: Mapping[str, Any] | None = None,
         join: Callable[..., Any] | None = None,
-        when: Callable[..., Any] | None = None,
+        when: Callable[..., Any] | Mapping[str, Any] | None = None,
         timeout: float | None = None,
         retry: int = 0,
         optional: bool = False,
@@ -112,8 +112,9 @@ class Flow(Served):
         `use` is a class of executors (made with `with_`), an executor, another Flow, a URL, a list of URLs of one endpoint at
         several servers, a name under `gateway=`, or a function; `on` names the endpoint where there are several. `needs` are ids
         of nodes whose replies it gets, `input` among them; `args` constants. `join` makes one value of several replies, `when`
-        decides whether the node is called. `timeout` is in seconds; `retry` says how many times a call may be made anew where
-        the server is away or has too much to do. Without an `optional` node that fails the Flow goes on. With `each` the node is
+        decides whether the node is called: a function of the replies, or what has to be found in them, such as
+        `{"ocr.score": {"ge": 0.5}}`. `timeout` is in seconds; `retry` says how many times a call may be made anew where the
+        server is away or has too much to do. Without an `optional` node that fails the Flow goes on. With `each` the node is
         called for each item of a list.
         """
         if self._xooai_background is not None:

@@ -11,6 +11,7 @@ import msgspec
 
 from xooai.binding import INPUT, Rule
 from xooai.call import current
+from xooai.conditions import Condition
 from xooai.errors import (
     DeadlineExceeded,
     Internal,
@@ -26,6 +27,7 @@ from xooai.flow.failure import Raised, failed, is_for_others
 from xooai.flow.targets import Target
 from xooai.flow.trace import State, Trace
 from xooai.graph import Step
+from xooai.on_replies import OnReplies
 from xooai.plan import Plan
 from xooai.threads import Threads
 
@@ -159,9 +161,7 @@ class _Running:
             return None
         if step.when is not None:
             values = self.replies if step.node.needs else {**step.defaults, **self._input(step)}
-            async with self._room:
-                is_called = await asked(step.when, values, self._means.threads, "its when=")
-            if not is_called:
+            if not await self._holds(step.when, values):
                 return None
         if binding.rule is Rule.INPUT:
             return {**self._input(step), **args}
@@ -173,6 +173,12 @@ class _Running:
                 joined = await asked(step.join, self.replies, self._means.threads, "its join=")
         found = binding.arguments(self.replies, joined)
         return None if found is None else {**found, **args}
+
+    async def _holds(self, when: OnReplies | Condition, values: Mapping[str, Any]) -> bool:
+        if isinstance(when, Condition):
+            return when.holds(values)
+        async with self._room:
+            return bool(await asked(when, values, self._means.threads, "its when="))
 
     def _input(self, step: Step) -> dict[str, Any]:
         """What a root is given of the Flow's input: what it names, and no constant fills."""
