@@ -64,6 +64,8 @@ class XooaiError(Exception):
     """The server whose trouble it is, as its client knows it."""
     _is_of_here: bool = False
     """Whether it tells of what this process read for itself, such as a path: nothing for a peer."""
+    trace: Any = None
+    """What a run of a Flow did that ended with this error: a `xooai.flow.Trace`, which prints as a waterfall."""
 
     def __init__(
         self,

@@ -148,17 +148,21 @@ class Local:
         channel = self._opened(endpoint, arguments, timeout, metadata, chosen)
         await self._hosting().accept(channel)
         if metadata is not None and isinstance(metadata, Inquiry):
-            metadata.answered(0, 0, chosen.media_type, EMPTY if channel.outcome is None else channel.outcome.metadata)
+            _answer(metadata, channel)
         return _read(endpoint, chosen, channel)
 
-    async def pass_on(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> Any:
+    async def pass_on(
+        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, inquiry: Inquiry | None
+    ) -> Any:
         """As `apost`, by a Flow: a document that is made of plain data on the way is a stranger's."""
         if not self.is_set_up:
             _, timeout = await deadline.part_of(timeout, Local.set_up, self)
         endpoint.check(arguments)
-        channel = self._channel(endpoint, arguments, timeout, None, MSGPACK)
+        channel = self._channel(endpoint, arguments, timeout, inquiry, MSGPACK)
         channel.marks = marks_but_own(arguments) if endpoint.arguments.facts.documents else _NONE_OWN
         await self._hosting().accept(channel)
+        if inquiry is not None:
+            _answer(inquiry, channel)
         return _read(endpoint, MSGPACK, channel)
 
     async def open(
@@ -258,6 +262,12 @@ class _Here:
             return from_here(schema, codec, frame, self._channel.marks)
         except InvalidArgument as error:
             raise unfit(self._channel.head.path, error) from error
+
+
+def _answer(inquiry: Inquiry, channel: MemoryChannel) -> None:
+    """Tell how a call went of which no byte crossed a wire."""
+    if channel.outcome is not None:
+        inquiry.answered(0, 0, channel.outcome.codec, channel.outcome.metadata)
 
 
 def _read(endpoint: Endpoint, codec: Codec, channel: MemoryChannel) -> Any:

@@ -1,6 +1,6 @@
 """Flows: graphs of endpoints that are endpoints themselves."""
 
 from xooai.flow.flow import Flow, Run
-from xooai.flow.trace import Span, Trace
+from xooai.flow.trace import Called, Span, State, Trace
 
-__all__ = ["Flow", "Run", "Span", "Trace"]
+__all__ = ["Called", "Flow", "Run", "Span", "State", "Trace"]

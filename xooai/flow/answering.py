@@ -61,7 +61,8 @@ class Answering:
 
     async def answer(self, **arguments: Any) -> Any:
         hops()  # refuses a call that goes in a circle
-        trace = watching.get()
+        watch = watching.get()
+        trace = watch[1] if watch is not None and watch[0] is self else None
         token = watching.set(None)  # the Flows inside of this one are watched by nobody
         try:
             result = await run(self.plan, self._means, arguments, trace)

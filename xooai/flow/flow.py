@@ -12,12 +12,12 @@ from xooai import sync
 from xooai.call import Layer, checked_timeout, remaining
 from xooai.declare import checked_name, chosen, surroundings
 from xooai.endpoint import Endpoint
-from xooai.errors import FailedPrecondition, FlowError
+from xooai.errors import FailedPrecondition, FlowError, XooaiError
 from xooai.flow.answering import CALL, Answering
 from xooai.flow.nodes import Used, id_of, ids_of, limits_of, target_of
 from xooai.flow.planning import Planning
 from xooai.flow.targets import Inner
-from xooai.flow.trace import Trace, watching
+from xooai.flow.trace import Trace, Watch, watched
 from xooai.forks import FreshLock
 from xooai.graph import Node
 from xooai.lazy import lazy
@@ -175,12 +175,17 @@ class Flow(Served):
 
     async def arun(self, /, *, timeout: float | None = None, **arguments: Any) -> Run:
         """As `run`, for async code."""
-        trace = Trace()
-        token = watching.set(trace)
+        trace = Trace(self.name)
         try:
-            result = await self.apost(timeout=timeout, **arguments)
-        finally:
-            watching.reset(token)
+            plan, left = await self._planning.made(remaining(None if timeout is None else checked_timeout(timeout)))
+            answering, own = self._own(plan)
+            left = await answering.ready(own, left)
+            trace.restart()
+            with watched(answering, trace):
+                result = await own.apost(plan.endpoint, arguments, left, None, None)
+        except XooaiError as error:
+            error.trace = trace
+            raise
         return Run(result, trace.replies, trace)
 
     def check(self, *, timeout: float | None = 60) -> list[str]:
@@ -310,11 +315,16 @@ class Flow(Served):
         plan, _ = await self._planning.made(None)
         await self._own(plan)[1].set_up()
 
-    async def _pass_on(self, arguments: dict[str, Any], timeout: float | None) -> Any:
+    async def _pass_on(self, arguments: dict[str, Any], timeout: float | None, watch: Watch | None) -> Any:
         """As a node of another Flow: answer a call."""
         plan, left = await self._planning.made(remaining(timeout))
         answering, own = self._own(plan)
-        return await own.pass_on(plan.endpoint, arguments, await answering.ready(own, left))
+        left = await answering.ready(own, left)
+        if watch is None:
+            return await own.pass_on(plan.endpoint, arguments, left, None)
+        watch.inside = Trace(self.name, watch.zero)
+        with watched(answering, watch.inside):
+            return await own.pass_on(plan.endpoint, arguments, left, watch)
 
     def _forget(self) -> None:
         """As a node of another Flow: ask all servers anew."""

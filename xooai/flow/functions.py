@@ -7,7 +7,7 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from xooai.call import remaining
 from xooai.endpoint import ANYTHING, Endpoint
@@ -15,6 +15,9 @@ from xooai.errors import FlowError
 from xooai.local import Local
 from xooai.shared_stores import NONE
 from xooai.threads import Threads
+
+if TYPE_CHECKING:
+    from xooai.flow.trace import Watch
 
 __all__ = ["Function"]
 
@@ -46,8 +49,10 @@ class Function:
     async def set_up(self) -> None:
         """Nothing: it is there."""
 
-    async def call(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> Any:
-        return await self._local.pass_on(endpoint, arguments, remaining(timeout))
+    async def call(
+        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, watch: Watch | None = None
+    ) -> Any:
+        return await self._local.pass_on(endpoint, arguments, remaining(timeout), watch)
 
     def forget(self) -> None:
         """Nothing: its annotations say what it takes."""

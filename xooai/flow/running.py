@@ -20,7 +20,6 @@ from xooai.errors import (
     Unavailable,
     XooaiError,
 )
-from xooai.flow.answered import answered
 from xooai.flow.asking import asked
 from xooai.flow.budget import AT_ONCE, Budget, budget
 from xooai.flow.failure import Raised, failed, is_for_others
@@ -61,10 +60,12 @@ async def run(plan: Plan, means: Means, given: Mapping[str, Any], trace: Trace |
     """Run a Flow on these arguments: the one leaf's reply, or those of several by id. Raises XooaiError, never a group."""
     with budget() as calls:
         running = _Running(plan, means, given, trace, calls)
-        await running.run()
-    replies = running.replies
-    if trace is not None:
-        trace.replies.update((id, reply) for id, reply in replies.items() if id != INPUT)
+        replies = running.replies
+        try:
+            await running.run()
+        finally:
+            if trace is not None:
+                trace.replies.update((id, reply) for id, reply in replies.items() if id != INPUT)
     if len(plan.leaves) == 1:
         return replies.get(plan.leaves[0])
     return {leaf: replies.get(leaf) for leaf in plan.leaves}
@@ -124,16 +125,17 @@ class _Running:
 
     async def _node(self, step: Step) -> None:
         id, target = step.node.id, self._means.targets[step.node.id]
-        began, task = monotonic(), asyncio.current_task()
-        state = State.FAILED
+        task, trace, state = asyncio.current_task(), self._trace, State.FAILED
+        if trace is not None:
+            trace.begin(id)
         self._busy[id] = None
-        told_of = None if self._trace is None else answered.set({})
         try:
             arguments = await self._arguments(step)
             if arguments is None:
                 state = State.SKIPPED
             else:
-                began = monotonic()
+                if trace is not None:
+                    trace.begin(id)
                 if step.mapped:
                     self.replies[id] = await self._each(step, target, arguments)
                 else:
@@ -150,9 +152,8 @@ class _Running:
             if not step.node.is_optional:
                 raise told from (error.__cause__ if isinstance(error, Raised) else error)
         finally:
-            if self._trace is not None and told_of is not None:
-                self._trace.ended(id, target, state, began)
-                answered.reset(told_of)
+            if trace is not None:
+                trace.end(id, target, state)
 
     async def _arguments(self, step: Step) -> dict[str, Any] | None:
         """The arguments of a node; None where it is not to be called."""
@@ -188,14 +189,15 @@ class _Running:
     async def _called(self, step: Step, target: Target, arguments: dict[str, Any]) -> Any:
         """Call a node; again, after a pause, where its server is away or has too much to do and `retry` allows it."""
         limits = self._means.limits[step.node.id]
+        call = target.call if self._trace is None else self._trace.calling(step.node.id, target)
         if limits.are_none:
             async with self._room:
-                return await target.call(step.endpoint, arguments, None)
+                return await call(step.endpoint, arguments, None)
         end = None if limits.timeout is None else monotonic() + limits.timeout
         for attempt in range(limits.retry):
             try:
                 async with self._room:
-                    return await target.call(step.endpoint, arguments, _left(end))
+                    return await call(step.endpoint, arguments, _left(end))
             except (Unavailable, ResourceExhausted) as error:
                 pause = _pause(error, attempt)
                 if pause is None or (end is not None and monotonic() + pause >= end):
@@ -203,7 +205,7 @@ class _Running:
             await asyncio.sleep(pause)
             self._budget.take(1)
         async with self._room:
-            return await target.call(step.endpoint, arguments, _left(end))
+            return await call(step.endpoint, arguments, _left(end))
 
     async def _each(self, step: Step, target: Target, arguments: dict[str, Any]) -> list[Any]:
         """Call a node for each item of a list, some at a time: the replies in their order. The first error ends all."""

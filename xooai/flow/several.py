@@ -25,7 +25,6 @@ from xooai.errors import (
     error_from,
 )
 from xooai.flow.agreeing import signature, types
-from xooai.flow.answered import answered
 from xooai.flow.servers import Server, Servers
 from xooai.flow.targets import sent
 from xooai.lazy import lazy
@@ -33,6 +32,7 @@ from xooai.log import logger
 
 if TYPE_CHECKING:
     from xooai import client as remotes
+    from xooai.flow.trace import Watch
 else:
     remotes = lazy("xooai.client")
 
@@ -170,7 +170,9 @@ class Several:
     async def set_up(self) -> None:
         """Nothing: the servers are there, or will be."""
 
-    async def call(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> Any:
+    async def call(
+        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, watch: Watch | None = None
+    ) -> Any:
         """Call the endpoint at one of the servers; at another one where that is sure not to have begun with it."""
         servers = self._servers
         if servers.has_out:
@@ -183,8 +185,11 @@ class Several:
         while True:
             server = servers.take(tried) or await self._taken_back(tried, end)
             times = server.times_out
+            if watch is not None:
+                watch.host = server.name
             try:
-                reply = await sent(self._server(server.name), self._places[server].executor, endpoint, arguments, limit)
+                executor = self._places[server].executor
+                reply = await sent(self._server(server.name), executor, endpoint, arguments, limit, watch)
             except (Unavailable, ResourceExhausted, DeadlineExceeded) as error:
                 self._learn(server, times, error)
                 error._server = error._server or server.name
@@ -198,9 +203,6 @@ class Several:
                 raise
             else:
                 servers.went_well()
-                seen = answered.get()
-                if seen is not None:
-                    seen[server.name] = None
                 return reply
             finally:
                 servers.give_back(server)

@@ -23,6 +23,7 @@ from xooai.served import Served
 if TYPE_CHECKING:
     from xooai import client as remotes
     from xooai.flow import flow as flows
+    from xooai.flow.trace import Watch
 else:
     remotes = lazy("xooai.client")
     flows = lazy("xooai.flow.flow")
@@ -53,8 +54,11 @@ class Target(Protocol):
     async def set_up(self) -> None:
         """Make what has to be there before the first call."""
 
-    async def call(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> Any:
-        """Call the endpoint; documents that are made of plain data on the way are a stranger's. Raises XooaiError."""
+    async def call(
+        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, watch: Watch | None = None
+    ) -> Any:
+        """Call the endpoint; documents that are made of plain data on the way are a stranger's. `watch` is told of it. Raises
+        XooaiError."""
 
     def forget(self) -> None:
         """Ask a server anew, the next time, what it takes and gives."""
@@ -98,8 +102,10 @@ class Own(_Given):
     async def set_up(self) -> None:
         await self.executor._xooai_local().set_up()
 
-    async def call(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> Any:
-        return await self.executor._xooai_local().pass_on(endpoint, arguments, remaining(timeout))
+    async def call(
+        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, watch: Watch | None = None
+    ) -> Any:
+        return await self.executor._xooai_local().pass_on(endpoint, arguments, remaining(timeout), watch)
 
 
 class Client(_Given):
@@ -120,11 +126,13 @@ class Client(_Given):
     async def set_up(self) -> None:
         """Nothing: the server is there, or will be."""
 
-    async def call(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> Any:
+    async def call(
+        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, watch: Watch | None = None
+    ) -> Any:
         if self._there is None:
             _, timeout = await self._found(timeout)
         assert self._there is not None
-        return await sent(*self._there, endpoint, arguments, timeout)
+        return await sent(*self._there, endpoint, arguments, timeout, watch)
 
     async def _found(self, timeout: float | None) -> tuple[Endpoint, float | None]:
         remote, executor, endpoint, left = await self.executor._xooai_found(self._on, timeout)
@@ -147,8 +155,10 @@ class Inner(_Given):
     async def set_up(self) -> None:
         await self.flow._set_up()
 
-    async def call(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> Any:
-        return await self.flow._pass_on(arguments, timeout)
+    async def call(
+        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, watch: Watch | None = None
+    ) -> Any:
+        return await self.flow._pass_on(arguments, timeout, watch)
 
     def forget(self) -> None:
         self.flow._forget()
@@ -207,10 +217,12 @@ class Made:
         finally:
             self._leave(held)
 
-    async def call(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> Any:
+    async def call(
+        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, watch: Watch | None = None
+    ) -> Any:
         held = await self._entered()
         try:
-            return await held.call(endpoint, arguments, timeout)
+            return await held.call(endpoint, arguments, timeout, watch)
         finally:
             self._leave(held)
 
@@ -291,10 +303,12 @@ class There:
     async def set_up(self) -> None:
         """Nothing: the server is there, or will be."""
 
-    async def call(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> Any:
+    async def call(
+        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, watch: Watch | None = None
+    ) -> Any:
         if not self._executor:
             _, timeout = await self._found(timeout)
-        return await sent(self._server(self.host), self._executor, endpoint, arguments, timeout)
+        return await sent(self._server(self.host), self._executor, endpoint, arguments, timeout, watch)
 
     def forget(self) -> None:
         self._server(self.host).forget()
@@ -310,11 +324,16 @@ class There:
 
 
 async def sent(
-    remote: remotes.Remote, executor: str, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None
+    remote: remotes.Remote,
+    executor: str,
+    endpoint: Endpoint,
+    arguments: dict[str, Any],
+    timeout: float | None,
+    watch: Watch | None,
 ) -> Any:
     """Call an endpoint of a server, for a node."""
     limit = remaining(remote.timeout if timeout is None else timeout)
-    return await remote.call(executor, endpoint, settled(endpoint.arguments, arguments), limit, None, None)
+    return await remote.call(executor, endpoint, settled(endpoint.arguments, arguments), limit, None, watch)
 
 
 def _known(endpoints: Mapping[str, Endpoint] | None, on: str | None, owner: str) -> Endpoint | None:

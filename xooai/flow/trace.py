@@ -1,20 +1,34 @@
-"""What a run of a Flow did: when each node began and ended, and how."""
+"""What a run of a Flow did: when each node began and ended, how, and where the time of its calls went."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import Enum
-from time import monotonic
-from typing import Any
+from html import escape
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from xooai.flow.answered import answered
-from xooai.flow.targets import Target
+from xooai.endpoint import Endpoint
+from xooai.lazy import lazy
+from xooai.metadata import TIMES, Inquiry
+from xooai.timing import STAGES, read_timing
 
-__all__ = ["Span", "State", "Trace", "watching"]
+if TYPE_CHECKING:
+    from xooai.flow import chrome as traces
+    from xooai.flow import waterfall
+    from xooai.flow.targets import Target
+else:
+    traces = lazy("xooai.flow.chrome")
+    waterfall = lazy("xooai.flow.waterfall")
 
-_WIDTH = 40  # columns of a waterfall's bars
+__all__ = ["Called", "Span", "State", "Trace", "Watch", "watched", "watching"]
+
+_KEPT = "xooai-cached"
+_AGE = 10  # digits of the seconds since a reply was made: 300 years
 
 
 class State(Enum):
@@ -26,8 +40,33 @@ class State(Enum):
     CANCELLED = "cancelled"
 
 
+class Called(msgspec.Struct, frozen=True):
+    """One call of a node: from `began` to `ended`, in seconds since the run began, at a server ("" for this process).
+
+    `stages` are seconds of `queue`, `decode`, `fetch`, `handle` and `encode`, as who answered has told, and `transfer`, which
+    is the rest; empty where nothing was told. `sent` and `received` are bytes of messages that crossed a wire, in `codec`.
+    """
+
+    began: float
+    ended: float
+    is_answered: bool
+    host: str = ""
+    stages: Mapping[str, float] = {}
+    sent: int = 0
+    received: int = 0
+    codec: str = ""
+    contents: int = 0
+    """Contents that the handler read and that stood elsewhere; `cached` of them were in its cache."""
+    cached: int = 0
+    age: int | None = None
+    """Seconds since the reply was made, where it is one that was kept."""
+
+
 class Span(msgspec.Struct, frozen=True):
-    """One node: seconds since the run began, how it ended, what was called, and at which server ("" for this process)."""
+    """One node: seconds since the run began, how it ended, what was called, and at which server ("" for this process).
+
+    It has several `calls` with `each=` and where calls were made anew. `inside` are the nodes of a Flow of this process.
+    """
 
     id: str
     began: float
@@ -35,45 +74,155 @@ class Span(msgspec.Struct, frozen=True):
     state: State
     path: str
     host: str
+    calls: tuple[Called, ...] = ()
+    inside: tuple[Span, ...] = ()
+
+    @property
+    def stages(self) -> dict[str, float]:
+        """Seconds by stage, of all calls: some may have run at the same time. Where none ran, the node was queued here."""
+        found: dict[str, float] = {}
+        for call in self.calls:
+            for stage, seconds in call.stages.items():
+                found[stage] = found.get(stage, 0.0) + seconds
+        if found:
+            found["queue"] = found.get("queue", 0.0) + sum(ended - began for began, ended in self.waits)
+        return found
+
+    @property
+    def waits(self) -> list[tuple[float, float]]:
+        """From when to when no call ran: before the first, while others of the Flow had their turn, and before one made anew."""
+        found, at = [], self.began
+        for call in sorted(self.calls, key=lambda call: call.began):
+            if call.began > at:
+                found.append((at, call.began))
+            at = max(at, call.ended)
+        return found
+
+    @property
+    def sent(self) -> int:
+        """Bytes of the messages that were sent to the node's server, of calls that were answered."""
+        return sum(call.sent for call in self.calls)
+
+    @property
+    def received(self) -> int:
+        """Bytes of its replies."""
+        return sum(call.received for call in self.calls)
 
 
 class Trace:
     """The nodes of one run, in the order in which they ended. As text it is a waterfall."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, zero: float | None = None) -> None:
+        """`zero` is where the clock of a run began that this one is a part of."""
+        self.name = name
+        self.seconds = 0.0
+        """How long the whole took."""
         self.spans: list[Span] = []
         self.replies: dict[str, Any] = {}
-        self._began = monotonic()
+        self._zero = perf_counter() if zero is None else zero
+        self._began: dict[str, float] = {}
+        self._calls: dict[str, list[Called]] = {}
+        self._inside: dict[str, list[Span]] = {}
 
-    def ended(self, id: str, target: Target, state: State, began: float) -> None:
-        """A node has ended that began at this monotonic second."""
-        host = ", ".join(answered.get() or ()) if target.host else ""
-        span = Span(id, began - self._began, monotonic() - self._began, state, target.path, host or target.host)
-        self.spans.append(span)
+    def chrome(self) -> str:
+        """The run as JSON in Chrome's trace event format, which https://ui.perfetto.dev, chrome://tracing and others show."""
+        return traces.chrome(self)
 
     def __str__(self) -> str:
-        if not self.spans:
-            return "no node was run"
-        spans = sorted(self.spans, key=lambda span: (span.began, span.ended))
-        whole = max(span.ended for span in spans) or 1e-9
-        wide = max(len(span.id) for span in spans)
-        return "\n".join(f"{span.id:<{wide}}  {_bar(span, whole)}  {_told(span)}" for span in spans)
+        return waterfall.drawn(self)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
+
+    # What a run tells.
+
+    def restart(self) -> None:
+        """The run begins now: what came before was made ready for it."""
+        self._zero = perf_counter()
+
+    def stop(self) -> None:
+        """The run has ended."""
+        self.seconds = self._now()
+
+    def begin(self, id: str) -> None:
+        """A node begins, or what came before its call has ended."""
+        self._began[id] = self._now()
+
+    def end(self, id: str, target: Target, state: State) -> None:
+        """A node has ended."""
+        began, calls, inside = self._began.pop(id), self._calls.pop(id, ()), self._inside.pop(id, ())
+        host = ", ".join(dict.fromkeys(call.host for call in calls)) or target.host
+        self.spans.append(Span(id, began, self._now(), state, target.path, host, tuple(calls), tuple(inside)))
+
+    def calling(self, id: str, target: Target) -> Callable[[Endpoint, dict[str, Any], float | None], Awaitable[Any]]:
+        """The target's `call`, noted as one of a node's."""
+
+        async def call(endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> Any:
+            watch, began, is_answered = Watch(self._zero, target.host), self._now(), False
+            try:
+                reply = await target.call(endpoint, arguments, timeout, watch)
+                is_answered = True
+            finally:
+                self._calls.setdefault(id, []).append(_called(watch, began, self._now(), is_answered))
+                if watch.inside is not None:
+                    self._inside.setdefault(id, []).extend(watch.inside.spans)
+            return reply
+
+        return call
+
+    def _now(self) -> float:
+        return perf_counter() - self._zero
 
 
-def _bar(span: Span, whole: float) -> str:
-    if span.state is State.SKIPPED:
-        return "|" + " " * _WIDTH + "|"
-    start = min(int(span.began / whole * _WIDTH), _WIDTH - 1)
-    length = max(1, round((span.ended - span.began) / whole * _WIDTH))
-    return "|" + (" " * start + "#" * length)[:_WIDTH].ljust(_WIDTH) + "|"
+class Watch(Inquiry):
+    """Metadata of one call of a node, by which it is asked where the time went. `inside` is filled by a Flow of this process."""
+
+    inside: Trace | None = None
+
+    def __init__(self, zero: float, host: str) -> None:
+        super().__init__({})
+        self.zero = zero
+        """Where the clock of the run began."""
+        self.host = host
+        """The server; of several, the one that was called last."""
 
 
-def _told(span: Span) -> str:
-    time = "" if span.state is State.SKIPPED else f"{(span.ended - span.began) * 1000:9.2f} ms"
-    state = "" if span.state is State.DONE else span.state.value
-    where = f"{span.path} {f'at {span.host}' if span.host else 'in process'}"
-    return "  ".join(filter(None, [f"{time:>12}", where, state]))
+def _called(watch: Watch, began: float, ended: float, is_answered: bool) -> Called:
+    text = watch.beside.get(TIMES)
+    age = watch.beside.get(_KEPT, "")
+    told = read_timing(text or "")
+    stages: dict[str, float] = {}
+    if text is not None:
+        # Of a server that says more than the time that there was, only the proportions can be right.
+        whole, given = ended - began, sum(told.seconds.values())
+        scale = min(1.0, whole / given) if given else 1.0
+        stages = {stage: told.seconds[stage] * scale for stage in STAGES if stage in told.seconds}
+        stages["transfer"] = whole - sum(stages.values())
+    return Called(
+        began,
+        ended,
+        is_answered,
+        watch.host,
+        stages,
+        watch.sent,
+        watch.received,
+        watch.codec,
+        told.contents,
+        told.cached,
+        int(age) if age.isdecimal() and age.isascii() and len(age) <= _AGE else None,
+    )
 
 
-watching: ContextVar[Trace | None] = ContextVar("xooai_flow_trace", default=None)
-"""Who wants to know about the next run of a Flow in this context."""
+watching: ContextVar[tuple[object, Trace] | None] = ContextVar("xooai_flow_trace", default=None)
+"""Who is to be traced where it runs next in this context, and by what."""
+
+
+@contextmanager
+def watched(who: object, trace: Trace) -> Iterator[None]:
+    """Trace what runs within this block: this one alone, and no Flow that others post to on the way."""
+    token = watching.set((who, trace))
+    try:
+        yield
+    finally:
+        trace.stop()
+        watching.reset(token)
