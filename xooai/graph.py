@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -11,8 +11,10 @@ import msgspec
 from msgspec.structs import replace
 
 from xooai.binding import INPUT, Absent, Binding, Rule, bind
+from xooai.chains import bind_stream, refuse_options, source_of
 from xooai.codec import MSGPACK
 from xooai.conditions import Condition, condition
+from xooai.driver import Shape
 from xooai.endpoint import ANYTHING, Endpoint, nearest
 from xooai.errors import FlowError, InvalidArgument
 from xooai.on_replies import OnReplies, on_replies
@@ -35,21 +37,35 @@ class Node(msgspec.Struct, frozen=True):
     each: bool = False
     """Whether it is called for each item of a list."""
 
-    def bound(self, endpoint: Endpoint) -> Step:
-        """The node, with its endpoint known. Raises FlowError."""
-        if endpoint.shape:
-            raise FlowError(
-                f"node {self.id!r}: {endpoint.owner}.{endpoint.name} streams; a node takes one request and gives one reply"
-            )
-        constants = self._constants(endpoint)
-        binding = bind(self.id, endpoint, self.needs, self.args, self.join is not None)
+    def bound(self, endpoint: Endpoint, streams: Collection[str] = ()) -> Step:
+        """The node, with its endpoint known; `streams` are the ids of nodes that give one. Raises FlowError."""
         where = f"node {self.id!r}"
+        refuse_options(where, endpoint, self.each, self.is_optional, self.join, bool(self.when and self.needs))
+        source = source_of(where, endpoint, self.needs, streams)
+        constants = self._constants(endpoint)
+        if endpoint.incoming:
+            binding = bind_stream(where, self.id, endpoint, self.needs, self.args, source)
+        else:
+            binding = bind(self.id, endpoint, self.needs, self.args, self.join is not None)
+            self._check_source(source, binding)
         join = None if self.join is None else on_replies(self.join, self.needs, f"{where}: join=")
         when = self._condition(self.needs or [name for name in endpoint.parameters if name not in self.args])
         mapped = ""
         if self.each:
             mapped, binding = self._mapped(endpoint, binding)
-        return Step(self, endpoint, binding, constants, join, when, mapped)
+        return Step(self, endpoint, binding, constants, join, when, mapped, source=source)
+
+    def _check_source(self, source: str, binding: Binding) -> None:
+        """Raise FlowError where the node is called for each item of a stream, and could not be."""
+        if source and self.each:
+            raise FlowError(
+                f"node {self.id!r}: {source} gives a stream: the node is called for each item without each="
+            )
+        if source and source not in binding.used(()):
+            raise FlowError(
+                f"node {self.id!r}: {source} gives a stream, which the node would only wait for; name it first in needs=, "
+                "or give join= to use both"
+            )
 
     def check_condition(self) -> None:
         """Raise FlowError for a condition that is wrong whatever the endpoint takes."""
@@ -106,6 +122,17 @@ class Step(msgspec.Struct, frozen=True):
     """The parameter that takes the items of a list, one a call."""
     is_away: bool = False
     """Whether its server could not be asked what it takes, and it is not called."""
+    source: str = ""
+    """The need that is a stream, `input` for that of the Flow's caller; the node reads it, or is called for each item."""
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether a stream goes through the node, or begins or ends in it."""
+        return bool(self.source or self.endpoint.shape)
+
+    @property
+    def gives_stream(self) -> bool:
+        return self.endpoint.gives_stream or (bool(self.source) and self.endpoint.shape is Shape.UNARY)
 
     @property
     def gives(self) -> Any:
@@ -152,8 +179,9 @@ class Graph:
         if self._leads_back(node):
             self._refuse_cycle({**self.nodes, node.id: node})
         node.check_condition()
-        if endpoint is not None:
-            node.bound(endpoint)
+        taken = node.needs if endpoint is not None and endpoint.incoming else ()
+        if endpoint is not None and len(taken) < 2:  # of several needs it shows later which gives the stream
+            node.bound(endpoint, taken)
         self.nodes[node.id] = node
         for need in node.needs:
             self._followers.setdefault(need, []).append(node.id)

@@ -174,18 +174,33 @@ class Local:
         codec: str | None,
     ) -> streams.Stream:
         """Open a call to an endpoint that streams; `arguments` are those but for the stream."""
+        chosen = MSGPACK if codec is None else asked_codec(codec)
+        given = EMPTY if metadata is None else metadata_of(metadata)
+        return await self._open(endpoint, arguments, timeout, given, chosen, _Here)
+
+    async def open_on(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> streams.Stream:
+        """As `open`, by a Flow: see `pass_on`."""
+        return await self._open(endpoint, arguments, timeout, EMPTY, MSGPACK, _PassedOn)
+
+    async def _open(
+        self,
+        endpoint: Endpoint,
+        arguments: dict[str, Any],
+        timeout: float | None,
+        given: Mapping[str, str],
+        chosen: Codec,
+        frames_of: Callable[[memory_stream.MemoryStream], streams.Frames],
+    ) -> streams.Stream:
         if not self.is_set_up:
             _, timeout = await deadline.part_of(timeout, Local.set_up, self)
         endpoint.check(arguments)
-        chosen = MSGPACK if codec is None else asked_codec(codec)
-        given = EMPTY if metadata is None else metadata_of(metadata)
         if before := hops():  # this is counted as one more server over there
             given = {**given, HOPS_HEADER: str(before - 1)}
         head = Head(
             f"/{self.name}/{endpoint.name}", chosen.media_type, shape=endpoint.shape, timeout=timeout, metadata=given
         )
         ours, theirs = memory_stream.MemoryStream.pair(head)
-        frames = _Here(ours)
+        frames = frames_of(ours)
         await ours.send(await frames.write(endpoint.arguments, chosen, arguments))
         if not endpoint.shape & Shape.CLIENT:
             await ours.end()
@@ -262,6 +277,14 @@ class _Here:
             return from_here(schema, codec, frame, self._channel.marks)
         except InvalidArgument as error:
             raise unfit(self._channel.head.path, error) from error
+
+
+class _PassedOn(_Here):
+    """As those, of what a Flow passes on: a document that is made of plain data on the way is a stranger's."""
+
+    async def write(self, schema: Schema, codec: Codec, item: Any) -> bytes:
+        self._channel.reply_marks = marks_but_own(item) if schema.facts.documents else _NONE_OWN
+        return codec.encode(schema, item)
 
 
 def _answer(inquiry: Inquiry, channel: MemoryChannel) -> None:

@@ -10,7 +10,9 @@ import msgspec
 from typing_extensions import TypedDict
 
 from xooai.binding import INPUT, Binding, Rule
+from xooai.chains import check_readers, incoming_of
 from xooai.conditions import Condition
+from xooai.driver import Shape
 from xooai.endpoint import ANYTHING, DICT, Endpoint, Parameter, untyped
 from xooai.endpoint import arguments as arguments_of
 from xooai.errors import FlowError
@@ -33,14 +35,19 @@ class Plan(msgspec.Struct, frozen=True):
     def input(self, given: Mapping[str, Any]) -> Any:
         """What the id `input` stands for: the one argument, where one is taken, else all of them by name."""
         one = _the_one(self.endpoint.parameters)
-        return dict(given) if one is None else given.get(one.name, one.default)
+        if one is not None:
+            return given.get(one.name, one.default)
+        return {name: value for name, value in given.items() if name != self.endpoint.incoming}
 
 
 def planned(graph: Graph, endpoints: Mapping[str, Endpoint], owner: str) -> Plan:
     """How the graph is run; that of an optional node may be unknown. Raises FlowError for what does not fit."""
     graph.check()
-    steps = {id: _step(graph.nodes[id], endpoints.get(id)) for id in graph.order()}
+    steps = _steps(graph, endpoints)
+    leaves = graph.leaves()
+    check_readers([id for id, step in steps.items() if step.gives_stream], graph.followers(), leaves)
     parameters = _parameters(steps)
+    incoming = incoming_of({id: step.endpoint for id, step in steps.items() if step.source == INPUT}, parameters)
     if not any(step.binding.rule is Rule.INPUT for step in steps.values()):
         raise FlowError("no node says what the Flow's input is: one without needs= or join= takes it by its parameters")
     uncertain = _uncertain(steps)
@@ -54,20 +61,39 @@ def planned(graph: Graph, endpoints: Mapping[str, Endpoint], owner: str) -> Plan
             step.when.check(given if step.node.needs else own, f"node {id!r}: when=")
         given[id] = step.gives
         warnings += _ignored(step, uncertain)
-    leaves = graph.leaves()
-    endpoint = _endpoint(owner, parameters, {id: (given[id], id in uncertain) for id in leaves})
+    gives_stream = steps[leaves[0]].gives_stream
+    results = {id: (given[id], id in uncertain and not gives_stream) for id in leaves}
+    endpoint = _endpoint(owner, parameters, results, incoming, gives_stream)
     return Plan(steps, graph.followers(), leaves, endpoint, warnings)
 
 
-def _step(node: Node, endpoint: Endpoint | None) -> Step:
+def _steps(graph: Graph, endpoints: Mapping[str, Endpoint]) -> dict[str, Step]:
+    steps: dict[str, Step] = {}
+    streams: set[str] = set()
+    for id in graph.order():
+        step = steps[id] = _step(graph.nodes[id], endpoints.get(id), streams)
+        if step.gives_stream:
+            streams.add(id)
+    return steps
+
+
+def _step(node: Node, endpoint: Endpoint | None, streams: set[str]) -> Step:
     """A node as it is run; one whose endpoint nobody knows, which is optional, is not."""
     if endpoint is not None:
-        return node.bound(endpoint)
+        return node.bound(endpoint, streams)
+    if not streams.isdisjoint(node.needs):
+        raise FlowError(f"node {node.id!r} needs a stream, so it cannot be left out while its server is away")
     unknown = Endpoint("?", node.id, {}, Schema(arguments_of(node.id, {}), node.id), untyped(), is_async=True)
     return Step(node, unknown, Binding(Rule.INPUT), is_away=True)
 
 
 def _check_types(step: Step, steps: Mapping[str, Step], given: Mapping[str, Any], used: Sequence[str]) -> None:
+    items = step.endpoint.items
+    if items is not None and step.source != INPUT and not fits(given[step.source], items.annotation):
+        raise FlowError(
+            f"types do not fit: {step.source}: {steps[step.source].calls} -> a stream of {shown(given[step.source])}, "
+            f"{step.node.id}: {step.calls}({step.endpoint.incoming}: a stream of {shown(items.annotation)})"
+        )
     for need in used:
         place = step.binding.places[need]
         wanted = list[place.annotation] if step.mapped else place.annotation  # type: ignore[name-defined]
@@ -103,7 +129,8 @@ def _uncertain(steps: Mapping[str, Step]) -> set[str]:
     found: set[str] = set()
     for id, step in steps.items():
         there = [need for need in step.binding.needs if need not in found]
-        if step.when is not None or step.node.is_optional or step.binding.is_skipped(there):
+        is_missing = step.source in found or step.binding.is_skipped(there)
+        if step.when is not None or step.node.is_optional or is_missing:
             found.add(id)
     return found
 
@@ -145,7 +172,14 @@ def _the_one(parameters: Mapping[str, Parameter]) -> Parameter | None:
     return needed[0] if len(needed) == 1 else None
 
 
-def _endpoint(owner: str, parameters: dict[str, Parameter], leaves: Mapping[str, tuple[Any, bool]]) -> Endpoint:
+def _endpoint(
+    owner: str,
+    parameters: dict[str, Parameter],
+    leaves: Mapping[str, tuple[Any, bool]],
+    incoming: Endpoint | None,
+    gives_stream: bool,
+) -> Endpoint:
+    taken = "" if incoming is None else incoming.incoming
     where = f"{owner}.call"
     try:
         return Endpoint(
@@ -156,7 +190,10 @@ def _endpoint(owner: str, parameters: dict[str, Parameter], leaves: Mapping[str,
             result=_result(owner, leaves),
             is_async=True,
             summary=f"Run the Flow {owner}.",
-            order=tuple(parameters),
+            order=tuple(filter(None, (taken, *parameters))),
+            shape=(Shape.CLIENT if taken else Shape.UNARY) | (Shape.SERVER if gives_stream else Shape.UNARY),
+            incoming=taken,
+            items=None if incoming is None else incoming.items,
         )
     except TypeError as error:  # types that pass alone, and not beside each other
         raise FlowError(str(error)) from error

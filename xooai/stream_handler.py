@@ -18,7 +18,7 @@ from xooai.errors import InvalidArgument, Unavailable
 from xooai.handler import goes, sendable
 from xooai.kept import Contents
 from xooai.memory import MemoryChannel
-from xooai.payload import from_here, from_peer, marks_of
+from xooai.payload import from_here, from_peer, marks_of_reply
 from xooai.schema import Schema
 from xooai.steps import Steps, Taken
 from xooai.threads import Threads
@@ -159,9 +159,9 @@ class _Frames:
                 way = self._contents.way(self._call.head.identity, is_ours=self._is_ours)
                 item = await sendable(self._endpoint, item, way)
         elif self._endpoint.gives_stream:
-            memory.reply_marks = marks_of(schema, item)
+            memory.reply_marks = marks_of_reply(schema, item, memory.marks)
         else:
-            self._call.reply_marks = marks_of(schema, item)
+            self._call.reply_marks = marks_of_reply(schema, item, memory.marks)
         await self.send(self._written(item))
 
     def _glanced(self, item: Any) -> bytes | None:

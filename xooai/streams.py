@@ -29,7 +29,7 @@ from xooai.schema import Schema
 from xooai.steps import Steps
 from xooai.threads import Threads
 
-__all__ = ["Frames", "Replies", "Stream", "blocking", "opened", "source_of"]
+__all__ = ["Frames", "Replies", "Stream", "blocking", "fed", "opened", "source_of"]
 
 _log = logging.getLogger("xooai")
 _END: Any = object()
@@ -172,8 +172,8 @@ def _items(source: Any) -> AsyncIterator[Any]:
     return _each(source) if isinstance(source, list | tuple | range) else Steps(partial(iter, source), _SOURCES)
 
 
-async def _feed(stream: Stream, source: Any) -> None:
-    """Send the items of `source`. Its error is the call's; an error of the call is for who receives."""
+async def _feed(stream: Stream, source: Any, fail: Callable[[Exception], None]) -> None:
+    """Send the items of `source`. Its error is for `fail`; an error of the call is for who receives."""
     items: Any = None
     try:
         items = _items(source)
@@ -187,11 +187,11 @@ async def _feed(stream: Stream, source: Any) -> None:
             if turn % FAIR == 0:
                 await asyncio.sleep(0)
     except Exception as error:  # noqa: BLE001 - handed to who receives
-        stream._fail(error)
+        fail(error)
     except (SystemExit, KeyboardInterrupt) as error:  # they would end the loop
         failure = RuntimeError(f"what gives the items raised {error!r}")
         failure.__cause__ = error
-        stream._fail(failure)
+        fail(failure)
     except asyncio.CancelledError:
         stream._fail(Unavailable("what gives the items was cancelled"))
         raise
@@ -210,10 +210,16 @@ async def _passed(stream: Stream, frame: bytes) -> bool:
 
 
 @asynccontextmanager
-async def _fed(opening: Awaitable[Opened]) -> AsyncIterator[Stream]:
-    """An open call that is sent its items meanwhile. An error of who gives them ends the call, and is raised."""
+async def fed(
+    opening: Awaitable[Opened], fail: Callable[[Stream, Exception], None] = Stream._fail
+) -> AsyncIterator[Stream]:
+    """An open call that is sent its items meanwhile. What becomes of the call when who gives them fails is up to `fail`: left
+    to itself it ends, and that error is raised.
+    """
     stream, source = await opening
-    feeding = None if stream.endpoint.items is None else asyncio.ensure_future(_feed(stream, source))
+    feeding: asyncio.Task[None] | None = None
+    if stream.endpoint.items is not None:
+        feeding = asyncio.ensure_future(_feed(stream, source, partial(fail, stream)))
     if feeding is not None:
         _feeding.add(feeding)
         feeding.add_done_callback(_feeding.discard)
@@ -240,7 +246,7 @@ class Replies:
 
     async def single(self) -> Any:
         """The reply of an endpoint that gives one."""
-        async with _fed(self._opening()) as stream:
+        async with fed(self._opening()) as stream:
             if stream.endpoint.shape & Shape.SERVER:  # only now it is known: without the class the server tells
                 name = stream.endpoint.name
                 raise InvalidArgument(f"{name} gives a stream of replies: async for item in astream({name!r}, ...)")
@@ -262,7 +268,7 @@ class Replies:
 
 async def _given(opening: Callable[[], Awaitable[Opened]]) -> AsyncGenerator[Any, None]:
     # Not a method: in a circle with its object it would outlive the loop that somebody left, until the next collection.
-    async with _fed(opening()) as stream:
+    async with fed(opening()) as stream:
         async for item in stream:
             yield item
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from xooai import Executor, FailedPrecondition, Flow, FlowError, Image, Text, post, stream
+from xooai import Executor, FailedPrecondition, Flow, FlowError, Image, Text, post
 from xooai.graph import NODES, Graph, Node
 
 
@@ -31,18 +31,8 @@ class Echo(Executor):
         return doc
 
 
-class Counter(Executor):
-    @stream
-    def count(self, doc: Text) -> Iterator[Text]:
-        yield doc
-
-
 def echo(doc: Text) -> Text:
     return doc
-
-
-def letters(doc: Text) -> Iterator[str]:
-    yield from doc.read()
 
 
 def lists(doc: Text) -> list[Text]:
@@ -67,8 +57,6 @@ MISTAKES: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda f: f.add(use=Reader, on="raed"),
         "no endpoint 'raed'; did you mean 'read'",
     ),
-    "an endpoint that streams": (lambda f: f.add(use=Counter), "counter.count streams"),
-    "a function that streams": (lambda f: f.add(use=letters), "it has a yield"),
     "a method": (lambda f: f.add(use=Echo.echo), "use=Echo.echo is a method; give its class, and on='echo'"),
     "an endpoint of a function": (lambda f: f.add(use=echo, on="echo"), "a function has none"),
     "no gateway": (lambda f: f.add(use="echo/echo"), "'echo/echo' names no host, and this Flow has no gateway="),

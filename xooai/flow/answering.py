@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xooai.call import hops
 from xooai.deadline import part_of
@@ -13,10 +13,16 @@ from xooai.flow.failure import Raised
 from xooai.flow.running import Limits, Means, run
 from xooai.flow.targets import Target
 from xooai.flow.trace import watching
+from xooai.lazy import lazy
 from xooai.local import Local
 from xooai.payload import settled
 from xooai.plan import Plan
 from xooai.threads import Threads
+
+if TYPE_CHECKING:
+    from xooai.flow import streaming
+else:
+    streaming = lazy("xooai.flow.streaming")
 
 __all__ = ["CALL", "Answering"]
 
@@ -66,7 +72,10 @@ class Answering:
         token = watching.set(None)  # the Flows inside of this one are watched by nobody
         try:
             result = await run(self.plan, self._means, arguments, trace)
-            return settled(self.plan.endpoint.result, result)
+            schema = self.plan.endpoint.result
+            if not self.plan.endpoint.gives_stream:
+                return settled(schema, result)
+            return streaming.settling(schema, result) if schema.facts.documents else result
         finally:
             watching.reset(token)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from xooai.binding import INPUT, Rule
 from xooai.conditions import Condition
-from xooai.endpoint import Parameter
+from xooai.endpoint import Endpoint, Parameter
 from xooai.fitting import shown
 from xooai.flow.targets import Target
 from xooai.graph import Step
@@ -17,8 +18,8 @@ __all__ = ["explained"]
 
 def explained(name: str, plan: Plan, targets: Mapping[str, Target], warnings: Sequence[str]) -> str:
     """The text of `Flow.explain`."""
-    taken = ", ".join(map(_parameter, plan.endpoint.parameters.values()))
-    lines = [f"{name}({taken}) -> {shown(plan.endpoint.result.annotation)}"]
+    taken = ", ".join([*_incoming(plan.endpoint), *map(_parameter, plan.endpoint.parameters.values())])
+    lines = [f"{name}({taken}) -> {_given(plan.endpoint.gives_stream, plan.endpoint.result.annotation)}"]
     for step in plan.steps.values():
         lines += _step(step, targets)
     leaves = list(plan.leaves)
@@ -32,7 +33,9 @@ def _step(step: Step, targets: Mapping[str, Target]) -> Iterator[str]:
     yield f"    gets {_gets(step)}"
     if step.node.args:
         yield f"    constants: {', '.join(step.node.args)}"
-    yield f"    gives {shown(step.gives)}"
+    yield f"    gives {_given(step.gives_stream, step.gives)}"
+    if step.source and not step.endpoint.shape:
+        yield f"    called for each item of {step.source}"
     if step.mapped:
         yield f"    called for each item of {step.mapped}"
     wires = [need for need in (step.node.needs or (INPUT,)) if _crosses(need, step.node.id, targets)]
@@ -46,10 +49,15 @@ def _step(step: Step, targets: Mapping[str, Target]) -> Iterator[str]:
 
 
 def _gets(step: Step) -> str:
+    streams = [] if not step.endpoint.incoming else [f"the stream {step.endpoint.incoming} from {step.source}"]
+    return ", ".join([*streams, *filter(None, [_values(step)])]) or "nothing"
+
+
+def _values(step: Step) -> str:
     binding = step.binding
     if binding.rule is Rule.INPUT:
         own = [one for name, one in step.endpoint.parameters.items() if name not in step.node.args]
-        return f"the Flow's input: {', '.join(map(_parameter, own)) or 'nothing'}"
+        return f"the Flow's input: {', '.join(map(_parameter, own)) or 'nothing'}" if own or not step.source else ""
     if binding.rule is Rule.JOIN:
         return f"{binding.parameter} from join= of {', '.join(binding.needs)}"
     if binding.rule is Rule.LIST:
@@ -58,6 +66,15 @@ def _gets(step: Step) -> str:
         first, *others = binding.needs
         return f"{binding.parameter} from {first}" + (f", after {', '.join(others)}" if others else "")
     return ", ".join(f"{place.name} from {need}" for need, place in binding.places.items())
+
+
+def _given(is_stream: bool, annotation: Any) -> str:
+    return f"a stream of {shown(annotation)}" if is_stream else shown(annotation)
+
+
+def _incoming(endpoint: Endpoint) -> list[str]:
+    """The stream that is taken, beside the parameters."""
+    return [] if endpoint.items is None else [f"{endpoint.incoming}: a stream of {shown(endpoint.items.annotation)}"]
 
 
 def _parameter(parameter: Parameter) -> str:

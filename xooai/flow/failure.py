@@ -13,7 +13,7 @@ from xooai.log import logger
 if TYPE_CHECKING:
     from xooai.flow.targets import Target
 
-__all__ = ["Raised", "failed", "is_for_others"]
+__all__ = ["Before", "Raised", "cause_of", "failed", "is_for_others"]
 
 _log = logger("xooai")
 
@@ -26,11 +26,21 @@ class Raised(Exception):
         self.what = what
 
 
+class Before(Exception):
+    """A node cannot end, since the stream that it takes has ended by `failure`, which names whose that is."""
+
+    def __init__(self, failure: XooaiError) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+
+
 def failed(id: str, target: Target, error: BaseException) -> XooaiError:
     """The error of a node, of the same type as its own, to be raised from it.
 
     What is none of ours comes of `join=` or `when=`, or of a driver: it goes to the log, and whoever called learns an id.
     """
+    if isinstance(error, Before):
+        return error.failure
     request = error.id if isinstance(error, XooaiError) and error.id else current().id
     host = target.host
     if host and isinstance(error, XooaiError) and error._server:  # of several the one that failed
@@ -51,6 +61,11 @@ def failed(id: str, target: Target, error: BaseException) -> XooaiError:
     made.remote = isinstance(error, XooaiError) and error.remote
     made._is_of_here = isinstance(error, XooaiError) and error._is_of_here
     return made
+
+
+def cause_of(told: XooaiError, error: BaseException) -> BaseException | None:
+    """What an error that was told comes from."""
+    return told.__cause__ or (error.__cause__ if isinstance(error, Raised) else error)
 
 
 def is_for_others(error: BaseException, task: asyncio.Task[Any] | None) -> bool:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from xooai.flow import as_file, drawing, explained, in_file, several
     from xooai.flow import svg as pictured
     from xooai.store import Store
+    from xooai.streams import Stream
 else:
     remotes = lazy("xooai.client")
     names = lazy("xooai.config.names")
@@ -166,7 +167,20 @@ class Flow(Served):
         answering, own = self._own(plan)
         return await own.apost(endpoint, arguments, await answering.ready(own, left), metadata, codec)
 
-    __call__ = post
+    def __call__(
+        self,
+        /,
+        on: str | None = None,
+        *,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        codec: str | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """As `post`; where the Flow streams, as `stream`."""
+        sync.refuse_on_serving_loop("calling a Flow", "apost(...) or astream(...)")
+        calls = self.stream if self._xooai_endpoint(on).shape else self.post
+        return calls(on, timeout=timeout, metadata=metadata, codec=codec, **arguments)
 
     def run(self, /, *, timeout: float | None = None, **arguments: Any) -> Run:
         """Run the Flow as `post` does: the result, the reply of each node, and a trace, which prints as a waterfall."""
@@ -325,6 +339,12 @@ class Flow(Served):
         watch.inside = Trace(self.name, watch.zero)
         with watched(answering, watch.inside):
             return await own.pass_on(plan.endpoint, arguments, left, watch)
+
+    async def _open_on(self, arguments: dict[str, Any], timeout: float | None) -> Stream:
+        """As a node of another Flow that streams: begin to answer a call."""
+        plan, left = await self._planning.made(remaining(timeout))
+        answering, own = self._own(plan)
+        return await own.open_on(plan.endpoint, arguments, await answering.ready(own, left))
 
     def _forget(self) -> None:
         """As a node of another Flow: ask all servers anew."""

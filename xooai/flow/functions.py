@@ -6,7 +6,8 @@ import functools
 import inspect
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from xooai.call import remaining
@@ -14,10 +15,12 @@ from xooai.endpoint import ANYTHING, Endpoint
 from xooai.errors import FlowError
 from xooai.local import Local
 from xooai.shared_stores import NONE
+from xooai.streamed import reply_of, request_of
 from xooai.threads import Threads
 
 if TYPE_CHECKING:
     from xooai.flow.trace import Watch
+    from xooai.streams import Stream
 
 __all__ = ["Function"]
 
@@ -32,7 +35,9 @@ class Function:
         self.path = self.name = _name(function)
         try:
             method = _method(function, namespace)
-            self.known = Endpoint.of(method, self.name, self.name)
+            hints = method.__annotations__
+            streams = any(found(method, hints, self.name) is not None for found in (request_of, reply_of))
+            self.known = Endpoint.of(method, self.name, self.name, streams=streams)
         except (NameError, TypeError, ValueError) as error:
             raise FlowError(f"{function!r} cannot be a node: {error}") from error
         self.endpoints = {self.name: self.known}
@@ -54,6 +59,10 @@ class Function:
     ) -> Any:
         return await self._local.pass_on(endpoint, arguments, remaining(timeout), watch)
 
+    @asynccontextmanager
+    async def open(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> AsyncIterator[Stream]:
+        yield await self._local.open_on(endpoint, arguments, remaining(timeout))
+
     def forget(self) -> None:
         """Nothing: its annotations say what it takes."""
 
@@ -72,8 +81,9 @@ def _method(function: Callable[..., Any], namespace: Mapping[str, Any]) -> Calla
     written = function if inspect.isroutine(function) else getattr(function, "func", type(function).__call__)
     hints = typing.get_type_hints(written, localns=dict(namespace), include_extras=True)
     itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
-    if inspect.isgeneratorfunction(written) or inspect.isasyncgenfunction(written):
-        raise TypeError("it has a yield, and a node gives one reply")
+    given = _yields(written, hints)
+    if given is not None:
+        hints["return"] = given
 
     def method(self: Any, **arguments: Any) -> Any:
         return function(**arguments)
@@ -81,10 +91,22 @@ def _method(function: Callable[..., Any], namespace: Mapping[str, Any]) -> Calla
     async def amethod(self: Any, **arguments: Any) -> Any:
         return await function(**arguments)
 
+    async def agenerator(self: Any, **arguments: Any) -> Any:
+        return function(**arguments)
+
     made: Any = amethod if inspect.iscoroutinefunction(written) else method
+    if inspect.isasyncgenfunction(written):
+        made = agenerator
     made.__name__, made.__doc__ = _name(function), inspect.getdoc(written)
     made.__signature__ = signature.replace(parameters=[itself, *signature.parameters.values()])
     made.__annotations__ = {name: hints.get(name, ANYTHING) for name in signature.parameters}
     if "return" in hints:
         made.__annotations__["return"] = hints["return"]
     return cast(Callable[..., Any], made)
+
+
+def _yields(written: Any, hints: Mapping[str, Any]) -> Any:
+    """The annotation of a generator that has none."""
+    if "return" in hints or not (inspect.isgeneratorfunction(written) or inspect.isasyncgenfunction(written)):
+        return None
+    return AsyncIterator if inspect.isasyncgenfunction(written) else Iterator

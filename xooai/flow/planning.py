@@ -52,7 +52,10 @@ class Planning:
 
     def add(self, node: Node, target: Target, limits: Limits) -> None:
         """Add a node. Raises FlowError, and then nothing was added."""
-        self.graph.add(node, target.known)
+        known = target.known
+        if known is not None:
+            _check_retry(node.id, known, limits)
+        self.graph.add(node, known)
         self.targets[node.id], self.limits[node.id] = target, limits
         self._plan = None
 
@@ -97,6 +100,8 @@ class Planning:
             inquiry = partial(inquired, self.targets, optional)
             (endpoints, away), timeout = await self._bounded(timeout, inquiry, timeout)
             self._refuse(endpoints, away)
+            for id, endpoint in endpoints.items():
+                _check_retry(id, endpoint, self.limits[id])
             plan = planned(self.graph, endpoints, self._name)
             self._keep(plan, away)
         finally:
@@ -150,3 +155,9 @@ class Planning:
 
 async def _ended(running: Future[None]) -> None:
     await asyncio.wait([asyncio.wrap_future(running)])
+
+
+def _check_retry(id: str, endpoint: Endpoint, limits: Limits) -> None:
+    """Raise FlowError for a call that is to be made anew, and cannot be: a part of its stream is gone."""
+    if endpoint.shape and limits.retry:
+        raise FlowError(f"node {id!r}: retry= makes a call anew, and {endpoint.owner}.{endpoint.name} streams")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -22,13 +23,20 @@ from xooai.errors import (
 )
 from xooai.flow.asking import asked
 from xooai.flow.budget import AT_ONCE, Budget, budget
-from xooai.flow.failure import Raised, failed, is_for_others
+from xooai.flow.failure import cause_of, failed, is_for_others
 from xooai.flow.targets import Target
 from xooai.flow.trace import State, Trace
 from xooai.graph import Step
+from xooai.lazy import lazy
 from xooai.on_replies import OnReplies
 from xooai.plan import Plan
 from xooai.threads import Threads
+
+if TYPE_CHECKING:
+    from xooai.flow import per_item, streaming
+else:
+    per_item = lazy("xooai.flow.per_item")
+    streaming = lazy("xooai.flow.streaming")
 
 __all__ = ["EACH", "Limits", "Means", "run"]
 
@@ -57,7 +65,10 @@ class Means(msgspec.Struct, frozen=True):
 
 
 async def run(plan: Plan, means: Means, given: Mapping[str, Any], trace: Trace | None) -> Any:
-    """Run a Flow on these arguments: the one leaf's reply, or those of several by id. Raises XooaiError, never a group."""
+    """Run a Flow on these arguments: the one leaf's reply, or those of several by id; of a leaf that gives a stream its items.
+
+    Raises XooaiError, never a group.
+    """
     with budget() as calls:
         running = _Running(plan, means, given, trace, calls)
         replies = running.replies
@@ -65,7 +76,11 @@ async def run(plan: Plan, means: Means, given: Mapping[str, Any], trace: Trace |
             await running.run()
         finally:
             if trace is not None:
-                trace.replies.update((id, reply) for id, reply in replies.items() if id != INPUT)
+                whole = (id for id in replies if id != INPUT and not plan.steps[id].gives_stream)
+                trace.replies.update((id, replies[id]) for id in whole)
+    if plan.endpoint.gives_stream:
+        last: streaming.Stage | None = replies.get(plan.leaves[0])
+        return streaming.nothing() if last is None else last.items()
     if len(plan.leaves) == 1:
         return replies.get(plan.leaves[0])
     return {leaf: replies.get(leaf) for leaf in plan.leaves}
@@ -125,13 +140,15 @@ class _Running:
 
     async def _node(self, step: Step) -> None:
         id, target = step.node.id, self._means.targets[step.node.id]
-        task, trace, state = asyncio.current_task(), self._trace, State.FAILED
+        task, trace = asyncio.current_task(), self._trace
+        state: State | None = State.FAILED
         if trace is not None:
             trace.begin(id)
         self._busy[id] = None
         try:
-            arguments = await self._arguments(step)
-            if arguments is None:
+            if step.is_streamed:
+                state = await self._streamed(step, target)
+            elif (arguments := await self._arguments(step, self.replies)) is None:
                 state = State.SKIPPED
             else:
                 if trace is not None:
@@ -150,29 +167,29 @@ class _Running:
             del self._busy[id]
             told = failed(id, target, error)
             if not step.node.is_optional:
-                raise told from (error.__cause__ if isinstance(error, Raised) else error)
+                raise told from cause_of(told, error)
         finally:
-            if trace is not None:
+            if trace is not None and state is not None:
                 trace.end(id, target, state)
 
-    async def _arguments(self, step: Step) -> dict[str, Any] | None:
+    async def _arguments(self, step: Step, replies: Mapping[str, Any]) -> dict[str, Any] | None:
         """The arguments of a node; None where it is not to be called."""
         args, binding = step.constants, step.binding
         if step.is_away:
             return None
         if step.when is not None:
-            values = self.replies if step.node.needs else {**step.defaults, **self._input(step)}
+            values = replies if step.node.needs else {**step.defaults, **self._input(step)}
             if not await self._holds(step.when, values):
                 return None
         if binding.rule is Rule.INPUT:
             return {**self._input(step), **args}
-        if binding.is_skipped([need for need in binding.needs if need in self.replies]):
+        if binding.is_skipped([need for need in binding.needs if need in replies]):
             return None
         joined = None
         if step.join is not None:
             async with self._room:
-                joined = await asked(step.join, self.replies, self._means.threads, "its join=")
-        found = binding.arguments(self.replies, joined)
+                joined = await asked(step.join, replies, self._means.threads, "its join=")
+        found = binding.arguments(replies, joined)
         return None if found is None else {**found, **args}
 
     async def _holds(self, when: OnReplies | Condition, values: Mapping[str, Any]) -> bool:
@@ -189,7 +206,8 @@ class _Running:
     async def _called(self, step: Step, target: Target, arguments: dict[str, Any]) -> Any:
         """Call a node; again, after a pause, where its server is away or has too much to do and `retry` allows it."""
         limits = self._means.limits[step.node.id]
-        call = target.call if self._trace is None else self._trace.calling(step.node.id, target)
+        # Calls for the items of a stream are not noted: there may be any number.
+        call = target.call if self._trace is None or step.source else self._trace.calling(step.node.id, target)
         if limits.are_none:
             async with self._room:
                 return await call(step.endpoint, arguments, None)
@@ -238,6 +256,44 @@ class _Running:
         if failures:
             raise failures[0]
         return replies
+
+    async def _streamed(self, step: Step, target: Target) -> State | None:
+        """How a node ended that a stream goes through; None where that gives one itself, and so is still to be run."""
+        node, source = step.node, self._source(step)
+        if step.source and source is None:
+            return State.SKIPPED
+        teller = streaming.Teller(node.id, target, self._busy, self._trace, self._passed)
+        if source is not None and not step.endpoint.shape:
+            call = partial(self._of_item, step, target)
+            self.replies[node.id] = streaming.Stage(teller, partial(per_item.per_item, call, source))
+            return None
+        arguments = await self._arguments(step, self.replies)
+        if arguments is None:
+            return State.SKIPPED
+        timeout = self._means.limits[node.id].timeout
+        opening = partial(target.open, step.endpoint, arguments, timeout)
+        if step.gives_stream:
+            self.replies[node.id] = streaming.Stage(teller, partial(streaming.through, opening, source))
+            return None
+        assert source is not None
+        self.replies[node.id] = await streaming.single(opening, source)
+        return State.DONE
+
+    def _source(self, step: Step) -> streaming.Source | None:
+        """The stream that a node reads; None where there is none, or the node that would give it was not called."""
+        if step.source == INPUT:
+            return streaming.Incoming(self._given[step.endpoint.incoming])
+        return self.replies.get(step.source) if step.source else None
+
+    async def _of_item(self, step: Step, target: Target, item: Any) -> Any:
+        """The reply of a node to one item of a stream, LEFT_OUT where it is not called."""
+        try:
+            arguments = await self._arguments(step, {**self.replies, step.source: item})
+            return streaming.LEFT_OUT if arguments is None else await self._called(step, target, arguments)
+        except Exception:
+            if not step.node.is_optional:
+                raise
+            return streaming.LEFT_OUT
 
     def _passed(self) -> DeadlineExceeded:
         """The error where the time for the whole is over: whoever reads it learns which nodes had not ended."""

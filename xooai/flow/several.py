@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import asynccontextmanager
 from functools import partial
 from threading import Lock
 from time import monotonic
@@ -26,13 +27,14 @@ from xooai.errors import (
 )
 from xooai.flow.agreeing import signature, types
 from xooai.flow.servers import Server, Servers
-from xooai.flow.targets import sent
+from xooai.flow.targets import opened, sent
 from xooai.lazy import lazy
 from xooai.log import logger
 
 if TYPE_CHECKING:
     from xooai import client as remotes
     from xooai.flow.trace import Watch
+    from xooai.streams import Stream
 else:
     remotes = lazy("xooai.client")
 
@@ -206,6 +208,31 @@ class Several:
                 return reply
             finally:
                 servers.give_back(server)
+
+    @asynccontextmanager
+    async def open(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> AsyncIterator[Stream]:
+        """An open call to the endpoint at one of the servers; at another one only where it could not be opened."""
+        limit = remaining(TIMEOUT if timeout is None else timeout)
+        assert limit is not None
+        end = monotonic() + limit
+        tried: dict[Server, XooaiError] = {}
+        while True:
+            server = self._servers.take(tried) or await self._taken_back(tried, end)
+            times = server.times_out
+            stream: Stream | None = None
+            try:
+                executor, left = self._places[server].executor, end - monotonic()
+                stream = await opened(self._server(server.name), executor, endpoint, arguments, left)
+                yield stream
+                return
+            except (Unavailable, ResourceExhausted, DeadlineExceeded) as error:
+                self._learn(server, times, error)
+                error._server = error._server or server.name
+                tried[server] = error
+                if stream is not None or not self._goes_on(error, tried):
+                    raise
+            finally:
+                self._servers.give_back(server)
 
     def _goes_on(self, error: XooaiError, tried: Mapping[Server, XooaiError]) -> bool:
         """Whether a call may be made at another server. What has cost nobody anything is not counted."""

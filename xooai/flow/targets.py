@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,15 +23,18 @@ from xooai.served import Served
 
 if TYPE_CHECKING:
     from xooai import client as remotes
+    from xooai import remote_stream
     from xooai.flow import flow as flows
     from xooai.flow.trace import Watch
+    from xooai.streams import Stream
 else:
     remotes = lazy("xooai.client")
+    remote_stream = lazy("xooai.remote_stream")
     flows = lazy("xooai.flow.flow")
 
 _log = logger("xooai")
 
-__all__ = ["Inner", "Made", "Target", "There", "held", "sent"]
+__all__ = ["Inner", "Made", "Target", "There", "held", "opened", "sent"]
 
 
 class Target(Protocol):
@@ -59,6 +63,14 @@ class Target(Protocol):
     ) -> Any:
         """Call the endpoint; documents that are made of plain data on the way are a stranger's. `watch` is told of it. Raises
         XooaiError."""
+
+    def open(
+        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None
+    ) -> AbstractAsyncContextManager[Stream]:
+        """An open call to the endpoint, which streams; `arguments` are those but for the stream. Who opened it closes it.
+
+        Raises XooaiError.
+        """
 
     def forget(self) -> None:
         """Ask a server anew, the next time, what it takes and gives."""
@@ -107,6 +119,10 @@ class Own(_Given):
     ) -> Any:
         return await self.executor._xooai_local().pass_on(endpoint, arguments, remaining(timeout), watch)
 
+    @asynccontextmanager
+    async def open(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> AsyncIterator[Stream]:
+        yield await self.executor._xooai_local().open_on(endpoint, arguments, remaining(timeout))
+
 
 class Client(_Given):
     """A client: an executor at its server."""
@@ -134,6 +150,13 @@ class Client(_Given):
         assert self._there is not None
         return await sent(*self._there, endpoint, arguments, timeout, watch)
 
+    @asynccontextmanager
+    async def open(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> AsyncIterator[Stream]:
+        if self._there is None:
+            _, timeout = await self._found(timeout)
+        assert self._there is not None
+        yield await opened(*self._there, endpoint, arguments, timeout)
+
     async def _found(self, timeout: float | None) -> tuple[Endpoint, float | None]:
         remote, executor, endpoint, left = await self.executor._xooai_found(self._on, timeout)
         assert remote is not None
@@ -159,6 +182,10 @@ class Inner(_Given):
         self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, watch: Watch | None = None
     ) -> Any:
         return await self.flow._pass_on(arguments, timeout, watch)
+
+    @asynccontextmanager
+    async def open(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> AsyncIterator[Stream]:
+        yield await self.flow._open_on(arguments, timeout)
 
     def forget(self) -> None:
         self.flow._forget()
@@ -223,6 +250,15 @@ class Made:
         held = await self._entered()
         try:
             return await held.call(endpoint, arguments, timeout, watch)
+        finally:
+            self._leave(held)
+
+    @asynccontextmanager
+    async def open(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> AsyncIterator[Stream]:
+        held = await self._entered()
+        try:
+            async with held.open(endpoint, arguments, timeout) as stream:
+                yield stream
         finally:
             self._leave(held)
 
@@ -310,6 +346,12 @@ class There:
             _, timeout = await self._found(timeout)
         return await sent(self._server(self.host), self._executor, endpoint, arguments, timeout, watch)
 
+    @asynccontextmanager
+    async def open(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> AsyncIterator[Stream]:
+        if not self._executor:
+            _, timeout = await self._found(timeout)
+        yield await opened(self._server(self.host), self._executor, endpoint, arguments, timeout)
+
     def forget(self) -> None:
         self._server(self.host).forget()
 
@@ -334,6 +376,14 @@ async def sent(
     """Call an endpoint of a server, for a node."""
     limit = remaining(remote.timeout if timeout is None else timeout)
     return await remote.call(executor, endpoint, settled(endpoint.arguments, arguments), limit, None, watch)
+
+
+async def opened(
+    remote: remotes.Remote, executor: str, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None
+) -> Stream:
+    limit = remaining(remote.timeout if timeout is None else timeout)
+    given = settled(endpoint.arguments, arguments)
+    return await remote_stream.open_stream(remote, executor, endpoint, given, limit, None, None)
 
 
 def _known(endpoints: Mapping[str, Endpoint] | None, on: str | None, owner: str) -> Endpoint | None:
