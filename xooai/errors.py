@@ -64,6 +64,8 @@ class XooaiError(Exception):
     """The server whose trouble it is, as its client knows it."""
     _is_of_here: bool = False
     """Whether it tells of what this process read for itself, such as a path: nothing for a peer."""
+    _to_peers: tuple[str, Mapping[str, Any]] | None = None
+    """Message and details for a peer, where these here name servers that are none of its business."""
     trace: Any = None
     """What a run of a Flow did that ended with this error: a `xooai.flow.Trace`, which prints as a waterfall."""
 

@@ -50,6 +50,7 @@ class MemoryChannel:
         if outcome.code != Code.OK or self.reply is None:
             error: XooaiError = error_from(outcome.code, outcome.message, outcome.details, outcome.id)
             error.remote = False
-            error._is_of_here = isinstance(self.cause, XooaiError) and self.cause._is_of_here
+            if isinstance(self.cause, XooaiError):
+                error._is_of_here, error._to_peers = self.cause._is_of_here, self.cause._to_peers
             raise error from self.cause
         return self.reply

@@ -219,7 +219,10 @@ class Site:
             channel.cause, is_from_peer = error, False
         metadata = _beside(call) if call is not None else EMPTY
         if isinstance(error, XooaiError) and error.code != Code.UNKNOWN and not (is_from_peer and error._is_of_here):
-            return Outcome(error.code, error.message, error.details, error.id, metadata=metadata)
+            message, details = error.message, error.details
+            if is_from_peer and error._to_peers is not None:
+                message, details = error._to_peers[0], dict(error._to_peers[1])
+            return Outcome(error.code, message, details, error.id, metadata=metadata)
         assert call is not None
         _log.error("call %s to %s/%s failed", call.id, call.endpoint.owner, call.endpoint.name, exc_info=error)
         return Outcome(

@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from xooai.call import current
-from xooai.errors import Code, XooaiError, error_from
+from xooai.errors import Code, Unavailable, XooaiError, error_from
 from xooai.log import logger
 
 if TYPE_CHECKING:
@@ -56,8 +56,10 @@ def failed(id: str, target: Target, error: BaseException) -> XooaiError:
         what, cause = (error.what, error.__cause__) if isinstance(error, Raised) else ("what calls it", error)
         _log.error("call %s: %s failed: %s raised", request, where, what, exc_info=cause)
         message = f"{what} raised an error; the log tells more under this id"
-    details |= {"node": id, "endpoint": target.path, "host": host}
-    made = error_from(code, f"{where} failed: {message}{told}", details, request)
+    named = {"node": id, "endpoint": target.path}
+    made = error_from(code, f"{where} failed: {message}{told}", {**details, **named, "host": host}, request)
+    outside, rest = _to_peers(error, host, message, details, told)
+    made._to_peers = f"node {id!r} ({target.path}) failed: {outside}{told}", {**rest, **named}
     made.remote = isinstance(error, XooaiError) and error.remote
     made._is_of_here = isinstance(error, XooaiError) and error._is_of_here
     return made
@@ -66,6 +68,20 @@ def failed(id: str, target: Target, error: BaseException) -> XooaiError:
 def cause_of(told: XooaiError, error: BaseException) -> BaseException | None:
     """What an error that was told comes from."""
     return told.__cause__ or (error.__cause__ if isinstance(error, Raised) else error)
+
+
+def _to_peers(
+    error: BaseException, host: str, message: str, details: dict[str, Any], told: str
+) -> tuple[str, dict[str, Any]]:
+    """Message and details without the servers behind this one: who calls a Flow that is served has no business with them."""
+    if isinstance(error, XooaiError) and error._to_peers is not None:  # of a Flow inside of this one
+        return error._to_peers[0].removesuffix(told), dict(error._to_peers[1])
+    kept = {name: value for name, value in details.items() if name != "host"}
+    if isinstance(error, Unavailable) and host and not error.remote:  # as the driver, or gRPC's core, tells it
+        return "its server cannot be reached, or did not answer", kept
+    if host:
+        message = message.replace(host, "its server").replace(host.partition("://")[2], "its server")
+    return message, kept
 
 
 def is_for_others(error: BaseException, task: asyncio.Task[Any] | None) -> bool:
