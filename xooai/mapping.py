@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping, Sized
 from functools import partial
-from math import isfinite
 from random import uniform
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
@@ -30,9 +29,7 @@ __all__ = ["Asked", "Mapped", "blocking", "taken"]
 
 
 MOST = 1024  # calls that a server takes at a time
-ATTEMPTS = (
-    10  # of a call whose server has too much to do: with its pauses, of a second mostly, longer than a restart takes
-)
+ATTEMPTS = 10  # of a call that a server refuses to begin: with their pauses, longer than a restart takes
 LONGEST = 30.0  # seconds for which a server that has too much to do sends callers away
 _UNARY = Shape.UNARY
 
@@ -67,9 +64,7 @@ class Asked(msgspec.Struct, frozen=True):
             raise InvalidArgument(
                 "map takes either docs=, the values of one parameter, or calls=, mappings of arguments by name"
             )
-        if isinstance(self.source, str | bytes | Mapping | BaseModel) or not isinstance(
-            self.source, Iterable | AsyncIterable
-        ):
+        if isinstance(self.source, str | bytes | Mapping | BaseModel) or not _gives_items(self.source):
             raise InvalidArgument(
                 f"map takes an iterable of documents, not one {type(self.source).__name__}; use post()"
             )
@@ -113,6 +108,11 @@ class Asked(msgspec.Struct, frozen=True):
         return needed[0]
 
 
+def _gives_items(source: object) -> bool:
+    """Whether it is an iterable; datasets may have places only, as Python's oldest protocol has it."""
+    return isinstance(source, Iterable | AsyncIterable) or hasattr(type(source), "__getitem__")
+
+
 class _Calls:
     """The calls of one `map`, which begin when its first result is asked for."""
 
@@ -129,7 +129,6 @@ class _Calls:
         asked = self._asked
         _, _, endpoint, _ = await asked.caller._xooai_found(asked.on, None)
         parameter = asked.target(endpoint)
-
         many = self._many = Many(partial(_called, asked, endpoint, parameter), asked.source, asked.way)
         if asked.progress:
             total = len(asked.source) if isinstance(asked.source, Sized) else None
@@ -206,4 +205,4 @@ def _pause(error: XooaiError) -> float | None:
     asked = error.details.get("retry_after")
     if not isinstance(asked, int | float) or "node" in error.details:
         return None
-    return max(0.0, asked) * uniform(1, 1.5) if isfinite(asked) and asked <= LONGEST else None
+    return max(0.0, asked) * uniform(1, 1.5) if asked <= LONGEST else None

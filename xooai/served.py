@@ -22,8 +22,6 @@ else:
 
 __all__ = ["Served"]
 
-AT_A_TIME = 32  # calls: as many as a server batches, and has threads at most; with more each only waits longer there
-
 
 class Served(Caller):
     """What answers calls itself, in this process or at URLs."""
@@ -38,7 +36,7 @@ class Served(Caller):
         docs: Iterable[Any] | AsyncIterable[Any] | None = None,
         *,
         calls: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]] | None = None,
-        concurrency: int = AT_A_TIME,
+        concurrency: int = 32,  # as many as a server batches, and has threads at most
         ordered: bool = True,
         on_error: Literal["raise", "keep"] = "raise",
         timeout: float | None = None,
@@ -51,8 +49,8 @@ class Served(Caller):
 
         `docs` are the values of the endpoint's one required parameter that `constants` do not fill; of the first one, where none
         is required. `calls`, in their place, are mappings of arguments by name, which go before `constants`. Either is read as
-        the results are taken, in a thread where reading may block: at most twice `concurrency`, and one, are read and not yet
-        given out.
+        the results are taken, in a thread where reading may block: at most four times `concurrency` are read and not yet given
+        out.
 
         The results come in the order of the items. With `ordered=False` each comes as soon as it is there, and with
         `on_error="keep"` an error is kept beside what it is of: then each is a `Mapped`, with `index`, `item`, `result`, `error`.
@@ -73,7 +71,7 @@ class Served(Caller):
         docs: Iterable[Any] | AsyncIterable[Any] | None = None,
         *,
         calls: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]] | None = None,
-        concurrency: int = AT_A_TIME,
+        concurrency: int = 32,
         ordered: bool = True,
         on_error: Literal["raise", "keep"] = "raise",
         timeout: float | None = None,

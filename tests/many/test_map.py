@@ -148,6 +148,19 @@ def test_a_flow_is_called_for_many_documents(put: Put) -> None:
 # What an item is
 
 
+class Places:
+    """A data set as some libraries have them."""
+
+    def __getitem__(self, place: int) -> str:
+        return ["emma", "persuasion"][place]
+
+
+def test_items_may_come_from_places() -> None:
+    with Words() as words:
+        places: Any = Places()
+        assert list(words.map("known", places)) == ["emma 0", "persuasion 0"]
+
+
 def test_documents_are_values_of_the_parameter_that_is_left() -> None:
     with Words() as words:
         assert list(words.map("known", ["emma"], year=1815)) == ["emma 1815"]
@@ -354,7 +367,7 @@ def test_it_is_not_called_again_for_ever() -> None:
     assert words.calls["a"] == ATTEMPTS
 
 
-@pytest.mark.parametrize("retry_after", [None, 25.0, 31.0, 1e300], ids=str)
+@pytest.mark.parametrize("retry_after", [None, 25.0, 31.0, 1e300, float("inf"), float("nan")], ids=str)
 def test_it_is_not_called_again_where_nobody_asked_for_that_or_no_time_is_left(retry_after: float | None) -> None:
     with Words() as words:
         words.refusals, words.retry_after = 1000, retry_after
