@@ -13,7 +13,7 @@ from command_line import PATIENCE, Xooai, spawned
 
 import xooai as package
 
-COMMANDS = ("serve", "post", "describe", "export", "plugins", "cache", "new")
+COMMANDS = ("serve", "post", "describe", "export", "plugins", "cache", "new", "flow")
 
 
 def test_help_names_every_command(xooai: Xooai) -> None:

@@ -161,7 +161,7 @@ def test_a_signal_while_a_model_is_loaded_ends_it_without_a_traceback(number: in
 @pytest.mark.parametrize(
     ("args", "code", "text"),
     [
-        ((), 2, "Missing argument 'MODULE:CLASS...'"),
+        ((), 2, "Missing argument 'MODULE:CLASS|FILE.yaml...'"),
         (("kit:Broken",), 1, "Broken() failed: ValueError: the model is missing (kit.py, line "),
         (("kit:Other",), 2, "--size"),
         (("kit:Other", "--size", "many"), 2, "size takes int: Input should be a valid integer"),

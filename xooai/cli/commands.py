@@ -18,6 +18,7 @@ COMMANDS = {
     "serve": "Serve executors until Ctrl-C or SIGTERM.",
     "post": "Call an endpoint and show its reply.",
     "describe": "Show endpoints with their parameters and replies.",
+    "flow": "Check, show, serve and run Flows that are written in YAML files.",
     "export": "Write what tools of other languages read: a .proto file.",
     "plugins": "List the installed drivers and stores.",
     "cache": "Show, empty or verify the cache of contents.",

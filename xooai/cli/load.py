@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -18,11 +18,18 @@ import click
 from xooai.cli.failure import reason
 from xooai.endpoint import nearest
 from xooai.executor import Executor
+from xooai.lazy import lazy
 
 if TYPE_CHECKING:
+    from xooai import flow as flows
+    from xooai.config import executors, names
     from xooai.describe import Described
+else:
+    flows = lazy("xooai.flow")
+    executors = lazy("xooai.config.executors")
+    names = lazy("xooai.config.names")
 
-__all__ = ["load", "made", "unmade"]
+__all__ = ["allowed", "flow_from", "from_file", "is_file", "load", "made", "unmade"]
 
 
 def load(target: str) -> type[Executor]:
@@ -48,6 +55,31 @@ def load(target: str) -> type[Executor]:
         what = "a class" if isinstance(found, type) else f"an instance of {type(found).__name__}"
         raise click.ClickException(f"{target!r} is {what}, not a subclass of xooai.Executor; executors in it: {listed}")
     return found
+
+
+def is_file(target: str) -> bool:
+    """Whether a target is a YAML file, not a class."""
+    return target.endswith((".yaml", ".yml"))
+
+
+def from_file(target: str, modules: Sequence[str]) -> tuple[type[Executor], Mapping[str, Any]]:
+    """The class that a YAML file tells of, and what its constructor gets. Raises XooaiError with the line."""
+    with redirect_stdout(sys.stderr):
+        kind = executors.kind_of(target, allowed(modules), Executor)
+    return kind.kind, kind.with_  # type: ignore[return-value] # a class of executors: that was asked for
+
+
+def flow_from(path: str, modules: Sequence[str]) -> flows.Flow:
+    """The Flow that a YAML file tells of. Raises FlowError with the line."""
+    given = allowed(modules)
+    with redirect_stdout(sys.stderr):
+        return flows.Flow.load(path, modules=given.names)
+
+
+def allowed(modules: Sequence[str]) -> names.Modules:
+    """The modules that a file may name: looked for in the current directory first, those in files of their own run."""
+    _look_here()
+    return names.Modules([_imported(one).__name__ if one.endswith(".py") else one for one in modules])
 
 
 def made(cls: type[Executor], options: Mapping[str, Any]) -> Executor:
@@ -82,14 +114,18 @@ def _imported(name: str) -> ModuleType:
     if is_file and not Path(name).is_file():
         near = nearest(name, [str(path) for path in Path(name).parent.glob("*.py")])
         raise click.ClickException(f"there is no file {name!r}{near}")
-    here = os.getcwd()
-    if here not in sys.path[:1]:
-        sys.path.insert(0, here)
+    _look_here()
     try:
         with redirect_stdout(sys.stderr):  # what a module prints while it is imported is none of our output
             return _from_file(Path(name).resolve()) if is_file else import_module(name)
     except (Exception, SystemExit) as error:
         raise click.ClickException(_why_not(name, error)) from error
+
+
+def _look_here() -> None:
+    here = os.getcwd()
+    if here not in sys.path[:1]:
+        sys.path.insert(0, here)
 
 
 def _from_file(path: Path) -> ModuleType:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 import msgspec
+from msgspec.structs import replace
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from xooai.cli.type_names import members, shown
 from xooai.cli.values import value_of
-from xooai.declare import snake_case
 from xooai.errors import XooaiError
 from xooai.executor import Executor
 
@@ -102,7 +103,10 @@ class ConstructorOption(click.Option):
 
     def __init__(self, cls: type[Executor], setting: Setting, flag: str) -> None:
         super().__init__(
-            [f"{snake_case(cls.__name__)}__{setting.name}", *_spelt(flag, setting)],
+            [
+                f"{re.sub(r'[^a-z0-9]', '_', f'_{cls._xooai_class_name}'.lower())}__{setting.name}",
+                *_spelt(flag, setting),
+            ],
             type=click.BOOL if _is_switch(setting) else _Validated(setting),
             required=setting.required,
             metavar=None if _is_switch(setting) else shown(setting.annotation),
@@ -121,16 +125,18 @@ def _spelt(flag: str, setting: Setting) -> list[str]:
     return [f"--{dashed}/--no-{dashed}"] if _is_switch(setting) else [f"--{dashed}"]
 
 
-def options(classes: Sequence[type[Executor]], taken: Sequence[str]) -> list[ConstructorOption]:
+def options(classes: Mapping[type[Executor], Mapping[str, Any]], taken: Sequence[str]) -> list[ConstructorOption]:
     """One for each parameter of the constructors: `--language` where there is one class, else `--reader.language`.
 
-    The latter too where the command has an option of that name itself (`taken`).
+    The latter too where the command has an option of that name itself (`taken`). What is given beside a class is its default.
     """
     found = []
-    for cls in classes:
+    for cls, said in classes.items():
         for setting in settings(cls):
             is_free = len(classes) == 1 and f"--{setting.name.replace('_', '-')}" not in taken
-            flag = setting.name if is_free else f"{snake_case(cls.__name__)}.{setting.name}"
+            flag = setting.name if is_free else f"{cls._xooai_class_name}.{setting.name}"
+            if setting.name in said:
+                setting = replace(setting, required=False, default=said[setting.name])  # noqa: PLW2901
             found.append(ConstructorOption(cls, setting, flag))
     return found
 

@@ -3,43 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import Any, BinaryIO, Literal, Unpack
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import Any, Unpack
 
 import click
 
-from xooai.cli.progress import receiving, sending
+from xooai.cli.progress import sending
 from xooai.cli.remote import Reaching, Server, reached, reaching
-from xooai.cli.show import content_of, outline
+from xooai.cli.replies import grouped, output_option, writing
 from xooai.cli.values import value_of
-from xooai.codec import CODECS, JSON
-from xooai.doc import Doc
+from xooai.codec import CODECS
 from xooai.driver import Shape
 from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument
-from xooai.log import printable
 
 __all__ = ["command"]
 
 TIMEOUT = 60.0  # seconds, as for clients made in Python
-_PIECE = 1024 * 1024  # bytes in memory while a reply is written
-
-
-def _grouped(pairs: Sequence[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or not name:
-            raise click.UsageError(
-                f"{pair[:80]!r} is no argument; write name=value, or name=@FILE for what a file holds",
-                click.get_current_context(),
-            )
-        found.setdefault(name, []).append(text)
-    return found
 
 
 async def _call(server: Server, texts: dict[str, list[str]], write: Callable[[Endpoint, Any], None]) -> None:
@@ -62,13 +43,6 @@ async def _call(server: Server, texts: dict[str, list[str]], write: Callable[[En
         with closing(stream):
             async for item in stream:
                 await asyncio.to_thread(write, endpoint, item)  # which may have to fetch what is not inline
-
-
-def _output(_: click.Context, __: click.Parameter, path: str | None) -> str | None:
-    """Checked before the call: its reply should not be lost."""
-    if path not in (None, "-") and not Path(str(path)).absolute().parent.is_dir():
-        raise click.BadParameter(f"there is no directory {str(Path(str(path)).parent)!r}")
-    return path
 
 
 @click.command(
@@ -99,7 +73,7 @@ Examples:
     "-o",
     "--output",
     metavar="FILE",
-    callback=_output,
+    callback=output_option,
     help="Write the reply to FILE (-: stdout): a document's content, anything else as JSON.",
 )
 @click.option("--codec", type=click.Choice(list(CODECS)), help="How the call is written.  [default: msgpack]")
@@ -123,55 +97,14 @@ def command(
     arguments come from the server's description (see: xooai describe URL). Text is shown as it is, a picture or other
     media is described: -o writes it to a file.
     """
-    texts = _grouped(arguments)
+    texts = grouped(arguments)
     asyncio.run(
         _call(
             Server(url, store=store, **way),
             texts,
-            _Written(output, as_json) if output else _as_json if as_json else _shown,
+            writing(output, as_json),
         )
     )
-
-
-def _shown(_: Endpoint, reply: Any) -> None:
-    shown = outline(reply)
-    click.echo(printable(shown) if sys.stdout.isatty() else shown)
-    if isinstance(reply, Doc) and shown.startswith("<") and sys.stderr.isatty():
-        click.echo("xooai: -o FILE writes it to a file", err=True)
-
-
-def _as_json(endpoint: Endpoint, reply: Any) -> None:
-    click.echo(JSON.encode(endpoint.result, reply))
-
-
-class _Written:
-    """Writes replies to a file: the first one makes it anew, those of a stream stand one after the other."""
-
-    def __init__(self, output: str, as_json: bool) -> None:
-        self._output = output
-        self._as_json = as_json
-        self._mode: Literal["wb", "ab"] = "wb"
-
-    def __call__(self, endpoint: Endpoint, reply: Any) -> None:
-        with self._file() as file:
-            if not self._as_json and isinstance(reply, Doc) and reply.value is None:
-                with receiving(reply) as kept:
-                    shutil.copyfileobj(kept, file, _PIECE)
-                return
-            content = None if self._as_json else content_of(reply)
-            if content is None:
-                content = JSON.encode(endpoint.result, reply) + (b"\n" if endpoint.shape else b"")
-            file.write(content)
-
-    @contextmanager
-    def _file(self) -> Iterator[BinaryIO]:
-        if self._output == "-":
-            yield sys.stdout.buffer
-            sys.stdout.buffer.flush()
-            return
-        with Path(self._output).open(self._mode) as file:
-            self._mode = "ab"
-            yield file
 
 
 command.name = "post"

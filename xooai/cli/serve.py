@@ -2,75 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import Any
 
 import click
 
-from xooai.cli import logs, options
-from xooai.cli.load import load, made
+from xooai.cli import options
+from xooai.cli.listening import MODULE, OPTIONS, listen
+from xooai.cli.load import from_file, is_file, load, made
 from xooai.cli.reload import supervised
-from xooai.declare import snake_case
-from xooai.driver import ListenOptions
 from xooai.executor import Executor
-from xooai.hosting import DEFAULT_URL, GRACE, check, serve_until_signal
-from xooai.lazy import lazy
-from xooai.server import Hosted
-from xooai.shared_stores import store_of
-
-if TYPE_CHECKING:
-    from xooai import fetch
-else:
-    fetch = lazy("xooai.fetch")
 
 __all__ = ["command"]
 
 _CLASSES, _OPTIONS = "xooai.cli.serve.classes", "xooai.cli.serve.options"  # where the context keeps them
-_TERMINATED = 128 + signal.SIGTERM
 
-_FILE = click.Path(exists=True, dir_okay=False)
 _STATIC: list[click.Parameter] = [
-    click.Argument(["targets"], nargs=-1, required=True, metavar="MODULE:CLASS..."),
-    click.Option(
-        ["--url", "urls"], multiple=True, default=(DEFAULT_URL,), metavar="URL", show_default=True,
-        help="Where to listen, scheme://host:port; may be repeated. Port 0 is any free one, the banner tells which.",
-    ),
-    click.Option(["--certificate"], type=_FILE, metavar="FILE", help="PEM file with the certificate, for https://."),
-    click.Option(["--key"], type=_FILE, metavar="FILE", help="PEM file with the certificate's key."),
-    click.Option(
-        ["--clients"], type=_FILE, metavar="FILE",
-        help="PEM file of authorities; only clients with a certificate of one of them may connect.",
-    ),
-    click.Option(
-        ["--host", "hosts"], multiple=True, metavar="NAME",
-        help="A name by which clients call this server, beside its own and those of its certificate; may be repeated.",
-    ),
-    click.Option(
-        ["--grace"], type=click.FloatRange(min=0), default=GRACE, metavar="SECONDS", show_default=True,
-        help="How long calls under way may take when the server stops; a second Ctrl-C ends them.",
-    ),
-    click.Option(
-        ["--store"], metavar="NAME=URL",
-        help="Where clients put large files and find those of replies, as media=s3://bucket/prefix; else the server keeps them.",
-    ),
-    click.Option(
-        ["--fetch", "fetched"], multiple=True, metavar="HOST",
-        help="A host whose https:// and http:// URLs in calls are fetched, as files.example.com, '*.example.com' or '*' for all "
-        "that are public; may be repeated.  [default: none]",
-    ),
-    click.Option(["--insecure"], is_flag=True, help="Allow addresses beyond this machine, where anybody may call."),
+    click.Argument(["targets"], nargs=-1, required=True, metavar="MODULE:CLASS|FILE.yaml..."),
+    *OPTIONS,
+    MODULE,
     click.Option(["--reload"], is_flag=True, help="Start again when a .py file below this directory changes."),
-    click.Option(
-        ["--log"], type=click.Choice(["text", "json"]), default="text", show_default=True,
-        help="How the log on stderr is written.",
-    ),
-]  # fmt: skip
+]
 
 
 class Serve(click.Command):
@@ -80,10 +34,10 @@ class Serve(click.Command):
         return [*super().get_params(ctx), *ctx.meta.get(_OPTIONS, ())]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        targets, reload, asks = _looked_through(args)
+        targets, modules, reload, asks = _looked_through(args)
         if reload and not asks:  # the classes are read by the process that serves, anew after each change
             ctx.exit(supervised(["serve", *(arg for arg in args if arg != "--reload")]))
-        ctx.meta[_CLASSES] = _distinct(targets)
+        ctx.meta[_CLASSES] = _distinct(targets, modules)
         taken = ["--help", *(flag for param in _STATIC for flag in param.opts)]
         ctx.meta[_OPTIONS] = options.options(ctx.meta[_CLASSES], taken)
         return super().parse_args(ctx, args)
@@ -102,8 +56,10 @@ def _write(formatter: click.HelpFormatter, ctx: click.Context, title: str, param
             formatter.write_dl(records)
 
 
-def _looked_through(args: Sequence[str]) -> tuple[list[str], bool, bool]:
-    """The targets, whether to reload, and whether help is asked for, before the options of the classes are known."""
+def _looked_through(args: Sequence[str]) -> tuple[list[str], Sequence[str], bool, bool]:
+    """The targets, the modules that files may name, whether to reload, and whether help is asked for, before the options of the
+    classes are known.
+    """
     probe = click.Command(
         "serve", params=_STATIC, add_help_option=False, context_settings={"ignore_unknown_options": True}
     )
@@ -111,60 +67,37 @@ def _looked_through(args: Sequence[str]) -> tuple[list[str], bool, bool]:
     given = context.params["targets"] or ()
     # Behind an option that is not known yet, its value would look like a target.
     targets = list(takewhile(lambda arg: not arg.startswith("-"), given))
-    return targets, bool(context.params["reload"]), not {"-h", "--help"}.isdisjoint(given)
+    return (
+        targets,
+        context.params["modules"] or (),
+        bool(context.params["reload"]),
+        not {"-h", "--help"}.isdisjoint(given),
+    )
 
 
-def _distinct(targets: Sequence[str]) -> list[type[Executor]]:
-    classes = [load(target) for target in targets]
-    names = [snake_case(cls.__name__) for cls in classes]
+def _distinct(targets: Sequence[str], modules: Sequence[str]) -> dict[type[Executor], Mapping[str, Any]]:
+    """The classes, with what their constructors get from files."""
+    found = [from_file(target, modules) if is_file(target) else (load(target), {}) for target in targets]
+    names = [cls._xooai_class_name for cls, _ in found]
     for name in names:
         if names.count(name) > 1:
             raise click.UsageError(
-                f"two executors are called {name!r}; serve them from Python, where name= gives one another name"
+                f"two executors are called {name!r}; serve them from Python, where name= gives one another name, or from files, "
+                "where metas: {name: ...} does"
             )
-    return classes
+    return dict(found)
 
 
-def _serve(urls: Sequence[str], grace: float, log: str, **values: Any) -> None:
+def _serve(**values: Any) -> None:
     context = click.get_current_context()
-    logs.configure(log)
-    with _terminable(), ExitStack() as stack:
-        hosts = tuple(values.pop("hosts"))
-        files = {name: values.pop(name) for name in ("certificate", "key", "clients")}
-        listening = ListenOptions(hosts=hosts, insecure=values.pop("insecure"), **files)
-        stores, fetched = store_of(values.pop("store")), values.pop("fetched")
-        if fetched:
-            os.environ["XOOAI_FETCH"] = ",".join(fetched)
-            fetch.switched_on()  # raises here what is wrong with it
-        check(urls, listening)
-        classes = context.meta[_CLASSES]
-        executors = [stack.enter_context(made(cls, options.given(context, cls, values))) for cls in classes]
-        for executor in executors:
-            if stores and not executor._xooai_stores:
-                executor._xooai_keep(_xooai_stores=stores)
-        hosted = [executor._xooai_local() for executor in executors]
-        serve_until_signal(hosted, urls, listening, grace, lambda bound: _announce(bound, hosted))
 
+    def opened(stack: ExitStack) -> Sequence[Executor]:
+        return [
+            stack.enter_context(made(cls, {**said, **options.given(context, cls, values)}))
+            for cls, said in context.meta[_CLASSES].items()
+        ]
 
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends the program as Ctrl-C does, also while models are loaded: `close` is called."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _announce(urls: Sequence[str], executors: Sequence[Hosted]) -> None:
-    """The banner: one line with the URLs, then one for each endpoint."""
-    lines = [f"xooai serves at {' '.join(urls)}"]
-    for url in urls:
-        lines += [f"  {url}/{one.name}/{endpoint.name}" for one in executors for endpoint, _ in one.endpoints()]
-        if urlsplit(url).scheme in ("http", "https"):
-            lines.append(f"  {url}/docs")
-    click.echo("\n".join(lines))
-    sys.stdout.flush()
+    listen(values, opened)
 
 
 command = Serve(
@@ -175,7 +108,8 @@ command = Serve(
     help="""Serve executors until Ctrl-C or SIGTERM.
 
     MODULE:CLASS names a class, as my_reader:MyReader or path/to/reader.py:MyReader; modules are looked for in the
-    current directory first. The classes come before their options.
+    current directory first. FILE.yaml tells of an executor, with a class of those that --module allows. Both come before
+    the options of the classes.
 
     The parameters of a class's constructor are options: `xooai serve MODULE:CLASS --help` lists them. Of several
     classes, or where serve has an option of that name itself, they carry the executor's name, as
@@ -190,5 +124,6 @@ Examples:
   xooai serve my_reader:MyReader --language de --url http://127.0.0.1:9000
   xooai serve examples/reader.py:Reader my_ranker:Ranker --reader.side 1024
   xooai serve my_reader:MyReader --url https://0.0.0.0:443 --certificate cert.pem --key key.pem --insecure
+  xooai serve reader.yaml --module my_reader
   xooai serve my_reader:MyReader --reload""",
 )

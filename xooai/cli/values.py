@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -24,7 +24,7 @@ from xooai.driver import MESSAGE_LIMIT
 from xooai.errors import InvalidArgument, too_large
 from xooai.media import sniff
 
-__all__ = ["value_of"]
+__all__ = ["reader", "value_of"]
 
 _LISTS = (list, set, frozenset)
 _PREVIEW = 40  # characters of a text that an error shows
@@ -42,6 +42,13 @@ def value_of(annotation: Any, texts: Sequence[str], name: str) -> Any:
     if len(texts) > 1:
         raise InvalidArgument(f"{name} is given {len(texts)} times, and takes one {shown(annotation)}")
     return _Target(annotation, name).read(texts[0])
+
+
+def reader(annotation: Any, name: str) -> Callable[[bytes], Any]:
+    """What makes values of JSON. It raises InvalidArgument naming `name`."""
+    target = _Target(annotation, name)
+    target.hint = ""  # who wrote it wrote JSON
+    return target.read_json
 
 
 def _is_whole(text: str, item: Any) -> bool:
@@ -71,6 +78,7 @@ class _Target:
         self._name = name
         self._members = members(annotation)
         self._documents = _documents(annotation)
+        self.hint = f"; write {name}=@FILE" if self._documents else ""
         # Bytes in JSON are base64, as everywhere on the wire.
         self._validator = SchemaValidator(TypeAdapter(annotation).core_schema, CoreConfig(val_json_bytes="base64"))
 
@@ -84,7 +92,7 @@ class _Target:
         return self._read_text(text)
 
     def _read_text(self, text: str) -> Any:
-        return self._read_json(to_json(text)) if self._members == (str,) else self._guessed(text)
+        return self.read_json(to_json(text)) if self._members == (str,) else self._guessed(text)
 
     def checked(self, value: Any) -> Any:
         try:
@@ -92,7 +100,7 @@ class _Target:
         except ValidationError as error:
             raise self._refused(error) from None
 
-    def _read_json(self, text: bytes) -> Any:
+    def read_json(self, text: bytes) -> Any:
         try:
             return self._validator.validate_json(text)
         except ValidationError as error:
@@ -113,9 +121,8 @@ class _Target:
         """The first mistake, without what was given: it may be a secret."""
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in (self._name, *first["loc"]))
-        hint = f"; write {self._name}=@FILE" if self._documents else ""
         takes = "" if first["loc"] else f" takes {shown(self._annotation)}"
-        return InvalidArgument(f"{where}{takes}: {first['msg']}{hint}")
+        return InvalidArgument(f"{where}{takes}: {first['msg']}{self.hint}")
 
     def _from_source(self, source: str) -> Any:
         if self._documents:

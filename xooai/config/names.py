@@ -27,13 +27,13 @@ class Modules:
     def __init__(self, given: Iterable[str | ModuleType] = ()) -> None:
         if isinstance(given, str):
             raise InvalidArgument(f"modules={given!r} is one text; write modules=[{given!r}]")
-        self._names = tuple(one.__name__ if isinstance(one, ModuleType) else one for one in given)
-        for name in self._names:
+        self.names = tuple(one.__name__ if isinstance(one, ModuleType) else one for one in given)
+        for name in self.names:
             if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
                 raise InvalidArgument(f"modules=[{name!r:.80}] is not the name of a module")
 
     def __contains__(self, module: object) -> bool:
-        return any(module == name or str(module).startswith(f"{name}.") for name in self._names)
+        return any(module == name or str(module).startswith(f"{name}.") for name in self.names)
 
     def function(self, name: str) -> FunctionType:
         """Raises InvalidArgument for what is no function."""
@@ -70,7 +70,7 @@ class Modules:
 
     def _allow(self, module: str, name: str) -> None:
         if module not in self:
-            listed = ", ".join(map(repr, self._names)) or "none"
+            listed = ", ".join(map(repr, self.names)) or "none"
             top = module.partition(".")[0]
             raise InvalidArgument(
                 f"{name!r} is of the module {module!r}, which is not among those allowed ({listed}); where you trust it, "

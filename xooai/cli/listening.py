@@ -1,0 +1,112 @@
+"""Where and how a command serves: its options, and the time from opening to the last call."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+
+from xooai.cli import logs
+from xooai.driver import ListenOptions
+from xooai.hosting import DEFAULT_URL, GRACE, check, serve_until_signal
+from xooai.lazy import lazy
+from xooai.served import Served
+from xooai.server import Hosted
+from xooai.shared_stores import store_of
+
+if TYPE_CHECKING:
+    from xooai import fetch
+else:
+    fetch = lazy("xooai.fetch")
+
+__all__ = ["MODULE", "OPTIONS", "listen"]
+
+_TERMINATED = 128 + signal.SIGTERM
+
+_FILE = click.Path(exists=True, dir_okay=False)
+OPTIONS: list[click.Parameter] = [
+    click.Option(
+        ["--url", "urls"], multiple=True, default=(DEFAULT_URL,), metavar="URL", show_default=True,
+        help="Where to listen, scheme://host:port; may be repeated. Port 0 is any free one, the banner tells which.",
+    ),
+    click.Option(["--certificate"], type=_FILE, metavar="FILE", help="PEM file with the certificate, for https://."),
+    click.Option(["--key"], type=_FILE, metavar="FILE", help="PEM file with the certificate's key."),
+    click.Option(
+        ["--clients"], type=_FILE, metavar="FILE",
+        help="PEM file of authorities; only clients with a certificate of one of them may connect.",
+    ),
+    click.Option(
+        ["--host", "hosts"], multiple=True, metavar="NAME",
+        help="A name by which clients call this server, beside its own and those of its certificate; may be repeated.",
+    ),
+    click.Option(
+        ["--grace"], type=click.FloatRange(min=0), default=GRACE, metavar="SECONDS", show_default=True,
+        help="How long calls under way may take when the server stops; a second Ctrl-C ends them.",
+    ),
+    click.Option(
+        ["--store"], metavar="NAME=URL",
+        help="Where clients put large files and find those of replies, as media=s3://bucket/prefix; else the server keeps them.",
+    ),
+    click.Option(
+        ["--fetch", "fetched"], multiple=True, metavar="HOST",
+        help="A host whose https:// and http:// URLs in calls are fetched, as files.example.com, '*.example.com' or '*' for all "
+        "that are public; may be repeated.  [default: none]",
+    ),
+    click.Option(["--insecure"], is_flag=True, help="Allow addresses beyond this machine, where anybody may call."),
+    click.Option(
+        ["--log"], type=click.Choice(["text", "json"]), default="text", show_default=True,
+        help="How the log on stderr is written.",
+    ),
+]  # fmt: skip
+
+MODULE = click.Option(
+    ["--module", "-M", "modules"], multiple=True, metavar="MODULE", envvar="XOOAI_MODULES", show_envvar=True,
+    help="A module, or path/to/file.py, of which a YAML file may name classes and functions; may be repeated.",
+)  # fmt: skip
+
+
+def listen(values: dict[str, Any], opened: Callable[[ExitStack], Sequence[Served]]) -> None:
+    """Serve what is opened, with the values of `OPTIONS`, until SIGINT or SIGTERM."""
+    logs.configure(values["log"])
+    with _terminable(), ExitStack() as stack:
+        hosts, urls = tuple(values["hosts"]), values["urls"]
+        files = {name: values[name] for name in ("certificate", "key", "clients")}
+        listening = ListenOptions(hosts=hosts, insecure=values["insecure"], **files)
+        stores, fetched = store_of(values["store"]), values["fetched"]
+        if fetched:
+            os.environ["XOOAI_FETCH"] = ",".join(fetched)
+            fetch.switched_on()  # raises here what is wrong with it
+        check(urls, listening)
+        executors = opened(stack)
+        for executor in executors:
+            if stores and not executor._xooai_stores:
+                executor._xooai_keep(_xooai_stores=stores)
+        hosted = [executor._xooai_hosted() for executor in executors]
+        serve_until_signal(hosted, urls, listening, values["grace"], lambda bound: _announce(bound, hosted))
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the program as Ctrl-C does, also while models are loaded: `close` is called."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _announce(urls: Sequence[str], executors: Sequence[Hosted]) -> None:
+    """The banner: one line with the URLs, then one for each endpoint."""
+    lines = [f"xooai serves at {' '.join(urls)}"]
+    for url in urls:
+        lines += [f"  {url}/{one.name}/{endpoint.name}" for one in executors for endpoint, _ in one.endpoints()]
+        if urlsplit(url).scheme in ("http", "https"):
+            lines.append(f"  {url}/docs")
+    click.echo("\n".join(lines))
+    sys.stdout.flush()
