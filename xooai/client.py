@@ -198,6 +198,11 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
             raise Unavailable("the server ended the call without an answer")
         return reply, outcome
 
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the server has said that it is about to stop, by the link that was used last."""
+        return self._near is not None and bool(getattr(self._near[1], "is_leaving", False))
+
     async def _send(self, call: Call) -> None:
         """The innermost service, where there are layers."""
         reply, outcome = await self._exchange(call.head, await call.receive())

@@ -126,6 +126,15 @@ class Link(Protocol):
         """Close all connections; calls under way end with Unavailable."""
 
 
+@runtime_checkable
+class Leaving(Protocol):
+    """What a link may have beside: its server may say that it is about to stop, so that calls go elsewhere meanwhile."""
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the server has said so."""
+
+
 class Listener(Protocol):
     """The server's side of a driver, accepting calls."""
 

@@ -13,7 +13,7 @@ from xooai.driver import Head, Outcome, Shape
 from xooai.errors import FailedPrecondition, Internal, Unavailable, XooaiError
 from xooai_grpc.ahead import EARLY, Ahead
 from xooai_grpc.going import Going
-from xooai_grpc.metadata import outcome_of
+from xooai_grpc.metadata import LEAVING, outcome_of
 from xooai_grpc.status import failure, was_refused
 
 __all__ = ["Owner", "StreamCall", "UnaryCall"]
@@ -33,6 +33,9 @@ class Owner(Protocol):
 
     @property
     def is_closed(self) -> bool: ...
+
+    is_leaving: bool
+    """Whether the server has said that it is about to stop."""
 
     end_of_stream: str
     """The message by which a stream of requests ends."""
@@ -106,7 +109,9 @@ class _Call:
         return Unavailable(f"the call to {self.head.path} was cancelled")
 
     async def _answered(self) -> None:
-        self.outcome = outcome_of(self.head, tuple(await self._call.trailing_metadata()))
+        trailers = tuple(await self._call.trailing_metadata())
+        self.outcome = outcome_of(self.head, trailers)
+        self._link.is_leaving = bool(trailers) and any(name == LEAVING for name, _ in trailers)
         self._call = None  # see _let_go
         self._stop_reading()
 

@@ -39,6 +39,7 @@ class GrpcLink:
         self._ready: tuple[Head, grpc.aio.Metadata] | None = None
         """The metadata of the head that was sent last: a caller gives the same one again and again."""
         self.end_of_stream = secrets.token_hex(16)  # what no item of a stream is
+        self.is_leaving = False
         self._is_closed = False
         self._is_suspect = False
         self._streams: WeakSet[StreamCall] = WeakSet()

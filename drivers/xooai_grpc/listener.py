@@ -102,6 +102,7 @@ class GrpcListener:
         May be called again, to give less grace.
         """
         self._check.end()
+        self._calls.is_leaving = True
         if self._stopping is None:
             if grace > 0:
                 await asyncio.sleep(min(grace, _SETTLE))

@@ -19,6 +19,7 @@ __all__ = [
     "ERROR",
     "ERROR_SIZE",
     "JSON",
+    "LEAVING",
     "PROTOBUF",
     "TIMING",
     "Received",
@@ -38,6 +39,7 @@ __all__ = [
     "trailers",
 ]
 
+LEAVING = "xooai-leaving"  # beside a reply: the server is about to stop
 TIMING = "xooai-timing"  # as in `xooai.metadata`
 CODEC = "xooai-codec"  # json, msgpack, or a media type: what the frames are in
 ACCEPT = "xooai-accept"  # likewise, for the reply, where it is to be in another codec

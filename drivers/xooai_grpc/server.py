@@ -20,6 +20,7 @@ from xooai_grpc.limits import Limits
 from xooai_grpc.metadata import (
     END,
     JSON,
+    LEAVING,
     PROTOBUF,
     Pair,
     codec_of_frame,
@@ -51,6 +52,8 @@ class Server(grpc.GenericRpcHandler):
         self.limits = limits
         self.asks_clients = asks_clients
         self.catalogue = Catalogue(site)
+        self.is_leaving = False
+        """Whether it is about to stop: then clients are told by each reply."""
         self.tasks: set[asyncio.Task[Any]] = set()
         self.peers: dict[str, str] = {}
         """The names of clients as they were last told, by what gRPC calls them."""
@@ -200,7 +203,11 @@ class _Calls:
             _LOG.exception("a call cancelled itself")  # to leave it at that would leave the client waiting
         except Exception:  # noqa: BLE001 - whatever its text is, the client does not learn it
             _LOG.exception("a call was left by an error")
-        return channel.reply if channel.is_answered else await _finished(channel, context)
+        if not channel.is_answered:
+            return await _finished(channel, context)
+        if self._server.is_leaving:
+            context.set_trailing_metadata(((LEAVING, "1"),))
+        return channel.reply
 
     def _channel(self, request: bytes, context: Context) -> UnaryChannel:
         """The channel of one of the calls; where the request streams, gRPC gives it in another way."""

@@ -50,6 +50,12 @@ class QuicLink:
         self._dialling: asyncio.Task[ClientConnection] | None = None
         self._is_closed = False
 
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the server has said on this connection that it takes no further calls."""
+        http = self._connection.http if self._connection is not None else None
+        return http is not None and http.is_going_away
+
     async def open(self, head: Head, request: bytes | None = None) -> Channel:
         """Send a call, or what it begins with."""
         self._check(head, request)

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -199,6 +200,31 @@ def test_no_call_is_lost_when_a_server_goes_and_it_is_taken_back_when_it_returns
         serve_all.start(readers[0], urls[0])
         until(lambda: f.post(doc=DOC).value == "a")
         assert f.check() == []
+
+
+def test_a_server_that_drains_under_load_costs_no_call(serve_all: Servers) -> None:
+    readers = [Reader("a"), Reader("b")]
+    urls = [serve_all(reader) for reader in readers]
+    ends = asyncio.Event()
+    tags: Counter[str] = Counter()
+
+    async def call(f: Flow) -> None:
+        while not ends.is_set():
+            tags[(await f.apost(doc=DOC)).value] += 1
+
+    async def main(f: Flow) -> None:
+        async with f, asyncio.TaskGroup() as group:
+            for _ in range(8):
+                group.create_task(call(f))
+            for reader, url in zip(readers, urls, strict=True):
+                await asyncio.to_thread(until, lambda tag=reader.tag: tags[tag] > 50)  # type: ignore[misc]
+                await asyncio.to_thread(reader.stop)
+                await asyncio.to_thread(serve_all.start, reader, url)
+                tags.clear()
+                await asyncio.to_thread(until, lambda tag=reader.tag: tags[tag] > 5)  # type: ignore[misc]
+            ends.set()
+
+    asyncio.run(main(of(urls)))
 
 
 def test_a_call_that_may_have_run_is_not_made_again(serve_all: Servers) -> None:

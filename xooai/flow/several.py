@@ -44,6 +44,7 @@ LIMIT = 64  # servers of one node: all of them are asked at once
 ATTEMPTS = 4  # servers that one call goes to, where those before were sure not to have begun with it
 ASK = 2.0  # seconds for a server to say whether it is back: it has only to describe itself
 LATE = 1.0  # seconds that are waited for the others, once one has said what it takes
+STOPPING = "it is about to stop"
 TIMEOUT = 60.0  # seconds for a call, as everywhere where none are given
 _log = logger("xooai.flow")
 
@@ -205,6 +206,8 @@ class Several:
                 raise
             else:
                 servers.went_well()
+                if self._server(server.name).is_leaving:
+                    servers.out(server, times, STOPPING)
                 return reply
             finally:
                 servers.give_back(server)
@@ -306,7 +309,9 @@ class Several:
         self._tasks.add(task)
         try:
             found = await self._asked(server, ASK)
-            if types(found) == self._agreed:
+            if self._server(server.name).is_leaving:
+                self._servers.still_out(server, STOPPING)
+            elif types(found) == self._agreed:
                 self._servers.back(server)
             else:
                 self._servers.still_out(
