@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from xooai import ComboDoc, Executor, Flow, Image, InvalidArgument, NotFound, Text, current, post
+from xooai import ComboDoc, Executor, Flow, FlowError, Image, InvalidArgument, NotFound, Text, current, post
 from xooai.flow.running import EACH
 
 Put = Callable[[Executor], dict[str, Any]]
@@ -165,6 +165,19 @@ def test_headless_names_are_found_under_the_gateway(serve: Callable[[Any], str])
 
     with Flow(gateway=gateway).add(use="words/upper", id="a").add(use="words", on="lower", id="b", needs="a") as f:
         assert f.post(doc=Text(value="Hi")).read() == "hi"
+
+
+def test_an_executors_own_gateway_goes_before_that_of_the_flow(serve: Callable[[Any], str]) -> None:
+    gateway = serve(Words()).rpartition("/")[0]
+
+    with Executor(gateway=gateway) as own, Executor() as other:
+        f = Flow(gateway="http://127.0.0.1:1").add(use=own, on="words/upper", id="a")
+        with f:
+            assert f.post(doc=Text(value="Hi")).read() == "HI"
+        with Flow(gateway=gateway).add(use=other, on="words/lower") as f:
+            assert f.post(doc=Text(value="Hi")).read() == "hi"
+        with pytest.raises(FlowError, match="'words/upper' names no host, and this Flow has no gateway="):
+            Flow().add(use=other, on="words/upper")
 
 
 def test_functions_are_nodes_with_annotations_and_without() -> None:

@@ -55,6 +55,8 @@ def target_of(
             raise FlowError(f"use={use.__name__} is a class of Flows; give it made: use={use.__name__}()")
         return Made(use, on, with_ or {})
     if isinstance(use, Served):
+        if on is not None and "/" in on:  # as its own post(on=) takes it
+            return _there(on, None, use._xooai_gateway or gateway, server)
         return held(use, on)
     if isinstance(use, str):
         return _there(use, on, gateway, server)
