@@ -91,7 +91,7 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
     _near: tuple[asyncio.AbstractEventLoop, Link] | None = (
         None  # the link that was used last: asking a weak dict costs more
     )
-    _heads: dict[tuple[str, str, str, int], Head] = {}
+    _heads: dict[tuple[str, str, str, str, int], Head] = {}
     _known: dict[str, Mapping[str, Endpoint]] | None = None
 
     def __post_init__(self) -> None:
@@ -133,21 +133,56 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
         head = self._head(executor, endpoint.name, codec_of_call.media_type, timeout, metadata)
         if not self.layers:
             reply, outcome = await self._exchange(head, frame)
-            reply_codec, beside = outcome.codec, outcome.metadata
         else:
-            call = Call(endpoint, MemoryChannel(head, frame))
-            await composed(self.layers, self._send)(call)
-            if call.reply is None:
-                raise Unavailable("a layer ended the call without an answer")
-            reply, reply_codec, beside = call.reply, call.reply_codec, call.reply_metadata
+            reply, outcome = await self._through_layers(endpoint, head, frame)
+        reply_codec = outcome.codec
         if metadata is not None and isinstance(metadata, Inquiry):
-            metadata.answered(len(frame), len(reply), reply_codec, beside)
+            metadata.answered(len(frame), len(reply), reply_codec, outcome.metadata)
         try:
             if reply_codec != codec_of_call.media_type:
                 codec_of_call = codec_of(reply_codec)
             return from_peer(endpoint.result, codec_of_call, reply, self.origin)
         except InvalidArgument as error:
             raise unfit(f"{self.server}{head.path}", error) from error
+
+    async def forward(
+        self,
+        executor: str,
+        endpoint: Endpoint,
+        frame: bytes,
+        codec: Codec,
+        timeout: float | None,
+        accept: str,
+    ) -> tuple[bytes, Codec]:
+        """Call an endpoint over there with a request that is written already: its reply as it came, and the codec of that.
+
+        `accept` is the media type that the reply is to have, "" for that of the request.
+        """
+        media_type = codec.media_type
+        head = self._head(executor, endpoint.name, media_type, timeout, None, "" if accept == media_type else accept)
+        if not self.layers:
+            reply, outcome = await self._exchange(head, frame)
+        else:
+            reply, outcome = await self._through_layers(endpoint, head, frame)
+        return reply, codec if outcome.codec == media_type else codec_of(outcome.codec)
+
+    async def written(
+        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None
+    ) -> tuple[bytes, float | None]:
+        """The request of a call, for `forward`, with contents where it can read them; and the seconds left."""
+        endpoint.check(arguments)
+        schema = endpoint.arguments
+        if schema.facts.documents and not stays(arguments, room(self.options.message_limit, self.codec)):
+            reading = partial(to_peer, schema, way=self.way(None, self.codec))
+            arguments, timeout = await part_of(timeout, reading, arguments)
+        return self.codec.encode(schema, arguments), timeout
+
+    async def _through_layers(self, endpoint: Endpoint, head: Head, frame: bytes) -> tuple[bytes, Outcome]:
+        call = Call(endpoint, MemoryChannel(head, frame))
+        await composed(self.layers, self._send)(call)
+        if call.reply is None:
+            raise Unavailable("a layer ended the call without an answer")
+        return call.reply, Outcome(codec=call.reply_codec, metadata=call.reply_metadata)
 
     @property
     def origin(self) -> Origin:
@@ -161,22 +196,28 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
         return elsewhere.ToServer(self, metadata, codec)
 
     def _head(
-        self, executor: str, endpoint: str, codec: str, timeout: float | None, metadata: Mapping[str, str] | None
+        self,
+        executor: str,
+        endpoint: str,
+        codec: str,
+        timeout: float | None,
+        metadata: Mapping[str, str] | None,
+        accept: str = "",
     ) -> Head:
         """The head of a call: the same one again where it says nothing of its own."""
         before = 0 if entered.get() is None else hops()
         if metadata is None and timeout == self.timeout:
-            found = self._heads.get((executor, endpoint, codec, before))
+            found = self._heads.get((executor, endpoint, codec, accept, before))
             if found is not None:
                 return found
         own = self.metadata if metadata is None else {**self.metadata, **metadata_of(metadata)}
         if before:
             own = {**own, HOPS_HEADER: str(before)}
-        found = Head(f"/{executor}/{endpoint}", codec, timeout=timeout, metadata=own)
+        found = Head(f"/{executor}/{endpoint}", codec, accept, timeout=timeout, metadata=own)
         if metadata is None and timeout == self.timeout:
             if len(self._heads) >= _HEADS:
                 self._heads.clear()
-            self._heads[executor, endpoint, codec, before] = found
+            self._heads[executor, endpoint, codec, accept, before] = found
         return found
 
     async def _exchange(self, head: Head, frame: bytes | None) -> tuple[bytes, Outcome]:

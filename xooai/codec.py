@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 else:
     native = lazy("xooai.native")
 
-__all__ = ["CODECS", "JSON", "MSGPACK", "Codec", "codec_of", "invalid", "located", "read_json"]
+__all__ = ["CODECS", "JSON", "MSGPACK", "Codec", "codec_named", "codec_of", "invalid", "located", "read_json"]
 
 MISTAKES = 100  # that an error lists: more than anybody reads, and a body can hold a million
 
@@ -260,6 +260,11 @@ _BY_MEDIA_TYPE = {codec.media_type: codec for codec in CODECS.values()} | {
     "application/x-msgpack": MSGPACK,
     "application/vnd.msgpack": MSGPACK,
 }
+
+
+def codec_named(media_type: str) -> Codec | None:
+    """The codec whose media type this is, as clients of ours write it."""
+    return _BY_MEDIA_TYPE.get(media_type)
 
 
 def codec_of(name: str) -> Codec:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from xooai import replies
-from xooai.accept import form_of
+from xooai.accept import Form, form_of
 from xooai.call import Call, Service
 from xooai.codec import CODECS, JSON, MSGPACK, Codec
 from xooai.doc import Doc, arriving
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 else:
     body = lazy("xooai.body")
 
-__all__ = ["goes", "handler", "read_arguments", "sendable"]
+__all__ = ["Serving", "goes", "handler", "read_arguments", "replying", "sendable"]
 
 _BY_MEDIA_TYPE = {
     **CODECS,
@@ -39,12 +40,18 @@ _NOTHING = b"{}"  # no parameters at all
 SURE = MESSAGE_LIMIT // 8  # of a content, or characters of a text, which a message takes however it is written
 
 
+class Serving(ABC):
+    """A function that answers calls by itself, as it may go on with what it is sent."""
+
+    @abstractmethod
+    def service(self, endpoint: Endpoint, threads: Threads, contents: Contents) -> Service:
+        """The service that answers calls to `endpoint`."""
+
+
 def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads, contents: Contents) -> Service:
     """The service that answers calls to `endpoint` by calling `function` with the arguments by name."""
-    result_types = replies.classes_of(endpoint.result.annotation)
-    check = replies.check(endpoint.result)
     is_async, has_documents = endpoint.is_async, endpoint.arguments.facts.documents
-    result_schema, result_documents = endpoint.result, endpoint.result.facts.documents
+    reply = replying(endpoint, contents)
 
     async def handle(call: Call) -> None:
         timing = call.timing
@@ -65,31 +72,53 @@ def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads, 
             result = function(**arguments)
         else:
             result = await threads.run(function, arguments)
+        await reply(call, result)
+
+    return handle
+
+
+def replying(endpoint: Endpoint, contents: Contents) -> Callable[[Call, Any], Awaitable[None]]:
+    """What gives the reply of calls to `endpoint`: a result, in the form that is wanted."""
+    result_types = replies.classes_of(endpoint.result.annotation)
+    check = replies.check(endpoint.result)
+    result_schema, result_documents = endpoint.result, endpoint.result.facts.documents
+
+    def reply(call: Call, result: Any) -> Awaitable[None]:
         if result_types and not isinstance(result, result_types):
             result = _promised(endpoint, result, result_types)
         form = form_of(call.head.codec, call.head.accept)
         if result_documents:
             if call.marks is not None:  # within this process refs stay what they are
                 call.reply_marks = marks_of_reply(endpoint.result, result, call.marks)
-            else:
-                if not goes(result):
-                    way = contents.way(call.head.identity, is_raw=bool(form.raw), is_ours=form.codec is MSGPACK)
-                    result = await sendable(endpoint, result, way)
-                if form.raw and isinstance(result, Doc) and form.takes(result):
-                    await call.send(*_as_it_is(result))
-                    return
+            elif not goes(result):
+                return place(call, form, result)
+            elif form.raw and form.takes(result):
+                return call.send(*_as_it_is(result))
         try:
             # Within this process the caller reads it right away, and is told the same.
-            reply = (
+            frame = (
                 form.codec.encode(result_schema, result)
                 if check is None or call.marks is not None
                 else check.written(form.codec, result)
             )
         except InvalidArgument as error:  # the handler's mistake, not the caller's
             raise _refused(endpoint, error) from error
-        await call.send(reply, form.codec.media_type)
+        return call.send(frame, form.codec.media_type)
 
-    return handle
+    async def place(call: Call, form: Form, result: Any) -> None:
+        """Send a reply that may hold contents which do not go as they are."""
+        way = contents.way(call.head.identity, is_raw=bool(form.raw), is_ours=form.codec is MSGPACK)
+        result = await sendable(endpoint, result, way)
+        if form.raw and isinstance(result, Doc) and form.takes(result):
+            await call.send(*_as_it_is(result))
+            return
+        try:
+            frame = form.codec.encode(result_schema, result) if check is None else check.written(form.codec, result)
+        except InvalidArgument as error:
+            raise _refused(endpoint, error) from error
+        await call.send(frame, form.codec.media_type)
+
+    return reply
 
 
 def read_arguments(endpoint: Endpoint, call: Call, frame: bytes | None, contents: Contents) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from xooai.call import Call, Layer, Service, StreamCall, composed, entered
 from xooai.driver import EMPTY, Channel, Outcome, Shape
 from xooai.endpoint import Endpoint, nearest
 from xooai.errors import Code, InvalidArgument, NotFound, Unavailable, XooaiError
-from xooai.handler import handler
+from xooai.handler import Serving, handler
 from xooai.kept import SHAPES, Contents
 from xooai.lazy import lazy
 from xooai.log import logger
@@ -192,6 +192,8 @@ class Site:
         """What answers the calls of an endpoint, and what these are."""
         if endpoint.shape:
             return streaming.stream_handler(endpoint, function, self.threads, self.contents), StreamCall
+        if isinstance(function, Serving):
+            return function.service(endpoint, self.threads, self.contents), Call
         if endpoint.cache is None:
             return handler(endpoint, function, self.threads, self.contents), Call
         if self._results is None:

@@ -184,15 +184,18 @@ def test_an_item_that_raises_what_would_stop_a_task_is_a_failure_of_its_node() -
         f.post(doc=DOC, timeout=PATIENCE)
 
 
-def test_what_a_node_refuses_keeps_its_type_and_its_errors() -> None:
+def test_what_a_node_refuses_of_the_input_is_the_callers_and_of_another_node_is_not() -> None:
     def number(doc: int) -> int:
         return doc
 
-    f = Flow().add(use=lambda doc: "three", id="a").add(use=number, id="b", needs="a")
-    with f, pytest.raises(InvalidArgument, match=r"node 'b' \(number in process\)") as told:
-        f.post(doc=DOC)
+    with Flow().add(use=number) as f, pytest.raises(InvalidArgument) as refused:
+        f.post(doc="three")
 
-    assert told.value.errors[0]["loc"] == ("doc",)
+    assert refused.value.errors[0]["loc"] == ("doc",)
+
+    f = Flow().add(use=lambda doc: "three", id="a").add(use=number, id="b", needs="a")
+    with f, pytest.raises(Internal, match=r"node 'b' \(number in process\) .* given of 'a': doc: Input should be"):
+        f.post(doc=DOC)  # it is no mistake in this
 
 
 def test_a_flow_inside_of_another_tells_both_nodes() -> None:

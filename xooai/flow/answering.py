@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from xooai.binding import INPUT, Rule
 from xooai.call import hops
 from xooai.deadline import part_of
 from xooai.endpoint import Endpoint
 from xooai.errors import DeadlineExceeded, FlowError, XooaiError, error_from
 from xooai.flow.failure import Raised
+from xooai.flow.gate import Gate
+from xooai.flow.packing import Packing
 from xooai.flow.running import Limits, Means, run
 from xooai.flow.targets import Target
 from xooai.flow.trace import watching
+from xooai.flow.unread import Request, Unread
 from xooai.lazy import lazy
 from xooai.local import Local
 from xooai.payload import settled
@@ -33,14 +37,22 @@ CALL = "call"
 class Answering:
     """One plan, with all that it takes to run it: a Flow to which nodes are added is another one."""
 
-    attributes: Mapping[str, str] = {CALL: "answer"}
+    attributes: Mapping[str, str] = {CALL: "gate"}
     is_at = "the Flow"
     """What is being set up."""
 
     def __init__(self, name: str, plan: Plan, targets: Mapping[str, Target], limits: Mapping[str, Limits]) -> None:
         self.name, self.plan = name, plan
         self.endpoints: Mapping[str, Endpoint] = {CALL: plan.endpoint}
-        self._means = Means(dict(targets), dict(limits), Threads())
+        packings = {id: Packing.of(step, plan.endpoint, targets[id]) for id, step in plan.steps.items()}
+        found = {id: packing for id, packing in packings.items() if packing is not None}
+        self._means = Means(dict(targets), dict(limits), Threads(), found)
+        self._is_read = any(
+            INPUT in (step.node.needs or (INPUT,)) and (id not in found or step.binding.rule is not Rule.INPUT)
+            for id, step in plan.steps.items()
+        )
+        self._is_split = any(packing.splits for packing in found.values())
+        self.gate = Gate(self.answer)
 
     async def ready(self, own: Local, timeout: float | None) -> float | None:
         """Have it set up; the seconds that are left. Raises DeadlineExceeded that names the node."""
@@ -65,13 +77,21 @@ class Answering:
                 reason = f"{type(cause).__name__}: {cause}"
                 raise FlowError(f"node {id!r} ({target.path}) cannot be set up: {reason}") from cause
 
-    async def answer(self, **arguments: Any) -> Any:
+    async def answer(self, given: Mapping[str, Any] | Request, wanted: str) -> Any:
+        """The result of a run, which may be unread where its media type is `wanted`."""
         hops()  # refuses a call that goes in a circle
+        if isinstance(given, Request):  # what is wrong with it is told as of a whole, before any node begins
+            if self._is_read:
+                given.value()
+            if self._is_split:
+                given.parts()
         watch = watching.get()
         trace = watch[1] if watch is not None and watch[0] is self else None
         token = watching.set(None)  # the Flows inside of this one are watched by nobody
         try:
-            result = await run(self.plan, self._means, arguments, trace)
+            result = await run(self.plan, self._means, given, trace, "" if trace is not None else wanted)
+            if isinstance(result, Unread):
+                return result
             schema = self.plan.endpoint.result
             if not self.plan.endpoint.gives_stream:
                 return settled(schema, result)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from xooai.call import current
-from xooai.errors import Code, Unavailable, XooaiError, error_from
+from xooai.errors import Code, Internal, InvalidArgument, Unavailable, XooaiError, error_from
 from xooai.log import logger
 
 if TYPE_CHECKING:
     from xooai.flow.targets import Target
 
-__all__ = ["Before", "Raised", "cause_of", "failed", "is_for_others"]
+__all__ = ["Before", "Raised", "cause_of", "failed", "is_for_others", "misgiven"]
 
 _log = logger("xooai")
 
@@ -82,6 +83,14 @@ def _to_peers(
     if host:
         message = message.replace(host, "its server").replace(host.partition("://")[2], "its server")
     return message, kept
+
+
+def misgiven(needs: Sequence[str], error: InvalidArgument) -> Internal:
+    """The error where a node does not take what others gave it: that is no mistake in what the Flow was called with."""
+    given = ", ".join(map(repr, needs))
+    made = Internal(f"it does not take what it was given of {given}: {error.message}", id=error.id)
+    made.__cause__ = error
+    return made
 
 
 def is_for_others(error: BaseException, task: asyncio.Task[Any] | None) -> bool:

@@ -55,7 +55,7 @@ class Function:
         """Nothing: it is there."""
 
     async def call(
-        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, watch: Watch | None = None
+        self, endpoint: Endpoint, arguments: Any, timeout: float | None, watch: Watch | None = None, wanted: str = ""
     ) -> Any:
         return await self._local.pass_on(endpoint, arguments, remaining(timeout), watch)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -23,9 +23,11 @@ from xooai.errors import (
 )
 from xooai.flow.asking import asked
 from xooai.flow.budget import AT_ONCE, Budget, budget
-from xooai.flow.failure import cause_of, failed, is_for_others
+from xooai.flow.failure import cause_of, failed, is_for_others, misgiven
+from xooai.flow.packing import Packing
 from xooai.flow.targets import Target
 from xooai.flow.trace import State, Trace
+from xooai.flow.unread import Packed, Reply, Request, Seen, Unread, look, together
 from xooai.graph import Step
 from xooai.lazy import lazy
 from xooai.on_replies import OnReplies
@@ -62,16 +64,20 @@ class Means(msgspec.Struct, frozen=True):
     targets: Mapping[str, Target]
     limits: Mapping[str, Limits]
     threads: Threads
+    packings: Mapping[str, Packing] = {}
+    """Of the nodes elsewhere whose requests may be made of what is unread."""
 
 
-async def run(plan: Plan, means: Means, given: Mapping[str, Any], trace: Trace | None) -> Any:
+async def run(
+    plan: Plan, means: Means, given: Mapping[str, Any] | Request, trace: Trace | None, wanted: str = ""
+) -> Any:
     """Run a Flow on these arguments: the one leaf's reply, or those of several by id; of a leaf that gives a stream its items.
 
-    Raises XooaiError, never a group.
+    Where the media type of the result is `wanted`, it may be unread. Raises XooaiError, never a group.
     """
     with budget() as calls:
-        running = _Running(plan, means, given, trace, calls)
-        replies = running.replies
+        running = _Running(plan, means, given, trace, wanted, calls)
+        replies = running.seen
         try:
             await running.run()
         finally:
@@ -82,15 +88,35 @@ async def run(plan: Plan, means: Means, given: Mapping[str, Any], trace: Trace |
         last: streaming.Stage | None = replies.get(plan.leaves[0])
         return streaming.nothing() if last is None else last.items()
     if len(plan.leaves) == 1:
-        return replies.get(plan.leaves[0])
-    return {leaf: replies.get(leaf) for leaf in plan.leaves}
+        return (running.replies if wanted else replies).get(plan.leaves[0])
+    found = together({leaf: running.replies.get(leaf) for leaf in plan.leaves}, wanted) if wanted else None
+    return found or {leaf: replies.get(leaf) for leaf in plan.leaves}
+
+
+class _Input(Unread):
+    """What the id `input` stands for."""
+
+    def __init__(self, plan: Plan, request: Request) -> None:
+        self._plan, self._request = plan, request
+
+    def value(self) -> Any:
+        return self._plan.input(self._request.value())
 
 
 class _Running:
-    def __init__(self, plan: Plan, means: Means, given: Mapping[str, Any], trace: Trace | None, budget: Budget) -> None:
-        self._plan, self._means, self._given, self._trace = plan, means, given, trace
+    def __init__(
+        self,
+        plan: Plan,
+        means: Means,
+        given: Mapping[str, Any] | Request,
+        trace: Trace | None,
+        wanted: str,
+        budget: Budget,
+    ) -> None:
+        self._plan, self._means, self._given, self._trace, self._wanted = plan, means, given, trace, wanted
         self._budget, self._room = budget, asyncio.Semaphore(AT_ONCE)
-        self.replies: dict[str, Any] = {INPUT: plan.input(given)}
+        self.replies: dict[str, Any] = {INPUT: _Input(plan, given) if isinstance(given, Request) else plan.input(given)}
+        self.seen: Mapping[str, Any] = Seen(self.replies)
         self._open = {id: len(step.node.needs) for id, step in plan.steps.items()}
         self._left = len(plan.steps)
         self._busy: dict[str, None] = {}
@@ -157,7 +183,7 @@ class _Running:
                     self.replies[id] = await self._each(step, target, arguments)
                 else:
                     self._budget.take(1)
-                    self.replies[id] = await self._called(step, target, arguments)
+                    self.replies[id] = self._kept(step, await self._called(step, target, arguments))
                 state = State.DONE
             del self._busy[id]
         except BaseException as error:
@@ -165,6 +191,8 @@ class _Running:
                 state = State.CANCELLED
                 raise
             del self._busy[id]
+            if isinstance(error, InvalidArgument) and error.errors and step.binding.rule is not Rule.INPUT:
+                error = misgiven(step.node.needs, error)
             told = failed(id, target, error)
             if not step.node.is_optional:
                 raise told from cause_of(told, error)
@@ -172,24 +200,37 @@ class _Running:
             if trace is not None and state is not None:
                 trace.end(id, target, state)
 
-    async def _arguments(self, step: Step, replies: Mapping[str, Any]) -> dict[str, Any] | None:
+    def _kept(self, step: Step, reply: Any) -> Any:
+        """A reply, as it is kept. That of a node that may fail is looked at: whether it has failed is to be known."""
+        if isinstance(reply, Reply):
+            reply.node = step.node.id
+            if step.node.is_optional:
+                reply.value()
+        return reply
+
+    async def _arguments(self, step: Step, replies: Mapping[str, Any]) -> dict[str, Any] | Packed | None:
         """The arguments of a node; None where it is not to be called."""
         args, binding = step.constants, step.binding
         if step.is_away:
             return None
         if step.when is not None:
-            values = replies if step.node.needs else {**step.defaults, **self._input(step)}
+            values = Seen(replies) if step.node.needs else {**step.defaults, **self._input(step)}
             if not await self._holds(step.when, values):
                 return None
+        if binding.rule is not Rule.INPUT and binding.is_skipped([need for need in binding.needs if need in replies]):
+            return None
+        packing = self._means.packings.get(step.node.id)
+        if packing is not None and self._trace is None:
+            packed = packing.request(replies, self._given)
+            if packed is not None:
+                return packed
         if binding.rule is Rule.INPUT:
             return {**self._input(step), **args}
-        if binding.is_skipped([need for need in binding.needs if need in replies]):
-            return None
-        joined = None
+        seen, joined = Seen(replies), None
         if step.join is not None:
             async with self._room:
-                joined = await asked(step.join, replies, self._means.threads, "its join=")
-        found = binding.arguments(replies, joined)
+                joined = await asked(step.join, seen, self._means.threads, "its join=")
+        found = binding.arguments(seen, joined)
         return None if found is None else {**found, **args}
 
     async def _holds(self, when: OnReplies | Condition, values: Mapping[str, Any]) -> bool:
@@ -200,14 +241,18 @@ class _Running:
 
     def _input(self, step: Step) -> dict[str, Any]:
         """What a root is given of the Flow's input: what it names, and no constant fills."""
-        args, given = step.constants, self._given
+        args, given = step.constants, look(self._given)
         return {name: given[name] for name in step.endpoint.parameters if name in given and name not in args}
 
-    async def _called(self, step: Step, target: Target, arguments: dict[str, Any]) -> Any:
+    async def _called(self, step: Step, target: Target, arguments: dict[str, Any] | Packed) -> Any:
         """Call a node; again, after a pause, where its server is away or has too much to do and `retry` allows it."""
         limits = self._means.limits[step.node.id]
+        call: Callable[..., Awaitable[Any]] = target.call
         # Calls for the items of a stream are not noted: there may be any number.
-        call = target.call if self._trace is None or step.source else self._trace.calling(step.node.id, target)
+        if self._trace is not None and not step.source:
+            call = self._trace.calling(step.node.id, target)
+        elif self._wanted and not self._plan.followers[step.node.id]:
+            call = partial(target.call, wanted=self._wanted)
         if limits.are_none:
             async with self._room:
                 return await call(step.endpoint, arguments, None)
@@ -225,8 +270,9 @@ class _Running:
         async with self._room:
             return await call(step.endpoint, arguments, _left(end))
 
-    async def _each(self, step: Step, target: Target, arguments: dict[str, Any]) -> list[Any]:
+    async def _each(self, step: Step, target: Target, arguments: dict[str, Any] | Packed) -> list[Any]:
         """Call a node for each item of a list, some at a time: the replies in their order. The first error ends all."""
+        assert not isinstance(arguments, Packed)
         items = arguments[step.mapped]
         if not isinstance(items, list | tuple | set | frozenset):
             raise InvalidArgument(f"each= takes a list for {step.mapped!r}, and got {type(items).__name__}")
@@ -239,7 +285,7 @@ class _Running:
             task = asyncio.current_task()
             for place, item in waiting:
                 try:
-                    replies[place] = await self._called(step, target, {**arguments, step.mapped: item})
+                    replies[place] = look(await self._called(step, target, {**arguments, step.mapped: item}))
                 except BaseException as error:
                     if is_for_others(error, task):
                         raise
@@ -270,6 +316,7 @@ class _Running:
         arguments = await self._arguments(step, self.replies)
         if arguments is None:
             return State.SKIPPED
+        assert not isinstance(arguments, Packed)
         timeout = self._means.limits[node.id].timeout
         opening = partial(target.open, step.endpoint, arguments, timeout)
         if step.gives_stream:
@@ -282,14 +329,14 @@ class _Running:
     def _source(self, step: Step) -> streaming.Source | None:
         """The stream that a node reads; None where there is none, or the node that would give it was not called."""
         if step.source == INPUT:
-            return streaming.Incoming(self._given[step.endpoint.incoming])
+            return streaming.Incoming(look(self._given)[step.endpoint.incoming])
         return self.replies.get(step.source) if step.source else None
 
     async def _of_item(self, step: Step, target: Target, item: Any) -> Any:
         """The reply of a node to one item of a stream, LEFT_OUT where it is not called."""
         try:
             arguments = await self._arguments(step, {**self.replies, step.source: item})
-            return streaming.LEFT_OUT if arguments is None else await self._called(step, target, arguments)
+            return streaming.LEFT_OUT if arguments is None else look(await self._called(step, target, arguments))
         except Exception:
             if not step.node.is_optional:
                 raise

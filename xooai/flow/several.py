@@ -27,7 +27,7 @@ from xooai.errors import (
 )
 from xooai.flow.agreeing import signature, types
 from xooai.flow.servers import Server, Servers
-from xooai.flow.targets import opened, sent
+from xooai.flow.targets import Arguments, Elsewhere, opened, sent
 from xooai.lazy import lazy
 from xooai.log import logger
 
@@ -65,7 +65,7 @@ class _Place:
         return self.address.endpoint or self.address.executor
 
 
-class Several:
+class Several(Elsewhere):
     """An endpoint by the URLs of all servers that have it. Nothing is asked before the first call, or `check`."""
 
     known = None
@@ -170,11 +170,19 @@ class Several:
 
     # Calling
 
+    def origin(self) -> None:
+        """Any of the servers may be called."""
+
     async def set_up(self) -> None:
         """Nothing: the servers are there, or will be."""
 
     async def call(
-        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, watch: Watch | None = None
+        self,
+        endpoint: Endpoint,
+        arguments: Arguments,
+        timeout: float | None,
+        watch: Watch | None = None,
+        wanted: str = "",
     ) -> Any:
         """Call the endpoint at one of the servers; at another one where that is sure not to have begun with it."""
         servers = self._servers
@@ -191,8 +199,8 @@ class Several:
             if watch is not None:
                 watch.host = server.name
             try:
-                executor = self._places[server].executor
-                reply = await sent(self._server(server.name), executor, endpoint, arguments, limit, watch)
+                remote, executor = self._server(server.name), self._places[server].executor
+                reply = await sent(remote, executor, endpoint, arguments, limit, watch, wanted)
             except (Unavailable, ResourceExhausted, DeadlineExceeded) as error:
                 self._learn(server, times, error)
                 error._server = error._server or server.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -16,8 +17,10 @@ from xooai.declare import chosen
 from xooai.endpoint import Endpoint
 from xooai.errors import FlowError, InvalidArgument, NotFound, XooaiError
 from xooai.flow.failure import Raised
+from xooai.flow.unread import Packed, Reply, accepted
 from xooai.lazy import lazy
 from xooai.log import logger
+from xooai.origin import Origin
 from xooai.payload import settled
 from xooai.served import Served
 
@@ -34,7 +37,10 @@ else:
 
 _log = logger("xooai")
 
-__all__ = ["Inner", "Made", "Target", "There", "held", "opened", "sent"]
+__all__ = ["Arguments", "Elsewhere", "Inner", "Made", "Target", "There", "held", "opened", "sent"]
+
+
+Arguments = dict[str, Any] | Packed
 
 
 class Target(Protocol):
@@ -59,10 +65,18 @@ class Target(Protocol):
         """Make what has to be there before the first call."""
 
     async def call(
-        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, watch: Watch | None = None
+        self,
+        endpoint: Endpoint,
+        arguments: Arguments,
+        timeout: float | None,
+        watch: Watch | None = None,
+        wanted: str = "",
     ) -> Any:
-        """Call the endpoint; documents that are made of plain data on the way are a stranger's. `watch` is told of it. Raises
-        XooaiError."""
+        """Call the endpoint; documents that are made of plain data on the way are a stranger's. Raises XooaiError.
+
+        `watch` is told of it. Only a target elsewhere is given what is packed, and gives what is unread: unless it is watched,
+        and of the media type that is `wanted`, where it can be.
+        """
 
     def open(
         self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None
@@ -77,6 +91,14 @@ class Target(Protocol):
 
     def close(self) -> None:
         """Let go of what was made for the Flow alone."""
+
+
+class Elsewhere(ABC):
+    """Of a target at a server: what is packed may be sent there, and what it answers is unread."""
+
+    @abstractmethod
+    def origin(self) -> Origin | None:
+        """Whom its replies come from, as far as it is one server: what that keeps itself it can read."""
 
 
 class _Given:
@@ -115,16 +137,21 @@ class Own(_Given):
         await self.executor._xooai_local().set_up()
 
     async def call(
-        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, watch: Watch | None = None
+        self,
+        endpoint: Endpoint,
+        arguments: Arguments,
+        timeout: float | None,
+        watch: Watch | None = None,
+        wanted: str = "",
     ) -> Any:
-        return await self.executor._xooai_local().pass_on(endpoint, arguments, remaining(timeout), watch)
+        return await self.executor._xooai_local().pass_on(endpoint, _read(arguments), remaining(timeout), watch)
 
     @asynccontextmanager
     async def open(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> AsyncIterator[Stream]:
         yield await self.executor._xooai_local().open_on(endpoint, arguments, remaining(timeout))
 
 
-class Client(_Given):
+class Client(_Given, Elsewhere):
     """A client: an executor at its server."""
 
     _there: tuple[remotes.Remote, str] | None = None
@@ -143,12 +170,21 @@ class Client(_Given):
         """Nothing: the server is there, or will be."""
 
     async def call(
-        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, watch: Watch | None = None
+        self,
+        endpoint: Endpoint,
+        arguments: Arguments,
+        timeout: float | None,
+        watch: Watch | None = None,
+        wanted: str = "",
     ) -> Any:
         if self._there is None:
             _, timeout = await self._found(timeout)
         assert self._there is not None
-        return await sent(*self._there, endpoint, arguments, timeout, watch)
+        return await sent(*self._there, endpoint, arguments, timeout, watch, wanted)
+
+    def origin(self) -> Origin | None:
+        remote = self.executor._xooai_remote
+        return None if remote is None else remote.origin
 
     @asynccontextmanager
     async def open(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> AsyncIterator[Stream]:
@@ -179,9 +215,14 @@ class Inner(_Given):
         await self.flow._set_up()
 
     async def call(
-        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, watch: Watch | None = None
+        self,
+        endpoint: Endpoint,
+        arguments: Arguments,
+        timeout: float | None,
+        watch: Watch | None = None,
+        wanted: str = "",
     ) -> Any:
-        return await self.flow._pass_on(arguments, timeout, watch)
+        return await self.flow._pass_on(_read(arguments), timeout, watch)
 
     @asynccontextmanager
     async def open(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> AsyncIterator[Stream]:
@@ -245,7 +286,12 @@ class Made:
             self._leave(held)
 
     async def call(
-        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, watch: Watch | None = None
+        self,
+        endpoint: Endpoint,
+        arguments: Arguments,
+        timeout: float | None,
+        watch: Watch | None = None,
+        wanted: str = "",
     ) -> Any:
         held = await self._entered()
         try:
@@ -318,7 +364,7 @@ class _Owned(Own):
             _log.exception("%s failed to close", self.executor.name)
 
 
-class There:
+class There(Elsewhere):
     """An endpoint by its URL. Nothing is asked before the first call, or `check`."""
 
     known = None
@@ -340,11 +386,16 @@ class There:
         """Nothing: the server is there, or will be."""
 
     async def call(
-        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, watch: Watch | None = None
+        self,
+        endpoint: Endpoint,
+        arguments: Arguments,
+        timeout: float | None,
+        watch: Watch | None = None,
+        wanted: str = "",
     ) -> Any:
         if not self._executor:
             _, timeout = await self._found(timeout)
-        return await sent(self._server(self.host), self._executor, endpoint, arguments, timeout, watch)
+        return await sent(self._server(self.host), self._executor, endpoint, arguments, timeout, watch, wanted)
 
     @asynccontextmanager
     async def open(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> AsyncIterator[Stream]:
@@ -358,6 +409,9 @@ class There:
     def close(self) -> None:
         """Nothing: the Flow closes its connections."""
 
+    def origin(self) -> Origin | None:
+        return self._server(self.host).origin
+
     async def _found(self, timeout: float | None) -> tuple[Endpoint, float | None]:
         remote = self._server(self.host)
         limit = remaining(remote.timeout if timeout is None else timeout)
@@ -369,13 +423,28 @@ async def sent(
     remote: remotes.Remote,
     executor: str,
     endpoint: Endpoint,
-    arguments: dict[str, Any],
+    arguments: Arguments,
     timeout: float | None,
     watch: Watch | None,
+    wanted: str,
 ) -> Any:
     """Call an endpoint of a server, for a node."""
     limit = remaining(remote.timeout if timeout is None else timeout)
-    return await remote.call(executor, endpoint, settled(endpoint.arguments, arguments), limit, None, watch)
+    if type(arguments) is Packed:
+        frame, codec = arguments.frame, arguments.codec
+    else:
+        given = settled(endpoint.arguments, _read(arguments))
+        if watch is not None:
+            return await remote.call(executor, endpoint, given, limit, None, watch)
+        codec = remote.codec
+        frame, limit = await remote.written(endpoint, given, limit)
+    reply, codec = await remote.forward(executor, endpoint, frame, codec, limit, wanted or accepted(endpoint, codec))
+    return Reply(reply, codec, endpoint.result, remote.origin, f"{remote.server}/{executor}/{endpoint.name}")
+
+
+def _read(arguments: Arguments) -> dict[str, Any]:
+    assert isinstance(arguments, dict)  # nobody packs them for a target of this process, or one that is watched
+    return arguments
 
 
 async def opened(

@@ -1,0 +1,290 @@
+"""What goes from node to node elsewhere goes as the bytes that came: nobody on the way reads or checks it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from xooai import ComboDoc, Executor, Flow, Internal, InvalidArgument, Text, post
+from xooai.call import Call, Layer, Service
+
+Words = dict[str, str]
+ODD = {
+    "json": b'{ "a" :\t"\\u0062" }',
+    "msgpack": b"\x81\xdb\x00\x00\x00\x01a\xdb\x00\x00\x00\x01b",  # both texts with a length of four bytes
+}
+"""{"a": "b"}, as none of our encoders writes it."""
+
+
+class Page(ComboDoc):
+    one: Words
+    other: Words = {}
+
+
+class There(Executor):
+    @post
+    def give(self, doc: Text) -> Words:
+        return {"a": doc.read()}
+
+    @post
+    def other(self, doc: Text) -> Words:
+        return {"a": doc.read()}
+
+    @post
+    def two(self, doc: Text, width: int = 1) -> Words:
+        return {"a": doc.read()[:width]}
+
+    @post
+    def number(self, doc: Text) -> int:
+        return 5
+
+    @post
+    def first(self, words: Words, mark: str = "") -> Words:
+        return words
+
+    @post
+    def named(self, one: Words, other: Words | None = None) -> Words:
+        return one
+
+    @post
+    def listed(self, all: list[Words]) -> Words:
+        return all[0]
+
+    @post
+    def page(self, page: Page) -> Words:
+        return page.one
+
+
+class Wire:
+    """Layers of a server that see what comes, and change what goes."""
+
+    def __init__(self) -> None:
+        self.came: list[bytes] = []
+        self.replies: dict[str, bytes] = {}
+
+    def layer(self, service: Service) -> Service:
+        async def answer(call: Call) -> None:
+            frame = await call.receive()
+            assert frame is not None
+            if call.head.path.startswith("/there/"):
+                self.came.append(frame)
+            call.receive = partial(_ready, frame)  # type: ignore[method-assign]
+            await service(call)
+            odd = self.replies.get(call.endpoint.name)
+            if odd is not None:
+                call.reply = odd
+
+        return answer
+
+
+async def _ready(frame: bytes) -> bytes:
+    return frame
+
+
+@pytest.fixture
+def wire() -> Wire:
+    return Wire()
+
+
+@pytest.fixture(params=["http://127.0.0.1:0", "grpc://127.0.0.1:0", "memory://there"])
+def there(request: pytest.FixtureRequest, wire: Wire) -> Iterator[str]:
+    """A server whose replies are odd, and which tells what came."""
+    if request.param.startswith("http:"):
+        pytest.importorskip("uvicorn", reason="serving needs uvicorn; it comes with: pip install -e '.[http]'")
+    if request.param.startswith("grpc:"):
+        pytest.importorskip("grpc", reason="serving needs grpcio; it comes with: pip install -e '.[grpc]'")
+    layer: Layer = wire.layer
+    with There(layers=(layer,)) as executor:
+        (url,) = executor.start(request.param)
+        yield f"{url}/there"
+
+
+one_place = pytest.mark.parametrize("there", ["memory://there"], indirect=True)
+
+BOUND: dict[str, Callable[[Flow, str], Flow]] = {
+    "first": lambda f, there: f.add(use=there, on="first", id="end", needs="one"),
+    "named": lambda f, there: f.add(use=there, on="named", id="end", needs=("one", "other")),
+    "listed": lambda f, there: f.add(use=there, on="listed", id="end", needs=("one", "other")),
+    "page": lambda f, there: f.add(use=there, on="page", id="end", needs=("one", "other")),
+}
+
+
+def bound(f: Flow, there: str, rule: str) -> Flow:
+    f.add(use=there, on="give", id="one")
+    if rule in ("named", "listed", "page"):
+        f.add(use=there, on="other", id="other")
+    return BOUND[rule](f, there)
+
+
+@pytest.mark.parametrize("codec", ODD)
+@pytest.mark.parametrize("rule", BOUND)
+def test_a_reply_goes_on_as_the_bytes_that_came(wire: Wire, there: str, rule: str, codec: str) -> None:
+    with bound(Flow(name="f"), there, rule) as f:
+        f.start("memory://flow")
+        with Executor("memory://flow/f") as client:
+            assert client.post(doc=Text(value="b"), codec=codec) == {"a": "b"}
+            wire.replies = dict.fromkeys(("give", "other", rule), ODD[codec])
+            assert client.post(doc=Text(value="b"), codec=codec) == {"a": "b"}
+
+    assert wire.came[-1].count(ODD[codec]) == (1 if rule == "first" else 2)
+
+
+@one_place
+def test_a_reply_goes_on_as_it_came_beside_constants(wire: Wire, there: str) -> None:
+    wire.replies = {"give": ODD["msgpack"]}
+    with Flow().add(use=there, on="give", id="one") as f:
+        f.add(use=there, on="first", id="end", needs="one", args={"mark": "!"})
+        assert f.post(doc=Text(value="b")) == {"a": "b"}
+
+    assert ODD["msgpack"] in wire.came[-1]
+
+
+def test_a_flow_within_the_process_passes_replies_on_unread_too(wire: Wire, there: str) -> None:
+    wire.replies = {"give": ODD["msgpack"], "first": ODD["msgpack"]}
+    with bound(Flow(), there, "first") as f:
+        assert f.post(doc=Text(value="b")) == {"a": "b"}
+        assert f.run(doc=Text(value="b")).replies == {"one": {"a": "b"}, "end": {"a": "b"}}
+
+    assert ODD["msgpack"] in wire.came[1]
+
+
+def _posted(url: str, body: bytes, **headers: str) -> tuple[int, bytes]:
+    to = urlsplit(url)
+    connection = http.client.HTTPConnection(str(to.hostname), to.port)
+    try:
+        connection.request("POST", to.path, body, {"content-type": "application/json", **headers})
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+def test_request_and_result_of_a_served_flow_go_as_they_came(
+    wire: Wire, there: str, serve: Callable[[Any], str]
+) -> None:
+    wire.replies = {"give": ODD["json"], "first": ODD["json"]}
+    url = serve(bound(Flow(name="f"), there, "first"))
+    request = b'{ "doc" : {"value":\t"b"} }'
+
+    assert _posted(f"{url}/call", request) == (200, ODD["json"])
+    assert wire.came[0] == request
+
+
+@one_place
+def test_the_results_of_several_nodes_go_as_they_came(wire: Wire, there: str, serve: Callable[[Any], str]) -> None:
+    wire.replies = {"give": ODD["json"], "other": ODD["json"]}
+    f = Flow(name="f").add(use=there, on="give", id="one").add(use=there, on="other", id="other")
+
+    assert _posted(f"{serve(f)}/call", b'{"doc":{"value":"b"}}') == (
+        200,
+        b'{"one":' + ODD["json"] + b',"other":' + ODD["json"] + b"}",
+    )
+
+
+@one_place
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), (" , ", " : ")])
+@pytest.mark.parametrize("codec", ["json", "msgpack"])
+def test_each_node_gets_its_part_of_the_input(
+    wire: Wire, there: str, serve: Callable[[Any], str], codec: str, separators: tuple[str, str]
+) -> None:
+    f = Flow(name="f").add(use=there, on="give", id="one").add(use=there, on="two", id="two")
+    url = serve(f)
+    if codec == "msgpack":
+        with Executor(url) as client:
+            found = client.post(doc=Text(value="abc"), width=2)
+    else:
+        status, body = _posted(
+            f"{url}/call", json.dumps({"doc": {"value": "abc"}, "width": 2}, separators=separators).encode()
+        )
+        assert status == 200
+        found = json.loads(body)
+
+    assert found == {"one": {"a": "abc"}, "two": {"a": "ab"}}
+
+
+BAD = {
+    "no JSON": (b"{", 400),
+    "no object": (b"[1]", 422),
+    "one argument too many": (b'{"doc":{"value":"b"},"what":1}', 422),
+    "one too few": (b'{"width":1}', 422),
+    "one twice": (b'{"doc":{"value":"b"},"doc":{"value":"c"}}', 400),
+    "of another type": (b'{"doc":5}', 422),
+    "too deep": (b'{"doc":' + b"[" * 100 + b"]" * 100 + b"}", 400),
+}
+
+
+@one_place
+@pytest.mark.parametrize("mistake", BAD)
+@pytest.mark.parametrize("is_split", [True, False])
+def test_a_mistake_in_the_input_is_the_callers(
+    there: str, serve: Callable[[Any], str], mistake: str, is_split: bool
+) -> None:
+    f = Flow(name="f").add(use=there, on="two", id="two")
+    if is_split:
+        f.add(use=there, on="give", id="one")
+    body, status = BAD[mistake]
+    found, answer = _posted(f"{serve(f)}/call", body)
+
+    assert found == status, answer
+    assert json.loads(answer)["title"] == "INVALID_ARGUMENT"
+
+
+@one_place
+def test_what_one_node_gives_wrongly_to_the_next_is_not_the_callers_mistake(wire: Wire, there: str) -> None:
+    wire.replies = {"give": b"\x93\x01\x02\x03"}  # a list
+    with bound(Flow(name="f"), there, "first") as f:
+        f.start("memory://flow")
+        with Executor("memory://flow/f") as client, pytest.raises(Internal, match="'end'.*given of 'one'"):
+            client.post(doc=Text(value="b"))
+
+
+@one_place
+def test_a_reply_that_is_not_what_it_should_be_is_told_of_who_gave_it(wire: Wire, there: str) -> None:
+    wire.replies = {"give": b"\x93\x01\x02\x03"}
+
+    def local(words: Words) -> int:
+        return len(words)
+
+    for f in (
+        Flow().add(use=there, on="give", id="one").add(use=local, id="local", needs="one"),
+        Flow().add(use=there, on="give", id="one"),
+    ):
+        with f, pytest.raises(Internal, match=r"node 'one' .* answered with what it does not return"):
+            f.post(doc=Text(value="b"))
+
+
+@one_place
+def test_an_optional_node_that_answers_wrongly_has_failed(wire: Wire, there: str) -> None:
+    wire.replies = {"give": b"\x93\x01\x02\x03"}
+
+    def local(one: Words | None = None) -> str:
+        return "without" if one is None else "with"
+
+    with Flow().add(use=there, on="give", id="one", optional=True) as f:
+        f.add(use=local, id="local", needs="one")
+        assert f.post(doc=Text(value="b")) == "without"
+
+
+@one_place
+def test_a_condition_and_a_join_see_values(there: str) -> None:
+    f = Flow().add(use=there, on="give", id="one").add(use=there, on="number", id="number")
+    f.add(use=there, on="first", id="when", needs="one", when=lambda one: one == {"a": "b"})
+    f.add(
+        use=there, on="first", id="join", needs=("one", "number"), join=lambda one, number: {"a": f"{one['a']}{number}"}
+    )
+    with f:
+        assert f.post(doc=Text(value="b")) == {"when": {"a": "b"}, "join": {"a": "b5"}}
+
+
+@one_place
+def test_an_argument_that_a_node_refuses_stays_the_callers_mistake(there: str) -> None:
+    with Flow(name="f").add(use=there, on="two", id="two") as f:
+        f.start("memory://flow")
+        with Executor("memory://flow/f") as client, pytest.raises(InvalidArgument, match="two"):
+            client.post(doc=Text(value="b"), width="wide")

@@ -1,0 +1,56 @@
+"""A served Flow at its door: requests go on to nodes elsewhere as they came, and replies back, where nobody has to look."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from xooai.accept import form_of
+from xooai.call import Call, Service
+from xooai.codec import codec_named
+from xooai.endpoint import Endpoint
+from xooai.flow.unread import Request, Written, is_bound
+from xooai.handler import Serving, handler, read_arguments, replying
+from xooai.kept import Contents
+from xooai.payload import settled
+from xooai.threads import Threads
+
+__all__ = ["Gate"]
+
+
+class Gate(Serving):
+    """Answers calls to a Flow by `run`, which is given the arguments by name, or a Request, and the wanted codec of the reply."""
+
+    def __init__(self, run: Callable[[Any, str], Awaitable[Any]]) -> None:
+        self._run = run
+
+    async def __call__(self, **arguments: Any) -> Any:
+        return await self._run(arguments, "")
+
+    def service(self, endpoint: Endpoint, threads: Threads, contents: Contents) -> Service:
+        """What answers calls as a server, or within the process."""
+        plain = handler(endpoint, self, threads, contents)
+        reply = replying(endpoint, contents)
+
+        async def handle(call: Call) -> None:
+            codec = codec_named(call.head.codec)
+            if call.marks is not None or call.timing is not None or codec is None:
+                await plain(call)
+                return
+            frame = await call.receive()
+            given: Any
+            if frame is None or is_bound(frame):
+                given = read_arguments(endpoint, call, frame, contents)
+            else:
+                given = Request(endpoint, codec, frame, contents.origin(call.head.identity))
+            form = form_of(call.head.codec, call.head.accept)
+            wanted = "" if form.raw else form.codec.media_type
+            found = await self._run(given, wanted)
+            if isinstance(found, Written):
+                if found.codec is form.codec and not found.is_bound:
+                    await call.send(found.frame, wanted)
+                    return
+                found = settled(endpoint.result, found.value())
+            await reply(call, found)
+
+        return handle

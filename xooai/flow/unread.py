@@ -1,0 +1,228 @@
+"""Values as the bytes that came: what a peer has sent goes on as it is, and is read at most once, when somebody looks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from xooai.codec import JSON, MSGPACK, Codec, codec_of
+from xooai.endpoint import Endpoint
+from xooai.errors import InvalidArgument
+from xooai.origin import Origin
+from xooai.payload import from_peer, unfit
+from xooai.schema import Schema
+from xooai.store_ref import EMBEDDED, SCHEME
+
+__all__ = [
+    "Packed",
+    "Reply",
+    "Request",
+    "Seen",
+    "Unread",
+    "Written",
+    "accepted",
+    "is_bound",
+    "look",
+    "packed",
+    "together",
+]
+
+_BOUND = f"{SCHEME}{EMBEDDED}/".encode()
+
+
+def is_bound(frame: bytes) -> bool:
+    """Whether a frame may name contents that its sender keeps, for who asks there with its grant: nobody else can read them.
+
+    One that is written with escapes is not seen, and is refused where it is read.
+    """
+    return frame.find(_BOUND) >= 0
+
+
+class Unread(ABC):
+    """A value that nobody has looked at yet."""
+
+    @abstractmethod
+    def value(self) -> Any:
+        """The value; read when it is first asked for. Raises XooaiError."""
+
+
+def look(value: Any) -> Any:
+    """The value, which may be unread."""
+    return value.value() if isinstance(value, Unread) else value
+
+
+class Written(Unread):
+    """What is one frame."""
+
+    __slots__ = ("_bound", "codec", "frame")
+
+    def __init__(self, frame: bytes, codec: Codec) -> None:
+        self.frame, self.codec = frame, codec
+        self._bound: bool | None = None
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it may name what its sender keeps, see above."""
+        if self._bound is None:
+            self._bound = is_bound(self.frame)
+        return self._bound
+
+
+class Reply(Written):
+    """What a server has answered."""
+
+    __slots__ = ("_read", "node", "origin", "schema", "where")
+
+    def __init__(self, frame: bytes, codec: Codec, schema: Schema, origin: Origin, where: str) -> None:
+        super().__init__(frame, codec)
+        self.schema, self.origin, self.where = schema, origin, where
+        self.node = ""
+        self._read: tuple[Any] | None = None
+
+    def value(self) -> Any:
+        if self._read is None:
+            try:
+                self._read = (from_peer(self.schema, self.codec, self.frame, self.origin),)
+            except InvalidArgument as error:
+                raise unfit(f"node {self.node!r} ({self.where})" if self.node else self.where, error) from error
+        return self._read[0]
+
+
+class Replies(Written):
+    """Those of several nodes, by id."""
+
+    __slots__ = ("_replies",)
+
+    def __init__(self, replies: Mapping[str, Reply], codec: Codec) -> None:
+        super().__init__(_written(codec, {id: msgspec.Raw(reply.frame) for id, reply in replies.items()}), codec)
+        self._replies = replies
+
+    def value(self) -> dict[str, Any]:
+        return {id: reply.value() for id, reply in self._replies.items()}
+
+
+def together(replies: Mapping[str, Any], wanted: str) -> Replies | None:
+    """Replies as one, where all are unread and of the wanted media type."""
+    if all(type(reply) is Reply and reply.codec.media_type == wanted for reply in replies.values()):
+        return Replies(replies, codec_of(wanted))
+    return None
+
+
+class Request(Unread):
+    """The arguments of a call to a served Flow."""
+
+    __slots__ = ("_parts", "_read", "codec", "endpoint", "frame", "origin")
+
+    def __init__(self, endpoint: Endpoint, codec: Codec, frame: bytes, origin: Origin) -> None:
+        self.endpoint, self.codec, self.frame, self.origin = endpoint, codec, frame, origin
+        self._read: dict[str, Any] | None = None
+        self._parts: dict[str, Any] | None = None
+
+    def value(self) -> dict[str, Any]:
+        """The arguments by name. Raises InvalidArgument."""
+        if self._read is None:
+            self._read = from_peer(self.endpoint.arguments, self.codec, self.frame, self.origin)
+        return self._read
+
+    def parts(self) -> Mapping[str, Any]:
+        """The arguments by name, as bytes of the request's codec. Raises InvalidArgument, as reading them does."""
+        if self._parts is None:
+            parts = _split(self.codec, self.frame)
+            if parts is None or not self._is_complete(parts):
+                parts = _again(self.endpoint, self.codec, self.value())
+            self._parts = parts
+        return self._parts
+
+    def _is_complete(self, parts: Mapping[str, Any]) -> bool:
+        known = self.endpoint.parameters
+        return parts.keys() == known.keys() or (
+            parts.keys() <= known.keys()
+            and all(name in parts for name, parameter in known.items() if parameter.required)
+        )
+
+
+def _split(codec: Codec, frame: bytes) -> dict[str, Any] | None:
+    """The members of an object; None for what is none, or is not written as most do it, so that a doubled name might hide."""
+    try:
+        if codec is JSON:
+            parts = _JSON.decode(frame)
+            return parts if _written(JSON, parts) == frame or _spaced(parts) == frame else None
+        parts = _MSGPACK.decode(frame)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    return parts if _members(frame) == len(parts) else None
+
+
+def _again(endpoint: Endpoint, codec: Codec, value: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: msgspec.Raw(codec.encode(endpoint.schema_of(endpoint.parameters[name]), one))
+        for name, one in value.items()
+    }
+
+
+def _members(frame: bytes) -> int:
+    """How many members a map of msgpack has."""
+    first = frame[0]
+    if first == _MAP16:
+        return int.from_bytes(frame[1:3], "big")
+    return first & 0x0F if first >> 4 == _FIXMAP else -1
+
+
+_MAP16, _FIXMAP = 0xDE, 0x8
+_JSON = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_MSGPACK = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
+_write_json = msgspec.json.Encoder().encode
+_write_msgpack = msgspec.msgpack.Encoder().encode
+
+
+def _written(codec: Codec, pieces: Any) -> bytes:
+    return _write_json(pieces) if codec is JSON else _write_msgpack(pieces)
+
+
+def _spaced(parts: Mapping[str, Any]) -> bytes:
+    """As Python's own encoder writes it, with spaces."""
+    return b"{" + b", ".join(b"%b: %b" % (_write_json(name), bytes(part)) for name, part in parts.items()) + b"}"
+
+
+class Packed:
+    """The request of a call to a server, made of what others have sent."""
+
+    __slots__ = ("codec", "frame")
+
+    def __init__(self, frame: bytes, codec: Codec) -> None:
+        self.frame, self.codec = frame, codec
+
+
+def packed(pieces: Any, codec: Codec) -> Packed:
+    """A request of pieces by name, which may be lists or mappings of pieces."""
+    return Packed(_written(codec, pieces), codec)
+
+
+def accepted(endpoint: Endpoint, codec: Codec) -> str:
+    """The media type that a reply is to have which others are to read: that of the request, but for documents.
+
+    Those come as msgpack, in which large contents need not be inline.
+    """
+    return MSGPACK.media_type if codec is not MSGPACK and endpoint.result.facts.documents else ""
+
+
+class Seen(Mapping[str, Any]):
+    """Replies by id, read where they are taken."""
+
+    def __init__(self, replies: Mapping[str, Any]) -> None:
+        self._replies = replies
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._replies
+
+    def __getitem__(self, id: str) -> Any:
+        return look(self._replies[id])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._replies)
+
+    def __len__(self) -> int:
+        return len(self._replies)
