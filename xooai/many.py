@@ -76,6 +76,7 @@ class Many:
         Raises what the source raised, after what came before; and the error of a call, unless these are kept.
         """
         if not self._read:
+            self._waiting += 1
             self._start()
         while self._given not in self._done:
             if not self._tasks:
@@ -119,9 +120,11 @@ class Many:
         return []
 
     def _start(self) -> None:
-        self._waiting += 1
+        if self._is_read:
+            self._waiting -= 1
+            return
         task = asyncio.ensure_future(self._work())
-        self._tasks[task] = None
+        self._tasks.setdefault(task, None)  # on a loop that starts tasks at once it is somewhere already
         _working.add(task)
         task.add_done_callback(self._left)
 
@@ -145,7 +148,8 @@ class Many:
                 return
             index = self._tasks[task] = self._read - 1
             if not self._waiting and len(self._tasks) < self._way.concurrency:
-                self._start()
+                self._waiting += 1
+                asyncio.get_running_loop().call_soon(self._start)  # not from here, lest tasks that start at once nest
             try:
                 if index % FAIR == 0:
                     await asyncio.sleep(0)

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import resource
 import signal
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -266,6 +267,19 @@ def test_it_works_within_a_running_loop() -> None:
             return list(e.map("same", range(100)))
 
     assert asyncio.run(work()) == list(range(100))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks that start at once came with Python 3.12")
+def test_it_works_on_a_loop_that_starts_tasks_at_once() -> None:
+    async def work() -> None:
+        asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 - not in 3.11
+        with Counting() as e:
+            for concurrency in (1, 32, 1024):
+                results = e.amap("same", Source(3000), concurrency=concurrency)
+                assert [number async for number in results] == list(range(3000))
+                assert e.most <= concurrency
+
+    asyncio.run(work())
 
 
 def test_a_handler_maps_too_and_is_told_where_that_would_block_its_loop() -> None:

@@ -8,13 +8,15 @@ from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from xooai import Executor, Text, post, stream
+from xooai import Executor, NotFound, Text, post, stream
 
 Put = Callable[[Executor], Any]
 CONCURRENCY = 32
 PATIENCE = 600  # seconds: what waits longer fails its test instead of stopping the run
-COUNTS = [pytest.param(1_000, id="a thousand"), pytest.param(100_000, id="a hundred thousand", marks=pytest.mark.slow)]
+COUNTS = [pytest.param(320, id="some hundred"), pytest.param(100_000, id="a hundred thousand", marks=pytest.mark.slow)]
 
 
 class Shuffling(Executor):
@@ -41,6 +43,16 @@ class Shuffling(Executor):
             self.answered += 1
             yield Text(value=f"{doc.read()} again")
 
+    @stream
+    async def answers(self, items: AsyncIterator[tuple[int, int]]) -> AsyncIterator[int]:
+        """Each number, after so many turns of the loop; those below 0 fail."""
+        async for number, turns in items:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if number < 0:
+                raise NotFound(str(number))
+            yield number
+
 
 def texts(first: int, count: int) -> list[Text]:
     return [Text(value=f"document {number}") for number in range(first, first + count)]
@@ -62,7 +74,7 @@ def test_each_document_has_its_own_reply_in_order(put: Put, count: int) -> None:
 
 
 def test_each_document_has_its_own_reply_as_they_come(put: Put) -> None:
-    e, count = Shuffling(), 1_000
+    e, count = Shuffling(), 320
     held = put(e)
 
     found = list(held.map("again", texts(0, count), concurrency=CONCURRENCY, ordered=False))
@@ -87,3 +99,19 @@ def test_each_item_of_streams_beside_each_other_has_its_own_reply_in_order(put: 
 
     assert asyncio.run(all_of_them()) == [expected(number * share, share) for number in range(CONCURRENCY)]
     assert e.answered == share * CONCURRENCY
+
+
+@given(items=st.lists(st.tuples(st.integers(-1, 20), st.integers(0, 5)), max_size=40), is_listed=st.booleans())
+def test_a_stream_gives_what_a_loop_would(items: list[tuple[int, int]], is_listed: bool) -> None:
+    numbers = [number for number, _ in items]
+    failing = next((index for index, number in enumerate(numbers) if number < 0), None)
+    found: list[int] = []
+    with Shuffling() as e:
+        try:
+            found.extend(e.stream("answers", items=items if is_listed else iter(items)))
+        except NotFound as error:
+            assert (failing is not None, str(error)) == (True, "-1")
+        else:
+            assert failing is None
+
+    assert found == numbers[:failing]

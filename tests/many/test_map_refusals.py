@@ -13,7 +13,8 @@ import pytest
 
 from xooai import Executor, Unavailable, XooaiError, post
 
-pytest.importorskip("httptools")
+pytest.importorskip("uvicorn")
+pytest.importorskip("websockets")
 
 
 class Shouter(Executor):
