@@ -91,9 +91,14 @@ async def open_stream(
 
 async def _opened(remote: Server, head: Head, opening: bytes) -> Channel:
     link = await remote.link()
-    if not head.shape & Shape.CLIENT:
-        return await link.open(head, opening)
-    channel = await link.open(head)
+    takes = bool(head.shape & Shape.CLIENT)
+    try:
+        channel = await link.open(head, None if takes else opening)
+    except XooaiError as error:
+        error.never_ran, error._server = True, remote.server  # so drivers promise
+        raise
+    if not takes:
+        return channel
     try:
         await channel.send(opening)
     except BaseException:

@@ -58,6 +58,9 @@ class Stream:
         self._sent = 0  # items that the channel took: the other side counts the same
         self._turn = asyncio.Lock()  # whoever sends: a channel takes one frame at a time
 
+    _ended_by: Exception | None = None
+    """What the other side, or the way to it, has ended the call with."""
+
     @property
     def endpoint(self) -> Endpoint:
         """What is called."""
@@ -108,8 +111,8 @@ class Stream:
             raise Unavailable("the call was left before its end")
         try:
             frame = await self._channel.receive()
-        except Exception:
-            self._is_over = True
+        except Exception as error:
+            self._is_over, self._ended_by = True, error
             if self._failure is not None:
                 raise self._failure from None
             raise

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,7 +17,7 @@ import pytest
 
 from authority import HERE, Authority
 from grpc_poller import poller
-from xooai import Executor, Flow, FlowError, NotFound, ResourceExhausted, Text, Unavailable, post, sync
+from xooai import Executor, Flow, FlowError, NotFound, ResourceExhausted, Text, Unavailable, post, stream, sync
 from xooai.flow import several
 from xooai.flow.servers import MOST
 
@@ -52,6 +52,11 @@ class Reader(Executor):
         while not self.go.is_set():  # noqa: ASYNC110 - a thread sets it, and none may be left waiting
             await asyncio.sleep(0.005)
         return Text(value=self.tag)
+
+    @stream
+    async def words(self, doc: Text) -> AsyncIterator[Text]:
+        for word in (await doc.aread()).split():
+            yield Text(value=f"{self.tag} {word}")
 
     @post
     async def large(self, doc: Text) -> Text:
@@ -430,6 +435,27 @@ def test_contents_are_kept_by_the_server_that_gets_the_call(serve_all: Servers, 
     f = of(urls, "large").add(use=[f"{url}/reader/size" for url in urls], id="size", needs="node")
     with f:
         assert {f.post(doc=DOC) for _ in range(8)} == {400_000}
+
+
+def test_a_stream_is_opened_at_a_server_that_works(serve_all: Servers) -> None:
+    readers = [Reader("a"), Reader("b")]
+    urls = [serve_all(reader) for reader in readers]
+    failures = 0
+
+    with of(urls, "words") as f:
+        tags = {tuple(item.value for item in f.stream(doc=Text(value="to be"))) for _ in range(30)}
+        assert tags == {("a to", "a be"), ("b to", "b be")}
+        readers[0].stop()
+        for _ in range(10):
+            try:
+                assert [item.value for item in f.stream(doc=DOC)] == ["b x"]
+            except Unavailable as error:  # gRPC connects when a stream is read: too late for another server
+                assert error.details["host"] == urls[0]
+                failures += 1
+        serve_all.start(readers[0], urls[0])
+        until(lambda: [item.value for item in f.stream(doc=DOC)] == ["a x"])
+
+    assert failures <= urls[0].startswith("grpc")
 
 
 def test_many_threads_and_loops_share_the_servers(serve: Servers) -> None:

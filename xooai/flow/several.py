@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from functools import partial
-from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from xooai import forks, sync
 from xooai.call import remaining
 from xooai.deadline import passed
 from xooai.endpoint import Endpoint
@@ -26,10 +23,10 @@ from xooai.errors import (
     error_from,
 )
 from xooai.flow.agreeing import signature, types
+from xooai.flow.returning import Returning
 from xooai.flow.servers import Server, Servers
 from xooai.flow.targets import Arguments, Elsewhere, opened, sent
 from xooai.lazy import lazy
-from xooai.log import logger
 
 if TYPE_CHECKING:
     from xooai import client as remotes
@@ -45,8 +42,8 @@ ATTEMPTS = 4  # servers that one call goes to, where those before were sure not 
 ASK = 2.0  # seconds for a server to say whether it is back: it has only to describe itself
 LATE = 1.0  # seconds that are waited for the others, once one has said what it takes
 STOPPING = "it is about to stop"
+DIFFERS = "it takes or gives other types than the Flow was planned with; check() asks anew"
 TIMEOUT = 60.0  # seconds for a call, as everywhere where none are given
-_log = logger("xooai.flow")
 
 
 class _Place:
@@ -80,17 +77,10 @@ class Several(Elsewhere):
         self._endpoint: Endpoint | None = None
         self._agreed: Any = None
         """What all of them take and give, as the Flow was planned with it."""
-        self._asking: dict[Server, Future[None]] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._lock = Lock()
+        self._returning = Returning(self._servers, self._why_out)
         self.host = ", ".join(server.name for server in self._servers.all)
         first = places[0].address
         self.path = "/".join(filter(None, [first.executor, first.endpoint]))
-        forks.renewed(self)
-
-    def renew(self) -> None:
-        """Nobody is being asked in the child of a fork."""
-        self._lock, self._asking, self._tasks = Lock(), {}, set()
 
     # What they take
 
@@ -187,8 +177,7 @@ class Several(Elsewhere):
         """Call the endpoint at one of the servers; at another one where that is sure not to have begun with it."""
         servers = self._servers
         if servers.has_out:
-            for server in servers.due():
-                self._start(server)
+            self._returning.start_due()
         limit = remaining(TIMEOUT if timeout is None else timeout)
         assert limit is not None
         end = monotonic() + limit
@@ -223,6 +212,8 @@ class Several(Elsewhere):
     @asynccontextmanager
     async def open(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> AsyncIterator[Stream]:
         """An open call to the endpoint at one of the servers; at another one only where it could not be opened."""
+        if self._servers.has_out:
+            self._returning.start_due()
         limit = remaining(TIMEOUT if timeout is None else timeout)
         assert limit is not None
         end = monotonic() + limit
@@ -237,8 +228,9 @@ class Several(Elsewhere):
                 yield stream
                 return
             except (Unavailable, ResourceExhausted, DeadlineExceeded) as error:
+                if stream is None or stream._ended_by is error:  # and not that of who reads it
+                    error._server = server.name
                 self._learn(server, times, error)
-                error._server = error._server or server.name
                 tried[server] = error
                 if stream is not None or not self._goes_on(error, tried):
                     raise
@@ -252,10 +244,8 @@ class Several(Elsewhere):
 
     def _learn(self, server: Server, times: int, error: XooaiError) -> None:
         """Have a server get no calls for some time that does not work, as far as an error says that."""
-        if error._server != server.name or isinstance(
-            error, ResourceExhausted
-        ):  # one with much to do gets less by itself
-            return
+        if error._server != server.name or isinstance(error, ResourceExhausted):
+            return  # that of another server; and one with much to do gets less by itself
         if isinstance(error, DeadlineExceeded):
             if not error.remote:
                 self._suspect(server, times, error.message)
@@ -269,14 +259,14 @@ class Several(Elsewhere):
     def _suspect(self, server: Server, times: int, why: str) -> None:
         """Ask a server at once whether it works, and give it no calls until then."""
         if self._servers.out(server, times, why, 0):
-            self._start(server)
+            self._returning.start(server)
 
     async def _taken_back(self, tried: Mapping[Server, XooaiError], end: float) -> Server:
         """The first server that is back, of those that are out and were not tried: all are asked at once, by the first call that
         finds no other one. Raises Unavailable that names all servers, and DeadlineExceeded.
         """
         out = [server for server in self._servers.all if server.is_out and server not in tried]
-        waiting = {asyncio.wrap_future(self._start(server)) for server in out}
+        waiting = {asyncio.wrap_future(self._returning.start(server)) for server in out}
         while waiting:
             left = max(0.0, end - monotonic())
             done, waiting = await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
@@ -300,52 +290,16 @@ class Several(Elsewhere):
             f"{one.name} ({why})" for one, why in whys.items()
         )
 
-    # Asking those that are out, on the loop of blocking calls: whoever calls may be gone before they answer
-
-    def _start(self, server: Server) -> Future[None]:
-        """Ask a server that is out whether it is back: once at a time, however many want to know."""
-        with self._lock:
-            asking = self._asking.get(server)
-            if asking is None or asking.done():
-                asking = self._asking[server] = sync.start(self._ask(server))
-            return asking
-
-    async def _ask(self, server: Server) -> None:
-        """It is back where it answers, and takes and gives what the Flow was planned with."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            found = await self._asked(server, ASK)
-            if self._server(server.name).is_leaving:
-                self._servers.still_out(server, STOPPING)
-            elif types(found) == self._agreed:
-                self._servers.back(server)
-            else:
-                self._servers.still_out(
-                    server, "it takes or gives other types than the Flow was planned with; check() asks anew"
-                )
-        except XooaiError as error:
-            self._servers.still_out(server, error.message)
-        except Exception as error:  # noqa: BLE001 - nobody waits for this task who would hear of it
-            _log.exception("asking %s failed", server.name)
-            self._servers.still_out(server, f"asking it failed: {error}")
-        finally:
-            self._tasks.discard(task)
+    async def _why_out(self, server: Server) -> str:
+        """What keeps a server that is out from being used: it is back where it answers, and takes and gives what it is to."""
+        found = await self._asked(server, ASK)
+        if self._server(server.name).is_leaving:
+            return STOPPING
+        return "" if types(found) == self._agreed else DIFFERS
 
     def close(self) -> None:
         """Ask nobody any more, until another call."""
-        with self._lock:
-            is_asking = any(not asking.done() for asking in self._asking.values())
-            self._asking.clear()
-        if is_asking:
-            sync.leave(self._ended)
-
-    async def _ended(self) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        self._returning.close()
 
 
 def _refuse_mixed(places: Sequence[_Place]) -> None:
