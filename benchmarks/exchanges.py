@@ -70,6 +70,11 @@ def joined_by_jina() -> Exchange:
     )
 
 
+def number(path: str) -> Exchange:
+    """Ask for the double of a number."""
+    return Exchange(path, b'{"x":21}', lambda reply: json.loads(reply) == 42)
+
+
 class GrpcExchange(Exchange):
     """The same in gRPC: one message each way, or in a conversation one answer to each message behind the opening."""
 

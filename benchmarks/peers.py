@@ -1,6 +1,7 @@
 """Where the frameworks compared are installed; run as a program, make the environments of those that need their own.
 
-LitServe, BentoML, Jina and Ray pin what xooai does not: each gets an environment under benchmarks/.venvs; the others are in this.
+LitServe, BentoML, Jina and Ray pin what xooai does not, and Mosec is none of its needs: each gets an environment under
+benchmarks/.venvs; the others are in this.
 """
 
 import argparse
@@ -11,7 +12,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOM = HERE / ".venvs"
-APART = ("litserve", "bentoml", "jina", "ray")
+APART = ("litserve", "bentoml", "jina", "ray", "mosec")
 
 
 def interpreter(module: str, given: dict[str, Path]) -> str | None:

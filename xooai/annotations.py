@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
+from xooai.batching import Batch
 from xooai.described import kind_of, record
 from xooai.doc import Doc, kinds
 from xooai.driver import Shape
@@ -251,7 +252,13 @@ def _endpoint(executor: str, name: str, described: object, reader: _Reader) -> E
         order=(*parameters, incoming) if incoming else tuple(parameters),
         incoming=incoming,
         items=_result(found.get("item"), f"{where}({incoming})", reader) if incoming else None,
+        batch=_batch(found.get("batch"), parameters, shape),
     )
+
+
+def _batch(name: object, parameters: Mapping[str, Parameter], shape: Shape) -> Batch | None:
+    """Batches, where an endpoint takes lists of items for this parameter too."""
+    return Batch(str(name)) if name in parameters and shape is Shape.UNARY else None
 
 
 def _shape(name: object) -> Shape:

@@ -119,6 +119,8 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
         """Call an endpoint over there. `timeout` in seconds; None for no limit. Raises XooaiError."""
         if endpoint.shape is not _UNARY:  # a server that tells the shape by the path would begin the stream
             raise endpoint.misshapen(_UNARY)
+        if endpoint.batch is not None:
+            endpoint = endpoint.for_(arguments)
         endpoint.check(arguments)
         codec_of_call = self.codec if codec is None else asked_codec(codec)
         schema = endpoint.arguments

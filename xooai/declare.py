@@ -105,11 +105,13 @@ class Declared:
         mark = _mark(self._cls, attribute)
         if declared is not None and declared.attributes.get(name) == attribute:
             if declared._endpoints is not None and not getattr(home, "__parameters__", ()):
-                return replace(declared._endpoints[name], owner=owner, cache=mark.cache)
+                kept = declared._endpoints[name]
+                many = None if kept.many is None else replace(kept.many, owner=owner, cache=mark.cache)
+                return replace(kept, owner=owner, cache=mark.cache, many=many)
             namespace = {**declared._namespace, **namespace}
         bind = partial(self._bound, home, variables)
-        found = Endpoint.of(vars(home)[attribute], owner, name, namespace, bind, mark.streams)
-        return found if mark.cache is None else replace(found, cache=mark.cache)
+        found = Endpoint.of(vars(home)[attribute], owner, name, namespace, bind, mark.streams, mark.batch)
+        return found if mark.cache is None else replace(found, cache=mark.cache, many=None)
 
     def _bound(self, home: type, variables: Mapping[Any, Any], annotation: Any) -> Any:
         """An annotation of a method of `home`, as this class has it. Raises LookupError for a type variable that stays open."""

@@ -69,6 +69,8 @@ def plain(executors: Iterable[Described]) -> dict[str, Any]:
             "body": schemas.bodies[path],
             "reply": reply,
         }
+        if one.batch is not None:
+            found[executor][name]["batch"] = one.batch.parameter
         if one.items is not None:
             item = None if one.items.annotation is ANYTHING else schemas.items[path]
             found[executor][name] |= {"stream": one.incoming, "item": item}

@@ -9,11 +9,13 @@ from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired, cast
 
 import msgspec
+from msgspec.structs import replace
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, SchemaSerializer, SchemaValidator, to_json
 from pydantic_core import core_schema as cs
 from typing_extensions import TypedDict
 
+from xooai.batching import Batch, item_of, reply_item_of
 from xooai.codec import read_json
 from xooai.doc import Doc, kind_named
 from xooai.driver import Shape
@@ -87,6 +89,11 @@ class Parameter(msgspec.Struct, frozen=True):
         return kinds[0] if len(kinds) == 1 else None
 
     @property
+    def many(self) -> Parameter:
+        """The same for a list of such values."""
+        return Parameter(self.name, list[self.annotation], True)  # type: ignore[name-defined]
+
+    @property
     def item(self) -> Parameter | None:
         """What the items of this parameter are, where it is a list (or optional)."""
         lists = [kind for kind in self.members if typing.get_origin(kind) is list]
@@ -126,6 +133,10 @@ class Endpoint(msgspec.Struct):
     """Whether the replies are a stream: found here, not given. To ask the shape's flags costs as much as an item."""
     cache: float | None = None
     """Seconds for which a server keeps replies; None where it keeps none."""
+    batch: Batch | None = None
+    """How calls are gathered for one run of the method; None where each runs by itself."""
+    many: Endpoint | None = None
+    """The same endpoint for a list of items in the place of one, and of replies: made here, where there are batches."""
 
     def __post_init__(self) -> None:
         self.gives_stream = bool(self.shape & Shape.SERVER)
@@ -134,6 +145,31 @@ class Endpoint(msgspec.Struct):
         found = needed or documents
         if len(found) == 1 and found[0].documents:
             self.medium = found[0]
+        if self.batch is not None and self.many is None:
+            self.many = self._of_many(self.batch.parameter)
+
+    def _of_many(self, name: str) -> Endpoint:
+        parameters = {**self.parameters, name: self.parameters[name].many}
+        where = f"{self.owner}.{self.name}"
+        reply = self.result.annotation
+        result = untyped() if reply is ANYTHING else Schema(list[reply], f"{where} -> ")  # type: ignore[valid-type]
+        return Endpoint(
+            name=self.name,
+            owner=self.owner,
+            parameters=parameters,
+            arguments=Schema(arguments(where, parameters), where),
+            result=result,
+            is_async=self.is_async,
+            summary=self.summary,
+            order=self.order,
+            cache=self.cache,
+        )
+
+    def for_(self, given: Mapping[str, Any]) -> Endpoint:
+        """This endpoint, or where the given arguments hold a list of items for one that takes batches, that for many."""
+        if self.many is None or self.batch is None or not isinstance(given.get(self.batch.parameter), list):
+            return self
+        return self.many
 
     @classmethod
     def of(
@@ -144,6 +180,7 @@ class Endpoint(msgspec.Struct):
         namespace: Mapping[str, Any] | None = None,
         bind: Callable[[Any], Any] = lambda annotation: annotation,
         streams: bool = False,
+        batch: Batch | None = None,
     ) -> Endpoint:
         """Read a method's signature; `bind` puts types in the place of type variables, or raises LookupError.
 
@@ -165,6 +202,8 @@ class Endpoint(msgspec.Struct):
                 f"{where}: nothing streams here: give it -> AsyncIterator[T], or a parameter of that type; or use @post"
             )
         found = dict(_parameters(function, hints, where))
+        if batch is not None:
+            batch = replace(batch, parameter=_batched(found, hints, where))
         parameters = {key: parameter for key, parameter in found.items() if request is None or key != request[0]}
         result = reply.item if reply is not None else hints.get("return", UNTOLD)
         return cls(
@@ -179,6 +218,7 @@ class Endpoint(msgspec.Struct):
             order=tuple(found),
             incoming="" if request is None else request[0],
             items=None if request is None else _schema_of(request[1].item, f"{where}({request[0]})"),
+            batch=batch,
         )
 
     def misshapen(self, given: Shape) -> InvalidArgument:
@@ -265,6 +305,17 @@ def _parameters(
             )
         required = parameter.default is parameter.empty
         yield name, Parameter(name, hints[name], required, None if required else parameter.default)
+
+
+def _batched(found: dict[str, Parameter], hints: dict[str, Any], where: str) -> str:
+    """Put what one caller gives, and gets, in the place of batches; return the name of the parameter. Raises TypeError."""
+    first = next(iter(found.values()), None)
+    if first is None:
+        raise TypeError(f"{where}: with batch_size= the first parameter takes a batch: doc: list[T]")
+    item = item_of(first.annotation, where, first.name, first.required)
+    found[first.name] = Parameter(first.name, item, required=True)
+    hints["return"] = reply_item_of(hints.get("return", UNTOLD), where)
+    return first.name
 
 
 def arguments(where: str, parameters: Mapping[str, Parameter]) -> Any:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 else:
     body = lazy("xooai.body")
 
-__all__ = ["Serving", "goes", "handler", "read_arguments", "replying", "sendable"]
+__all__ = ["Serving", "codec_said", "goes", "handler", "read_arguments", "replying", "sendable"]
 
 _BY_MEDIA_TYPE = {
     **CODECS,
@@ -132,7 +132,7 @@ def _arguments(
     if frame is None:
         raise InvalidArgument(f"{endpoint.name} was called without a body")
     media_type = call.head.codec
-    codec = codec or _BY_MEDIA_TYPE.get(media_type.partition(";")[0].strip().lower())
+    codec = codec or codec_said(media_type)
     schema, marks = endpoint.arguments, call.marks
     if not frame and not media_type:  # as `curl -X POST` asks
         codec, frame = JSON, _NOTHING
@@ -154,6 +154,11 @@ def _promised(endpoint: Endpoint, result: Any, types: tuple[type, ...]) -> Any:
         given = type(result).__name__
         raise TypeError(f"{endpoint.owner}.{endpoint.name} returned {given}, expected {replies.names_of(types)}")
     return result
+
+
+def codec_said(media_type: str) -> Codec | None:
+    """The codec of a frame that is said to be of this media type; None where it is a medium, a form, or nothing known."""
+    return _BY_MEDIA_TYPE.get(media_type) or _BY_MEDIA_TYPE.get(media_type.partition(";")[0].strip().lower())
 
 
 def goes(result: Any) -> bool:

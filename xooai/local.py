@@ -123,6 +123,7 @@ class Local:
         if (
             not self.is_set_up
             or self.layers  # may wait
+            or endpoint.batch is not None  # waits for other calls
             or remaining(None) is not None
             or asyncio._get_running_loop() is not None
         ):
@@ -144,6 +145,8 @@ class Local:
         """Call any endpoint from async code; a `def` handler runs in a worker thread."""
         if not self.is_set_up:
             _, timeout = await deadline.part_of(timeout, Local.set_up, self)
+        if endpoint.batch is not None:
+            endpoint = endpoint.for_(arguments)
         chosen = MSGPACK if codec is None else asked_codec(codec)
         channel = self._opened(endpoint, arguments, timeout, metadata, chosen)
         await self._hosting().accept(channel)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar, overload
 
 import msgspec
 from msgspec.structs import replace
 
+from xooai.batching import Batch, batch_of
 from xooai.duration import seconds_of
 
 __all__ = ["Mark", "mark_of", "post", "stream"]
@@ -22,6 +23,7 @@ class Mark(msgspec.Struct, frozen=True):
     name: str | None = None
     streams: bool = False
     cache: float | None = None  # seconds
+    batch: Batch | None = None
 
     @property
     def decorator(self) -> str:
@@ -31,16 +33,44 @@ class Mark(msgspec.Struct, frozen=True):
 @overload
 def post(function: F, /) -> F: ...
 @overload
-def post(*, name: str | None = None, cache: str | float | None = None) -> Callable[[F], F]: ...
 def post(
-    function: F | None = None, /, *, name: str | None = None, cache: str | float | None = None
+    *,
+    name: str | None = None,
+    cache: str | float | None = None,
+    batch_size: int | None = None,
+    batch_wait: float | None = None,
+    batch_target: float | None = None,
+    batch_concurrency: int | None = None,
+    batch_split: bool | None = None,
+    weight: Callable[[Any], float] | None = None,
+) -> Callable[[F], F]: ...
+def post(  # noqa: PLR0913 - all that can be said of an endpoint (design: the public face)
+    function: F | None = None,
+    /,
+    *,
+    name: str | None = None,
+    cache: str | float | None = None,
+    batch_size: int | None = None,
+    batch_wait: float | None = None,
+    batch_target: float | None = None,
+    batch_concurrency: int | None = None,
+    batch_split: bool | None = None,
+    weight: Callable[[Any], float] | None = None,
 ) -> F | Callable[[F], F]:
     """Make a method an endpoint, called after the method or by `name`. The method itself stays plain Python.
 
     With `cache`, a length of time such as "10m" or 600, a reply is kept for so long: who calls with the same arguments is
     given it, and the method does not run. Its replies must follow from the arguments, and the caller's identity, alone.
+
+    With `batch_size` the method takes what up to so many callers give, as a list, and returns their replies in a list; each
+    caller gives and gets one. A batch leaves when it is full, when its first item has waited `batch_wait` seconds (0.005),
+    or when nothing runs and nothing is coming. `weight`, a function of an item, says what it counts towards `batch_size`,
+    else 1. With `batch_target` batches are kept small enough for an item to wait and run in so many seconds, as far as can be
+    told from the batches before. `batch_concurrency` batches run side by side (1). With `batch_split` a batch that fails is
+    run again in halves until the item is found that fails, for a method that may run twice.
     """
-    return _marked(function, Mark(name), "@post", cache)
+    batch = _Batched(batch_size, batch_wait, batch_target, batch_concurrency, batch_split, weight)
+    return _marked(function, Mark(name), "@post", cache, batch)
 
 
 @overload
@@ -56,12 +86,26 @@ def stream(function: F | None = None, /, *, name: str | None = None, cache: obje
     return _marked(function, Mark(name, streams=True), "@stream", cache)
 
 
-def _marked(function: F | None, given: Mark, decorator: str, cache: object) -> F | Callable[[F], F]:
+class _Batched(NamedTuple):
+    """What `@post` was told of batches, as it was told."""
+
+    size: int | None
+    wait: float | None
+    target: float | None
+    concurrency: int | None
+    split: bool | None
+    weight: Callable[[Any], float] | None
+
+
+def _marked(
+    function: F | None, given: Mark, decorator: str, cache: object, batched: _Batched | None = None
+) -> F | Callable[[F], F]:
     def mark(function: F) -> F:
         if not inspect.isfunction(function):
             raise TypeError(f"{decorator} stands on a method (def or async def), not on {type(function).__name__}")
         seconds = None if cache is None else _kept_for(cache, given, function.__qualname__)
-        function.__xooai__ = replace(given, cache=seconds)  # type: ignore[attr-defined]
+        batch = None if batched is None else batch_of(function.__qualname__, **batched._asdict())
+        function.__xooai__ = replace(given, cache=seconds, batch=batch)  # type: ignore[attr-defined]
         return function
 
     return mark if function is None else mark(function)

@@ -91,6 +91,15 @@ def _operation(path: str, one: Endpoint, schemas: Schemas) -> Json:
     }
 
 
+def _one_or_many(body: Json, name: str) -> Json:
+    """The body of an endpoint that takes batches: a caller may give one item, or a list of them."""
+    return {**body, "properties": {**body["properties"], name: _or_list(body["properties"][name])}}
+
+
+def _or_list(schema: Json) -> Json:
+    return {"anyOf": [schema, {"type": "array", "items": schema}]} if schema else schema
+
+
 # What is sent
 
 
@@ -109,7 +118,10 @@ def _request(one: Endpoint, body: Json, definitions: Mapping[str, Json]) -> Json
 
 
 def _plain(one: Endpoint, body: Json, definitions: Mapping[str, Json]) -> Json:
-    return {JSON.media_type: {"schema": body, **_example(one, body, definitions)}, MSGPACK.media_type: {}}
+    example = _example(one, body, definitions)
+    if one.batch is not None:
+        body = _one_or_many(body, one.batch.parameter)
+    return {JSON.media_type: {"schema": body, **example}, MSGPACK.media_type: {}}
 
 
 def _example(one: Endpoint, body: Json, definitions: Mapping[str, Json]) -> Json:
@@ -126,7 +138,8 @@ def _example(one: Endpoint, body: Json, definitions: Mapping[str, Json]) -> Json
 
 
 def _reply(one: Endpoint, schema: Json, definitions: Mapping[str, Json]) -> Json:
-    content = {JSON.media_type: {"schema": schema, **_shown(schema, definitions)}, MSGPACK.media_type: {}}
+    said = schema if one.batch is None else _or_list(schema)
+    content = {JSON.media_type: {"schema": said, **_shown(schema, definitions)}, MSGPACK.media_type: {}}
     if one.shape:
         return content  # of one that takes a stream, the reply is never a medium as it is
     kind = one.result.annotation

@@ -23,10 +23,11 @@ from xooai.shared_stores import Stores
 from xooai.threads import Threads
 
 if TYPE_CHECKING:
-    from xooai import deadline, describe, results
+    from xooai import batch, deadline, describe, results
     from xooai import stream_handler as streaming
     from xooai import timing as timings
 else:
+    batch = lazy("xooai.batch")  # few endpoints take them
     deadline = lazy("xooai.deadline")
     describe = lazy("xooai.describe")
     results = lazy("xooai.results")  # few endpoints ask for it
@@ -194,11 +195,19 @@ class Site:
             return streaming.stream_handler(endpoint, function, self.threads, self.contents), StreamCall
         if isinstance(function, Serving):
             return function.service(endpoint, self.threads, self.contents), Call
+        if endpoint.batch is not None:
+            made = batch.batched(endpoint, function, self.threads, self._handler)
+        else:
+            made = self._handler(endpoint, function)
+        return made, Call if endpoint.cache is None else results.CachedCall
+
+    def _handler(self, endpoint: Endpoint, function: Callable[..., Any]) -> Service:
+        """What answers the unary calls of an endpoint by a function."""
         if endpoint.cache is None:
-            return handler(endpoint, function, self.threads, self.contents), Call
+            return handler(endpoint, function, self.threads, self.contents)
         if self._results is None:
             self._results = results.Results()
-        return results.cached(endpoint, function, self.threads, self.contents, self._results), results.CachedCall
+        return results.cached(endpoint, function, self.threads, self.contents, self._results)
 
     def _unopened(self, path: str) -> XooaiError:
         if self._open is not self._known and (path in self._known or path == _DESCRIBE or path in SHAPES):

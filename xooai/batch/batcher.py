@@ -1,0 +1,291 @@
+"""Gathers items of many calls into batches, on one loop: nothing is polled, and an item that is alone does not wait."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import Context, ContextVar
+from enum import Enum
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from xooai.batch.cost import Cost
+from xooai.batching import Batch
+from xooai.errors import InvalidArgument, ResourceExhausted, XooaiError
+
+__all__ = ["Batcher", "Item", "Why"]
+
+QUEUE_LIMIT = 1024  # items that wait: as many as calls wait for a thread
+BURST = 3.0  # times the usual gap between two items: after as long without one, no other is coming
+RECENT = 1 / 8  # what the last gap counts for the usual one
+WORTH = 0.5  # of what having a batch costs: a longer gap is not waited for, since the handler would idle for more than it saves
+
+_inside: ContextVar[frozenset[Batcher]] = ContextVar("xooai_batchers", default=frozenset())
+"""Those whose batches wait for what runs here."""
+
+Run = Callable[[Sequence["Item"], Mapping[str, Any]], Awaitable[Sequence[Any]]]
+"""Calls the handler with items whose other arguments are alike; gives a reply, or an exception, for each."""
+
+
+class Why(Enum):
+    """Why a batch left."""
+
+    FULL = "full"
+    WAITED = "waited"  # its oldest item has waited long enough
+    IDLE = "idle"  # the handler has nothing to do, and nothing is coming
+
+
+class Item:
+    """What one caller gave, and who waits for its reply. `came` and `deadline` are monotonic seconds."""
+
+    __slots__ = ("came", "deadline", "future", "inside", "value", "weight")
+
+    def __init__(self, value: Any, weight: float, came: float, deadline: float | None) -> None:
+        self.value, self.weight, self.came, self.deadline = value, weight, came, deadline
+        self.inside = _inside.get()
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+
+class _Group:
+    """Items that wait and may be in one batch: their other arguments are alike."""
+
+    __slots__ = ("arguments", "items", "key", "weight")
+
+    def __init__(self, key: bytes | None, arguments: Mapping[str, Any]) -> None:
+        self.key, self.arguments = key, arguments
+        self.items: deque[Item] = deque()
+        self.weight = 0.0
+
+
+class Batcher:
+    """The batches of one endpoint on one loop. All is called in that loop."""
+
+    def __init__(self, batch: Batch, run: Run) -> None:
+        self._batch, self._run = batch, run
+        self._loop = asyncio.get_running_loop()
+        self._groups: dict[object, _Group] = {}  # that of the oldest item first
+        self._waiting = 0
+        self._running: set[asyncio.Task[None]] = set()
+        self._cost = Cost()
+        self._gap: float | None = None  # seconds between two items, usually
+        self._last: float | None = None  # when the last one came
+        self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
+        self.left = dict.fromkeys(Why, 0)
+        """How many batches left, by why."""
+
+    async def submit(
+        self, value: Any, arguments: Mapping[str, Any], key: bytes | None, deadline: float | None = None
+    ) -> Any:
+        """The reply for one item; `arguments` are the call's others, of which those with one `key` are alike; None is like none.
+
+        Raises what the handler raised, and ResourceExhausted where too much waits.
+        """
+        batch = self._batch
+        now = monotonic()
+        item = Item(value, 1 if batch.weight is None else _weighed(batch.weight, value), now, deadline)
+        if self in item.inside:  # the handler calls itself: to wait for its own batch to end would take for ever
+            return await self._alone(item, arguments)
+        if self._waiting >= QUEUE_LIMIT:
+            raise ResourceExhausted(
+                f"{self._waiting:,} items are waiting for a batch already; come back later", retry_after=1
+            )
+        if self._last is not None:
+            gap = now - self._last
+            self._gap = gap if self._gap is None else self._gap + (min(gap, batch.wait or gap) - self._gap) * RECENT
+        self._last = now
+        group = self._groups.get(key) if key is not None else None
+        if group is None:
+            group = _Group(key, arguments)
+            self._groups[group if key is None else key] = group
+        group.items.append(item)
+        group.weight += item.weight
+        self._waiting += 1
+        if len(self._running) < batch.concurrency and (self._timer is None or group.weight >= self._size):
+            self._look_at(now)
+        try:
+            return await item.future
+        finally:
+            if item.future.cancelled():
+                self._withdraw(group, item)
+
+    async def _alone(self, item: Item, arguments: Mapping[str, Any]) -> Any:
+        (reply,) = await self._run([item], arguments)
+        if isinstance(reply, BaseException):
+            raise reply
+        return reply
+
+    @property
+    def _size(self) -> float:
+        """What a batch may weigh: where there is a target, an item waits for the batch that runs, and then for its own."""
+        size, target = self._batch.size, self._batch.target
+        return size if target is None else max(1.0, min(float(size), self._cost.weight_within(target / 2)))
+
+    # When a batch leaves
+
+    def _look_at(self, when: float) -> None:
+        """Decide again at this monotonic second, and not before; items of this turn of the loop come first."""
+        if self._timer is not None:
+            self._timer.cancel()
+        delay = when - monotonic()
+        if delay <= 0:
+            self._timer = self._loop.call_soon(self._decide, context=_EMPTY)
+        else:
+            self._timer = self._loop.call_later(delay, self._decide, context=_EMPTY)
+
+    def _decide(self) -> None:
+        """Send the batches that are to leave, and see to it that the others are looked at in time."""
+        self._timer = None
+        size = self._size
+        while self._groups and len(self._running) < self._batch.concurrency:
+            full = next((group for group in self._groups.values() if group.weight >= size), None)
+            oldest = next(iter(self._groups.values()))
+            now = monotonic()
+            until = oldest.items[0].came + self._batch.wait
+            if full is not None:
+                self._leave(full, size, Why.FULL)
+            elif until <= now:
+                self._leave(oldest, size, Why.WAITED)
+            elif not self._running:
+                until = min(until, self._coming_until())
+                if until > now:
+                    self._look_at(until)
+                    return
+                self._leave(oldest, size, Why.IDLE)
+            else:
+                self._look_at(until)
+                return
+
+    def _coming_until(self) -> float:
+        """Until when another item may be expected that is worth waiting for; the time of the last one where none is."""
+        last = 0.0 if self._last is None else self._last
+        if self._gap is None or not self._cost.is_known:
+            return last
+        whole, _ = self._cost.line()
+        return last + BURST * self._gap if self._gap < WORTH * whole else last
+
+    def _leave(self, group: _Group, size: float, why: Why) -> None:
+        """Take what fits into one batch, one item at least, and run it."""
+        taken: list[Item] = []
+        weight = 0.0
+        while group.items and (not taken or weight + group.items[0].weight <= size):
+            item = group.items.popleft()
+            weight += item.weight
+            taken.append(item)
+        group.weight -= weight
+        self._waiting -= len(taken)
+        name: object = group if group.key is None else group.key
+        del self._groups[name]
+        if group.items:  # in the order of the oldest items
+            self._groups[name] = group
+            if len(self._groups) > 1:
+                self._groups = dict(sorted(self._groups.items(), key=lambda entry: entry[1].items[0].came))
+        self.left[why] += 1
+        task = self._loop.create_task(self._run_batch(taken, weight, group.arguments), context=_EMPTY.copy())
+        self._running.add(task)
+        for item in taken:
+            item.future.add_done_callback(_Leaving(task, taken))
+        task.add_done_callback(partial(self._over, taken))
+
+    def _withdraw(self, group: _Group, item: Item) -> None:
+        """Forget an item whose caller has left, unless it is being run."""
+        try:
+            group.items.remove(item)
+        except ValueError:
+            return
+        group.weight -= item.weight
+        self._waiting -= 1
+        if not group.items:
+            self._groups.pop(group if group.key is None else group.key, None)
+
+    # How it is run
+
+    async def _run_batch(self, items: list[Item], weight: float, arguments: Mapping[str, Any]) -> None:
+        _inside.set(frozenset((self,)).union(*(item.inside for item in items)))
+        began = monotonic()
+        replies = await self._replies(items, arguments)
+        self._cost.took(weight, monotonic() - began)
+        task = asyncio.current_task()
+        assert task is not None
+        self._ended(task)  # the next batch is on its way before the replies of this one are written
+        for item, reply in zip(items, replies, strict=True):
+            if item.future.done():  # its caller has left
+                continue
+            if isinstance(reply, BaseException):
+                item.future.set_exception(_raisable(reply))
+            else:
+                item.future.set_result(reply)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Let others run in the place of this batch."""
+        if task in self._running:
+            self._running.discard(task)
+            if self._timer is not None:
+                self._timer.cancel()
+            self._decide()
+
+    def _over(self, items: Sequence[Item], task: asyncio.Task[None]) -> None:
+        """The task has ended, by itself or because it was cancelled; nobody waits in vain."""
+        error = None if task.cancelled() else task.exception()
+        for item in items:
+            if not item.future.done():
+                item.future.set_exception(_raisable(error or RuntimeError("the batch was cancelled")))
+        self._ended(task)
+
+    async def _replies(self, items: Sequence[Item], arguments: Mapping[str, Any]) -> Sequence[Any]:
+        """A reply, or an exception, for each item; where the handler fails and that is safe, halves tell which item it is."""
+        try:
+            return await self._run(items, arguments)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return [RuntimeError(f"the handler of a batch was cancelled: {error!r}")] * len(items)
+        except Exception as error:  # noqa: BLE001 - told to all who wait
+            if len(items) == 1 or not self._batch.split:
+                return [error] * len(items)
+        except BaseException as error:  # noqa: BLE001 - sys.exit() in a handler ends its batch, not the server
+            return [error] * len(items)
+        half = len(items) // 2
+        return [*await self._replies(items[:half], arguments), *await self._replies(items[half:], arguments)]
+
+
+_EMPTY = Context()
+"""What a batch runs in: it is of many calls, so nothing of one of them is to be seen there."""
+
+
+class _Leaving:
+    """Ends a batch that runs once nobody waits for it any more."""
+
+    __slots__ = ("_items", "_task")
+
+    def __init__(self, task: asyncio.Task[None], items: Sequence[Item]) -> None:
+        self._task, self._items = task, items
+
+    def __call__(self, future: asyncio.Future[Any]) -> None:
+        if future.cancelled() and all(item.future.cancelled() for item in self._items):
+            self._task.cancel()
+
+
+def _weighed(weigh: Callable[[Any], float], value: Any) -> float:
+    """What an item counts. Raises InvalidArgument: only the caller's item can be what a function of it refuses."""
+    try:
+        weight = float(weigh(value))
+    except XooaiError:
+        raise
+    except Exception as error:
+        raise RuntimeError(f"weight= of the endpoint failed: {type(error).__name__}: {error}") from error
+    if not weight >= 0:
+        raise InvalidArgument(f"an item weighs {weight:g}; it takes a number from 0 on")
+    return weight
+
+
+def _raisable(error: BaseException) -> Exception:
+    """The error as one that a future takes; ours anew for each caller, since something may be added to it on its way."""
+    if isinstance(error, XooaiError):
+        return copy.copy(error)
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    return RuntimeError(f"the handler of a batch gave {error!r}")

@@ -1,0 +1,186 @@
+"""An endpoint that takes batches as a service: each call gives its items to the batcher, and waits for their replies."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import weakref
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from xooai import forks
+from xooai.batch.batcher import Batcher, Item
+from xooai.batching import Batch
+from xooai.call import Call, Service, entered
+from xooai.codec import JSON, MSGPACK
+from xooai.driver import Head
+from xooai.endpoint import Endpoint
+from xooai.errors import InvalidArgument, XooaiError
+from xooai.handler import codec_said
+from xooai.memory import MemoryChannel
+from xooai.threads import Threads
+from xooai.walk import documents
+
+__all__ = ["BatchCall", "batched"]
+
+AHEAD = 2  # batches that one call with many items has waiting or running at a time, so that it leaves room for others
+
+Make = Callable[[Endpoint, Callable[..., Any]], Service]
+"""Makes the service that answers the calls of an endpoint by a function."""
+
+
+class BatchCall(Call):
+    """What `current()` is while a batch is handled: it is of several calls, and tells nothing of a single one."""
+
+    def __init__(self, endpoint: Endpoint, deadline: float | None) -> None:
+        super().__init__(endpoint, MemoryChannel(Head(f"/{endpoint.owner}/{endpoint.name}", ""), b""))
+        self.deadline = deadline
+
+
+def batched(endpoint: Endpoint, function: Callable[..., Any], threads: Threads, make: Make) -> Service:
+    """The service of an endpoint whose method takes batches; `make` makes those of one item, and of a list of items."""
+    assert endpoint.batch is not None
+    assert endpoint.many is not None
+    batching = _Batching(endpoint, endpoint.batch, function, threads)
+    one = make(replace(endpoint, is_async=True), batching.one)
+    many = make(replace(endpoint.many, is_async=True), batching.many)
+    name = endpoint.batch.parameter
+
+    async def serve(call: Call) -> None:
+        frame = await call.receive()
+        call.receive = partial(_again, frame)  # type: ignore[method-assign]
+        if frame is not None and _is_list(call.head.codec, frame, name):
+            await many(call)
+        else:
+            await one(call)
+
+    return serve
+
+
+async def _again(frame: bytes | None) -> bytes | None:
+    return frame
+
+
+_PARTS: dict[str, Any] = {
+    JSON.name: msgspec.json.Decoder(dict[str, msgspec.Raw]),
+    MSGPACK.name: msgspec.msgpack.Decoder(dict[str, msgspec.Raw]),
+}
+_IN_JSON = frozenset(b"[")
+_IN_MSGPACK = frozenset([*range(0x90, 0xA0), 0xDC, 0xDD])
+"""The first byte of an array."""
+
+
+def _is_list(media_type: str, frame: bytes, name: str) -> bool:
+    """Whether the argument `name` is an array in this frame; what is no frame at all is for its reader to refuse."""
+    codec = codec_said(media_type)
+    if codec is None:
+        return False
+    try:
+        found = bytes(_PARTS[codec.name].decode(frame).get(name, b""))[:64].lstrip()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return bool(found) and found[0] in (_IN_JSON if codec is JSON else _IN_MSGPACK)
+
+
+class _Batching:
+    """Calls of one endpoint, each on its loop, and what runs the batches."""
+
+    def __init__(self, endpoint: Endpoint, batch: Batch, function: Callable[..., Any], threads: Threads) -> None:
+        self._endpoint, self._batch, self._function, self._threads = endpoint, batch, function, threads
+        self._where = f"{endpoint.owner}.{endpoint.name}"
+        self.renew()
+        forks.renewed(self)
+
+    def renew(self) -> None:
+        """Begin with nothing, in the child of a fork: what waited there waits in the parent."""
+        self._batchers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Batcher] = weakref.WeakKeyDictionary()
+
+    async def one(self, **arguments: Any) -> Any:
+        """The reply for one item."""
+        item = arguments.pop(self._batch.parameter)
+        return await self._batcher().submit(item, arguments, self._key(arguments), _deadline())
+
+    async def many(self, **arguments: Any) -> list[Any]:
+        """The replies for a list of items, each of which is in a batch by itself. The first that fails ends the call."""
+        items = arguments.pop(self._batch.parameter)
+        submit, key, deadline = self._batcher().submit, self._key(arguments), _deadline()
+        replies: list[Any] = []
+        waiting: deque[asyncio.Task[Any]] = deque()
+        try:
+            for item in items:
+                if len(waiting) >= AHEAD * self._batch.size:
+                    replies.append(await waiting[0])
+                    waiting.popleft()
+                waiting.append(asyncio.create_task(submit(item, arguments, key, deadline)))
+            while waiting:
+                replies.append(await waiting[0])
+                waiting.popleft()
+        except XooaiError as error:
+            told = copy.copy(error)
+            told.message = f"item {len(replies)} of {len(items)}: {error.message}"
+            told.args = (told.message,)
+            raise told from error
+        finally:
+            for task in waiting:
+                task.cancel()
+                task.add_done_callback(_looked_at)
+        return replies
+
+    def _key(self, arguments: Mapping[str, Any]) -> bytes | None:
+        """What calls share whose other arguments are alike; None for what is like no other: a document may be of anybody."""
+        if not arguments:
+            return b""
+        if any(True for _ in documents(arguments)):
+            return None
+        try:
+            schemas = self._endpoint.schema_of
+            parts = [
+                MSGPACK.encode(schemas(self._endpoint.parameters[name]), arguments[name]) for name in sorted(arguments)
+            ]
+        except InvalidArgument:
+            return None
+        return msgspec.msgpack.encode([sorted(arguments), parts])
+
+    def _batcher(self) -> Batcher:
+        loop = asyncio.get_running_loop()
+        found = self._batchers.get(loop)
+        if found is None:
+            found = self._batchers[loop] = Batcher(self._batch, self._run)
+        return found
+
+    async def _run(self, items: Sequence[Item], arguments: Mapping[str, Any]) -> Sequence[Any]:
+        """Call the handler with a batch. Raises what it raises, and TypeError where it does not give a reply for each item."""
+        deadlines = [item.deadline for item in items]
+        last = None if None in deadlines else max(filter(None, deadlines))
+        token = entered.set(BatchCall(self._endpoint, last))
+        try:
+            given = {self._batch.parameter: [item.value for item in items], **arguments}
+            if self._endpoint.is_async:
+                replies = await self._function(**given)
+            else:
+                replies = await self._threads.run(self._function, given)
+        finally:
+            entered.reset(token)
+        if not isinstance(replies, list | tuple):
+            raise TypeError(
+                f"{self._where} returned {type(replies).__name__}, expected a list with a reply for each item"
+            )
+        if len(replies) != len(items):
+            raise TypeError(f"{self._where} returned {len(replies)} replies for {len(items)} items")
+        return replies
+
+
+def _deadline() -> float | None:
+    """When the call at hand ends at the latest, in monotonic seconds."""
+    call = entered.get()
+    return None if call is None else call.deadline
+
+
+def _looked_at(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
