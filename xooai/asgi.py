@@ -17,7 +17,7 @@ import msgspec
 from xooai.asgi_incoming import StreamLimits
 from xooai.asgi_messages import IDENTITY, Left, Message, Receive, Send, body_of, caller_of, leaving, refuse, respond
 from xooai.asgi_stream import BODY, CutOff, answer_stream
-from xooai.driver import MESSAGE_LIMIT, Head, Outcome, Shape, Site
+from xooai.driver import MESSAGE_LIMIT, Guarding, Head, Outcome, Shape, Site
 from xooai.errors import Code, Internal, InvalidArgument, NotFound, Unavailable, Unimplemented, XooaiError
 from xooai.guard import check_request, check_site
 from xooai.http import is_page, problem, request_head, response_headers, status_of
@@ -33,6 +33,8 @@ else:
 __all__ = ["BODY", "IDENTITY", "Application", "CutOff", "StreamLimits", "is_page"]
 
 _OK = Outcome()
+_FOR_ALL = frozenset({"/livez", "/readyz"})  # whoever starts and restarts servers asks, and learns nothing else
+_PAGES = "/xooai/pages"  # as which a page is asked for: every key may see them
 _SHOWN = 200  # characters of a client's text in an error
 
 
@@ -41,6 +43,7 @@ class Application:
 
     def __init__(self, site: Site, *, message_limit: int = MESSAGE_LIMIT, streams: StreamLimits | None = None) -> None:
         self._site = site
+        self._admit = site.admit if isinstance(site, Guarding) else None
         self._limit = message_limit
         self._streams = streams or StreamLimits(message_limit)
         self._described: tuple[bytes, frozenset[str]] = (b"", frozenset())
@@ -65,6 +68,9 @@ class Application:
 
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
         path, method = _path(scope), scope["method"]
+        if self._admit is not None and method != "POST" and path not in _FOR_ALL:
+            headers = [(bytes(name).lower(), bytes(value)) for name, value in scope["headers"]]
+            self._admit(request_head(path if not is_page(path) else _PAGES, headers, dict(headers), *caller_of(scope)))
         if not is_page(path):
             if method == "POST":
                 if (names := _names(scope.get("query_string", b""))) and path in self._endpoints():

@@ -12,11 +12,13 @@ import msgspec
 from xooai.errors import Code
 
 __all__ = [
+    "AUTHORIZATION",
     "EMPTY",
     "MESSAGE_LIMIT",
     "Channel",
     "DialOptions",
     "Driver",
+    "Guarding",
     "Head",
     "Link",
     "ListenOptions",
@@ -32,6 +34,8 @@ MESSAGE_LIMIT = (
     64 * 1024 * 1024
 )  # bytes in one frame: what one call may hold in memory; larger content belongs in a store
 EMPTY: Mapping[str, str] = MappingProxyType({})
+AUTHORIZATION = "authorization"
+"""The metadata by which a caller says who it is (RFC 9110 11.6.2)."""
 
 
 class Shape(IntFlag):
@@ -49,8 +53,8 @@ class Head(msgspec.Struct):
     `path` is `/{executor}/{endpoint}`; `codec` the media type of the request's frames, `accept` the wanted media types
     of the reply ("" means the request's own); `timeout` seconds left when it was sent. On the server's side: `peer` where
     it came from, for the log; `identity` who sent it, by the certificate of the client, "" without one. Only the driver
-    sets these two: nothing that a client sends may. `is_timed` says that `xooai-timing` is in the metadata, which the driver
-    has at hand: the caller is told how long the stages of the call took.
+    sets these two, and a site that asks for keys the second: nothing else that a client sends may. `is_timed` says that
+    `xooai-timing` is in the metadata, which the driver has at hand: the caller is told how long the stages of the call took.
     """
 
     path: str
@@ -167,6 +171,14 @@ class Site(Protocol):
 
     def describe(self, form: Literal["openapi", "proto", "json"]) -> bytes:
         """The description of all endpoints, as a document in `form`; "proto" is a JSON list of `xooai.proto.File`."""
+
+
+@runtime_checkable
+class Guarding(Protocol):
+    """What a site may have beside: it answers known callers only. Its own `accept` sees to that for calls."""
+
+    def admit(self, head: Head) -> str:
+        """Return whose request this is, where it is no call but tells of the site. Raises Unauthenticated, PermissionDenied."""
 
 
 class ListenOptions(msgspec.Struct, frozen=True):

@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from msgspec.structs import replace
 
 from xooai import plugins
 from xooai.driver import Listener, ListenOptions, Neighbour
 from xooai.errors import FailedPrecondition, InvalidArgument
+from xooai.lazy import lazy
 from xooai.log import logger
 from xooai.redact import redact
 from xooai.server import Hosted, Site
 from xooai.sync import serving
 
+if TYPE_CHECKING:
+    from xooai import guarded, keys
+else:
+    guarded = lazy("xooai.guarded")
+    keys = lazy("xooai.keys")  # most servers have none
+
 __all__ = ["DEFAULT_URL", "GRACE", "Background", "announce", "check", "serve_until_signal"]
 
 _LOG = logger("xooai")
 _SIGNALLED = 128  # plus its number: the exit code of who was ended by a signal, as shells tell it
+KEYS = "XOOAI_KEYS"
+"""The environment variable with the name of the file of keys: where it is set, nobody calls without one."""
 DEFAULT_URL = "http://127.0.0.1:8080"
 GRACE = 30.0  # seconds that calls under way may take when a server stops
 
@@ -50,6 +63,10 @@ async def _listen(site: Site, urls: Sequence[str], options: ListenOptions, liste
 def check(urls: Sequence[str], options: ListenOptions) -> None:
     """Listen at `urls` for a moment. Raises what would keep a server from it, before something slow is begun."""
 
+    if os.environ.get(KEYS):
+        keys.Keyring(os.environ[KEYS])  # raises here what is wrong with it
+        options = replace(options, insecure=True)
+
     async def main() -> None:
         site = Site(())
         listeners: list[Listener] = []
@@ -72,7 +89,11 @@ async def _listening(
     Listening comes first: what is wrong with a URL is told before anybody waits for a model, and whoever asks for
     readiness meanwhile gets an answer.
     """
-    site = Site(tuple(executors))
+    if os.environ.get(KEYS):
+        site: Site = guarded.GuardedSite(tuple(executors), keys.Keyring(os.environ[KEYS]))
+        options = replace(options, insecure=True)
+    else:
+        site = Site(tuple(executors))
     listeners: list[Listener] = []
     loop = asyncio.get_running_loop()
     serving.add(loop)

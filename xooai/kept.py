@@ -81,7 +81,7 @@ class _FromCaller(Origins):
     """A caller, to a server: what it has sent before, or may read here, and what is in the server's stores."""
 
     def __init__(self, contents: Contents, tenant: str) -> None:
-        super().__init__(contents.stores)
+        super().__init__(contents.stores.of(tenant))
         self._contents, self.tenant = contents, tenant
 
     async def open(self, wanted: Wanted, *, is_whole: bool = False) -> BinaryIO:
@@ -117,7 +117,8 @@ class ToCaller:
 
     def __init__(self, contents: Contents, tenant: str, *, is_ours: bool, is_raw: bool) -> None:
         self._contents, self._tenant, self._is_raw = contents, tenant, is_raw
-        self.takes = bool(contents.stores) and not is_raw
+        self._stores = contents.stores.of(tenant)
+        self.takes = bool(self._stores) and not is_raw
         self.room = MESSAGE_LIMIT if is_raw else room(MESSAGE_LIMIT, MSGPACK if is_ours else JSON)
         self.inline_limit = INLINE if is_ours else self.room
 
@@ -127,9 +128,9 @@ class ToCaller:
     async def put(self, contents: Sequence[Content]) -> Sequence[str]:
         if self._is_raw:
             raise Unimplemented("a reply that is the content itself goes as one message")
-        first = self._contents.stores.first
+        first = self._stores.first
         if first is None:
             return [await self._contents.keeper.put(self._tenant, content) for content in contents]
-        await offload.put_all(contents, await self._contents.stores.get(first), first)
+        await offload.put_all(contents, await self._stores.get(first), first)
         keeper = self._contents.keeper
         return [await keeper.granted(self._tenant, first, content.signature) for content in contents]

@@ -7,6 +7,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import aclosing
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from xooai.errors import InvalidArgument, NotFound
@@ -23,8 +24,11 @@ else:
     plugins = lazy("xooai.plugins")
     stores = lazy("xooai.store")
 
-__all__ = ["NONE", "Seen", "Stores", "store_of"]
+__all__ = ["NONE", "TENANT", "Seen", "Stores", "folder_of", "store_of"]
 
+TENANTS = 256  # whose stores are open: some connections each
+TENANT = r"(?!sha256-)[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}"
+"""The name of a tenant that is one for a folder too."""
 SEEN = 10_000  # contents that are known to be at a place: some MiB
 
 
@@ -49,6 +53,25 @@ class Stores:
     def __init__(self, given: Mapping[str, str | Store]) -> None:
         self._given = dict(given)
         self._seen = Seen()
+
+        self._tenants: OrderedDict[str, Stores] = OrderedDict()
+
+    def of(self, tenant: str) -> Stores:
+        """What a tenant has of them: in each a folder of its own, so that a signature reads nothing that others have put. A store
+        that was given open has no folders, and is none of a tenant's. "" is nobody in particular, who has the whole.
+        """
+        if not tenant or not self._given:
+            return self
+        found = self._tenants.get(tenant)
+        if found is None:
+            urls = {
+                name: _below(given, folder_of(tenant)) for name, given in self._given.items() if isinstance(given, str)
+            }
+            found = self._tenants[tenant] = Stores(urls)
+            while len(self._tenants) > TENANTS:
+                self._tenants.popitem(last=False)
+        self._tenants.move_to_end(tenant)
+        return found
 
     @functools.cached_property
     def _opened(self) -> PerLoop[_Opened]:
@@ -117,6 +140,19 @@ class _Opened:
 
 
 NONE = Stores({})
+
+
+def folder_of(tenant: str) -> str:
+    """The folder of a tenant: its name, where that is one for a folder, else `sha256-` and the first 32 digits of its hash."""
+    if re.fullmatch(TENANT, tenant) is not None:
+        return tenant
+    return f"sha256-{sha256(tenant.encode()).hexdigest()[:32]}"
+
+
+def _below(url: str, folder: str) -> str:
+    place, mark, query = url.partition("?")
+    place = place if place.endswith("://") else f"{place.rstrip('/')}/"
+    return f"{place}{folder}{mark}{query}"
 
 
 def store_of(given: object) -> Stores:

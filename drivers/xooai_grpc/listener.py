@@ -39,7 +39,7 @@ async def listen(url: str, site: Site, options: ListenOptions, limits: Limits) -
     for _ in range(_ATTEMPTS):
         calls, check = Server(site, limits, asks_clients=options.clients is not None), Health(site.ready)
         server = grpc.aio.server(
-            handlers=[calls, check.handler(), *Reflection(calls.services).handlers()],
+            handlers=[calls, check.handler(), *Reflection(calls.services, calls.admit).handlers()],
             options=limits.options(options.message_limit),
         )
         port = _bind(server, place, addresses, files)

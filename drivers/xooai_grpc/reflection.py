@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -23,8 +23,11 @@ class Reflection:
     and itself.
     """
 
-    def __init__(self, services: Callable[[], tuple[list[str], DescriptorPool]]) -> None:
-        self._services = services
+    def __init__(
+        self, services: Callable[[], tuple[list[str], DescriptorPool]], admit: Callable[[Any], Awaitable[None]]
+    ) -> None:
+        """`admit` ends a call by a caller who is not to see them."""
+        self._services, self._admit = services, admit
         self._servicer: Any = None
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
@@ -38,6 +41,7 @@ class Reflection:
         ]
 
     async def answer(self, requests: Any, context: Any) -> AsyncIterator[Any]:
+        await self._admit(context)
         if self._servicer is None:
             names, pool = self._services()
             for own in (health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR):

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 from google.protobuf.descriptor_pool import DescriptorPool
 
-from xooai.driver import Channel, Head, Outcome, Shape, Site
+from xooai.driver import Channel, Guarding, Head, Outcome, Shape, Site
 from xooai.errors import Internal, ResourceExhausted, XooaiError
 from xooai_grpc.catalogue import Catalogue
 from xooai_grpc.channels import Context, StreamChannel, UnaryChannel
@@ -23,6 +23,7 @@ from xooai_grpc.metadata import (
     LEAVING,
     PROTOBUF,
     Pair,
+    Received,
     codec_of_frame,
     error_size_for,
     head_of,
@@ -32,6 +33,7 @@ from xooai_grpc.metadata import (
 from xooai_grpc.opaque import FILE as OPAQUE
 from xooai_grpc.opaque import Opaque
 from xooai_grpc.secure import identity_of
+from xooai_grpc.status import status_code
 from xooai_grpc.typed import FRAMES
 from xooai_grpc.typed_channel import TypedChannel
 
@@ -40,6 +42,7 @@ __all__ = ["Server"]
 _LOG = logging.getLogger("xooai.grpc")
 _PEERS = 1024  # connections whose client's name is remembered: as many as there are at once
 _KNOWN = 256  # paths with metadata that are remembered: some dozens of endpoints, called by several clients
+_PAGES = "/xooai/pages"  # what every key may see
 _KNOWN_SIZE = 2048  # characters of metadata, with which a path is remembered: longer ones are rare
 
 
@@ -91,6 +94,15 @@ class Server(grpc.GenericRpcHandler):
         names, pool = self.catalogue.services()
         added(OPAQUE, pool)
         return [f"{OPAQUE.package}.{OPAQUE.service}", *names], pool
+
+    async def admit(self, context: Context) -> None:
+        """End a call that is none to the site, by a caller whom it does not know."""
+        if isinstance(self.site, Guarding):
+            identity = identity_of(context) if self.asks_clients else ""
+            try:
+                self.site.admit(Head(_PAGES, metadata=Received(context.invocation_metadata() or ()), identity=identity))
+            except XooaiError as error:
+                await context.abort(status_code(error.code), error.message)
 
     @cached_property
     def opaque(self) -> Opaque:

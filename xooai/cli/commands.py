@@ -22,6 +22,7 @@ COMMANDS = {
     "export": "Write what tools of other languages read: a .proto file.",
     "plugins": "List the installed drivers and stores.",
     "cache": "Show, empty or verify the cache of contents.",
+    "keys": "Say who may call: make, list, replace and revoke keys.",
     "new": "Write a small project that runs and tests itself.",
 }
 INTERRUPTED = 130  # 128 + SIGINT, as shells tell it

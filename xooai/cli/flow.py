@@ -91,7 +91,7 @@ def explain(file: str, modules: Sequence[str]) -> None:
 def serve(file: str, modules: Sequence[str], **values: Any) -> None:
     """Serve a Flow until Ctrl-C or SIGTERM, as an executor with the one endpoint `call`.
 
-    Without --insecure only addresses of this machine are served.
+    Without --keys or --insecure only addresses of this machine are served.
     """
     listen(values, lambda stack: [stack.enter_context(flow_from(file, modules))])
 

@@ -58,6 +58,10 @@ OPTIONS: list[click.Parameter] = [
         help="A host whose https:// and http:// URLs in calls are fetched, as files.example.com, '*.example.com' or '*' for all "
         "that are public; may be repeated.  [default: none]",
     ),
+    click.Option(
+        ["--keys"], type=_FILE, metavar="FILE",
+        help="A file of keys, by xooai keys; who calls without one of them is refused.  [env: XOOAI_KEYS]",
+    ),
     click.Option(["--insecure"], is_flag=True, help="Allow addresses beyond this machine, where anybody may call."),
     click.Option(
         ["--log"], type=click.Choice(["text", "json"]), default="text", show_default=True,
@@ -82,6 +86,8 @@ def listen(values: dict[str, Any], opened: Callable[[ExitStack], Sequence[Served
         if fetched:
             os.environ["XOOAI_FETCH"] = ",".join(fetched)
             fetch.switched_on()  # raises here what is wrong with it
+        if (keys := values.pop("keys")) is not None:
+            os.environ["XOOAI_KEYS"] = keys
         check(urls, listening)
         executors = opened(stack)
         for executor in executors:

@@ -116,7 +116,7 @@ command = Serve(
     --my-reader.language. A value is read as the parameter's type: JSON where it is no string; @FILE takes it from a
     file, and @@ begins one that begins with @.
 
-    Without --insecure only addresses of this machine are served.
+    Without --keys or --insecure only addresses of this machine are served.
     """,
     epilog="""\b
 Examples:

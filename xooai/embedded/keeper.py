@@ -106,6 +106,11 @@ class Keeper:
             raise InvalidArgument(f"{redact(ref)[:100]!r} is kept by another store")
         check_range(start, end)
         source = await self.source(current().identity or "", found, None)
+        if isinstance(source, FromStore):  # whoever asks brings it to a cache, which may be this one
+            async with aclosing(source.read(start, end)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+            return
         with await (await cache()).open(source) as file:
             async with aclosing(file_chunks(lambda: os.dup(file.fileno()), start, end)) as chunks:
                 async for chunk in chunks:
@@ -145,8 +150,9 @@ class Keeper:
         check(ref.signature)
         if not await self._blocking(lambda grants: grants.permits(tenant, ref.signature, ref.grant)):
             raise _missing(ref.signature)
-        if ref.name in self._stores:
-            return FromStore(await self._stores.having(ref.name, ref.signature), ref.signature, size)
+        stores = self._stores.of(tenant)
+        if ref.name in stores:
+            return FromStore(await stores.having(ref.name, ref.signature), ref.signature, size)
         return _Kept(ref.signature, size)
 
     async def aclose(self) -> None:

@@ -1,0 +1,152 @@
+"""The file of keys: JSON, for its owner's eyes, replaced as a whole so that nobody reads half of it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from xooai.errors import InvalidArgument, PermissionDenied
+from xooai.keys.secret import fingerprint
+
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = ["Entry", "Keys", "changed", "now", "read"]
+
+LIMIT = 8 * 1024 * 1024  # bytes: some 20,000 keys; it is read anew after each change
+_OTHERS = 0o022  # the bits of who else may write
+
+
+class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A key, or a certificate by its name, and what its holder may do: `scopes` as `reader/read`, `reader/*` or `*`."""
+
+    id: str
+    scopes: tuple[str, ...]
+    tenant: str
+    made: datetime
+    hash: str = ""
+    certificate: str = ""
+    expires: datetime | None = None
+    revoked: datetime | None = None
+    note: str = ""
+
+    def ended(self, now: datetime) -> bool:
+        return self.revoked is not None or (self.expires is not None and self.expires <= now)
+
+    def state(self, now: datetime) -> str:
+        if self.revoked is not None:
+            return "revoked"
+        return "expired" if self.ended(now) else "valid"
+
+    def allows(self, path: str) -> bool:
+        """Whether `/{executor}/{endpoint}` is in its scopes; what every server has is in all."""
+        executor, _, endpoint = path.removeprefix("/").partition("/")
+        return executor == "xooai" or any(
+            scope in ("*", f"{executor}/*", f"{executor}/{endpoint}") for scope in self.scopes
+        )
+
+
+class Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file. `check` tells whether it is read with the pepper that it was written with."""
+
+    salt: str
+    check: str
+    keys: tuple[Entry, ...] = ()
+    xooai_keys: int = 1
+
+    @property
+    def salted(self) -> bytes:
+        return bytes.fromhex(self.salt)
+
+
+def read(path: Path) -> Keys:
+    """What a file holds. Raises InvalidArgument, and PermissionDenied for one that others may write."""
+    try:
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            content = file.read(LIMIT + 1)
+    except OSError as error:
+        raise InvalidArgument(
+            f"the file of keys {str(path)!r} cannot be read: {error.strerror}; xooai keys new makes one"
+        ) from error
+    if sys.platform != "win32" and (status.st_mode & _OTHERS or status.st_uid not in (0, os.geteuid())):
+        raise PermissionDenied(
+            f"{str(path)!r} may be written by others, who could let anybody in; try: chmod 600 {path}"
+        )
+    if len(content) > LIMIT:
+        raise InvalidArgument(f"the file of keys {str(path)!r} is larger than {LIMIT:,} bytes")
+    try:
+        found = msgspec.json.decode(content, type=Keys)
+        is_ours = fingerprint(found.salted) == found.check
+    except (msgspec.DecodeError, ValueError) as error:
+        raise InvalidArgument(f"{str(path)!r} is no file of keys: {error}") from error
+    if not is_ours:
+        raise InvalidArgument(
+            f"{str(path)!r} was written with another XOOAI_KEYS_PEPPER than the one that is set here; no key could be right"
+        )
+    return found
+
+
+class Open(NamedTuple):
+    """A file that is being changed."""
+
+    salt: bytes
+    keys: list[Entry]
+
+
+@contextmanager
+def changed(path: Path) -> Iterator[Open]:
+    """What a file holds, to be changed: written back when the block ends well. Made where it is not there yet.
+
+    Raises as `read` does.
+    """
+    with _alone(path):
+        if path.exists():
+            found = read(path)
+        else:
+            salt = secrets.token_bytes(32)
+            found = Keys(salt.hex(), fingerprint(salt))
+        entries = list(found.keys)
+        yield Open(found.salted, entries)
+        _write(path, replace(found, keys=tuple(entries)))
+
+
+def now() -> datetime:
+    """The time, in whole seconds of UTC."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Nobody else changes the file meanwhile."""
+    lock = path.with_name(f".{path.name}.lock")
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if sys.platform != "win32":
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write(path: Path, keys: Keys) -> None:
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # for its owner alone
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(keys), indent=2) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
