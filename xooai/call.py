@@ -69,9 +69,10 @@ class Call:
     def __init__(self, endpoint: Endpoint, channel: Channel) -> None:
         self.endpoint = endpoint
         self.channel = channel
-        self.head: Head = channel.head
-        if self.head.timeout is not None:
-            self.deadline = monotonic() + self.head.timeout
+        head: Head = channel.head
+        self.head = head
+        if head.timeout is not None:
+            self.deadline = monotonic() + head.timeout
 
     @property
     def id(self) -> str:

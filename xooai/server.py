@@ -136,22 +136,23 @@ class Site:
 
     async def accept(self, channel: Channel) -> None:
         """Answer one call, and end its channel whatever happens."""
-        route = self._open.get(channel.head.path) or self._own(channel.head.path)
+        head = channel.head
+        route = self._open.get(head.path) or self._own(head.path)
         if route is None:
-            await channel.end(None, self._failure(self._unopened(channel.head.path), None, channel))
+            await channel.end(None, self._failure(self._unopened(head.path), None, channel))
             return
-        if channel.head.shape is not route.endpoint.shape:
-            await channel.end(None, self._failure(route.endpoint.misshapen(channel.head.shape), None, channel))
+        if head.shape is not route.endpoint.shape:
+            await channel.end(None, self._failure(route.endpoint.misshapen(head.shape), None, channel))
             return
         call = route.call(route.endpoint, channel)
-        if channel.head.is_timed and not channel.head.shape:
+        if head.is_timed and not head.shape:
             call.timing = timings.Timing()
         in_memory = channel if isinstance(channel, MemoryChannel) else None
         token = entered.set(call)
         if in_memory is not None:
             call.marks, call.inline, call.outer = in_memory.marks, in_memory.inline, token.old_value
         try:
-            timeout = channel.head.timeout
+            timeout = head.timeout
             if timeout is None:
                 await route.service(call)
             else:
