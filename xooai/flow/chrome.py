@@ -68,6 +68,8 @@ class _Rows:
         told = {"endpoint": span.path, "state": span.state.value, "calls": len(span.calls), **_bytes(span)}
         single = span.calls[0] if len(span.calls) == 1 else None
         yield _event(name, "node", (span.began, span.ended), place, {**told, **(_told(single) if single else {})})
+        for wait in span.waits:
+            yield _event("queue", "stage", wait, place, {})
         if single:
             yield from _stages(single, place)
             return
@@ -85,10 +87,10 @@ class _Rows:
 def _event(
     name: str, category: str, time: tuple[float, float], place: tuple[int, int], told: dict[str, Any]
 ) -> dict[str, Any]:
-    """A complete event: times are in microseconds."""
-    began, ended = (round(seconds * 1e6, 3) for seconds in time)
-    event = {"ph": "X", "name": name, "cat": category, "ts": began, "dur": max(0.0, round(ended - began, 3))}
-    return {**event, "pid": place[0], "tid": place[1], "args": told}
+    """A complete event. Times are whole microseconds: with parts of them one stage would end after the next has begun."""
+    began, ended = (round(seconds * 1e6) for seconds in time)
+    event = {"ph": "X", "name": name, "cat": category, "ts": began, "dur": max(0, ended - began)}
+    return {**event, "pid": place[0], "tid": place[1], **({"args": told} if told else {})}
 
 
 def _stages(call: Called, place: tuple[int, int]) -> Iterator[dict[str, Any]]:
@@ -97,8 +99,9 @@ def _stages(call: Called, place: tuple[int, int]) -> Iterator[dict[str, Any]]:
     for stage in STAGES:
         seconds = call.stages.get(stage)
         if seconds:
-            yield _event(stage, "stage", (at, at + seconds), place, {})
-            at += seconds
+            until = min(at + seconds, call.ended)  # sums of floats may be off by the last digit
+            yield _event(stage, "stage", (at, until), place, {})
+            at = until
 
 
 def _told(call: Called) -> dict[str, Any]:

@@ -125,7 +125,7 @@ class Trace:
         self._inside: dict[str, list[Span]] = {}
 
     def chrome(self) -> str:
-        """The run as JSON in Chrome's trace event format, which https://ui.perfetto.dev, chrome://tracing and others show."""
+        """The run as JSON in Chrome's trace event format, as https://ui.perfetto.dev and https://www.speedscope.app show it."""
         return traces.chrome(self)
 
     def __str__(self) -> str:
