@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -42,3 +43,24 @@ def serve() -> Iterator[Callable[[Any], str]]:
     pytest.importorskip("uvicorn", reason="serving needs uvicorn; it comes with: pip install -e '.[http]'")
     with ExitStack() as stack:
         yield lambda served: f"{stack.enter_context(served).start('http://127.0.0.1:0')[0]}/{served.name}"
+
+
+NEEDED = {"http": "uvicorn", "grpc": "grpc", "quic": "aioquic"}
+
+
+@pytest.fixture(params=NEEDED)
+def client_of(request: pytest.FixtureRequest) -> Iterator[Callable[[Any], Executor]]:
+    """Serve an executor or a Flow by a driver until the test ends: a client of it."""
+    scheme: str = request.param
+    pytest.importorskip(NEEDED[scheme], reason=f"serving needs it; it comes with: pip install -e '.[{scheme}]'")
+    trust = None
+    if scheme == "quic":
+        trust = str(importlib.import_module("xooai_quic.certificate").for_development().fingerprint)
+    with ExitStack() as stack:
+
+        def client_of(served: Any) -> Executor:
+            bound = stack.enter_context(served).start(f"{scheme}://127.0.0.1:0")[0]
+            kind = type(served) if isinstance(served, Executor) else Executor
+            return stack.enter_context(kind.at(f"{bound}/{served.name}", trust=trust))
+
+        yield client_of

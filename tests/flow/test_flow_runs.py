@@ -65,6 +65,31 @@ def test_the_answers_are_the_same_in_every_place(put: Put) -> None:
         assert asyncio.run(f.apost(doc=Text(value="Hello"))).read() == "hello+hello!"
 
 
+def test_a_client_of_any_driver_gives_what_the_class_gives(client_of: Callable[[Executor], Executor]) -> None:
+    def flow(words: Any) -> Flow:
+        f = Flow().add(use=words, on="upper", id="up").add(use=words, on="lower", id="low", args={"mark": "!"})
+        return f.add(use=words, on="join", id="both", needs=("up", "low"))
+
+    with flow(client_of(Words())) as there, flow(Words) as here:
+        assert there.check() == here.check() == []
+        assert there.post(doc=Text(value="Hello")) == here.post(doc=Text(value="Hello"))
+
+
+def test_types_of_nodes_elsewhere_are_checked_when_their_servers_are_asked(put: Put) -> None:
+    class Reads(Executor):
+        @post
+        async def read(self, doc: Image) -> Text:
+            return Text(value="read")
+
+    f = Flow().add(**put(Words()), on="upper", id="e1").add(**put(Reads()), on="read", id="e3", needs="e1")
+    with f:
+        for call in (f.check, lambda: f.post(doc=Text(value="a"))):
+            with pytest.raises(
+                FlowError, match=r"types do not fit: e1: words.upper -> Text, e3: reads.read\(doc: Image\)"
+            ):
+                call()
+
+
 def test_models_of_ones_own_go_from_node_to_node(put: Put) -> None:
     words = put(Words())
     f = (

@@ -40,6 +40,7 @@ class Branch(Executor):
         self.goes_on = go
         self.waiting = 0
         self.all_wait = asyncio.Event()
+        self.others_wait = threading.Event()
         self.go = asyncio.Event()
         self.ended = 0.0
         self.cancelled: list[float] = []
@@ -70,6 +71,7 @@ class Branch(Executor):
         self.waiting += 1
         if self.waiting == WIDTH - 1:
             self.all_wait.set()
+            self.others_wait.set()
         try:
             await asyncio.wait_for(self.go.wait(), PATIENCE)
         except asyncio.CancelledError:
@@ -142,6 +144,40 @@ def test_of_eight_branches_one_that_is_optional_fails_alone(put: Put, how: str) 
     assert branch.cancelled == []
 
 
+async def leave(branch: Branch, client: Executor) -> float:
+    """Call, leave when all branches wait, and see them cancelled: the seconds that this took."""
+    call = asyncio.create_task(client.apost("call", doc=DOC))
+    assert await asyncio.to_thread(branch.others_wait.wait, PATIENCE)
+    left = time.monotonic()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert await asyncio.to_thread(branch.all_cancelled.wait, PATIENCE)
+    return max(branch.cancelled) - left
+
+
+def waiting(branch: Branch) -> Flow:
+    f = Flow(name="f")
+    for number in range(1, WIDTH):
+        f.add(use=branch, on="other", id=f"other {number}")
+    return f
+
+
+def test_a_client_of_a_flow_that_leaves_cancels_all_its_branches(client_of: Callable[[Any], Executor]) -> None:
+    branch = Branch()
+
+    with branch:
+        asyncio.run(leave(branch, client_of(waiting(branch))))
+
+
+@pytest.mark.slow
+def test_a_client_of_a_flow_that_leaves_cancels_its_branches_at_once(client_of: Callable[[Any], Executor]) -> None:
+    branch = Branch()
+
+    with branch:
+        assert asyncio.run(leave(branch, client_of(waiting(branch)))) < AT_ONCE
+
+
 # Servers
 
 
@@ -210,17 +246,22 @@ ANSWERS: dict[str, tuple[bytes, type[XooaiError]]] = {
 
 
 @pytest.mark.parametrize("what", ANSWERS)
-def test_a_server_that_answers_something_else_is_told_by_its_node(what: str) -> None:
+def test_a_server_that_answers_something_else_is_told_by_its_node(what: str, serve: Callable[[Any], str]) -> None:
     pytest.importorskip("httptools", reason="calling needs httptools; it comes with: pip install -e '.[http]'")
     answer, kind = ANSWERS[what]
 
     with answering(lambda connection, _: connection.sendall(answer)) as (url, asked), Words.at(url) as words:
-        f = Flow().add(use=words, on="echo", id="node")
-        with f, pytest.raises(kind, match=r"node 'node' \(words/echo at http://127.0.0.1:.* failed") as told:
+        f = Flow(name="f").add(use=words, on="echo", id="node")
+        with f, pytest.raises(kind, match=rf"node 'node' \(.*{url}.*\) (failed|answered with what)") as told:
             f.post(doc=DOC, timeout=PATIENCE)
+        with Executor(serve(f)) as client, pytest.raises(kind) as outside:
+            client.post(doc=DOC, timeout=PATIENCE)
 
     assert told.value.details["node"] == "node"
-    assert len(asked) == 1  # none is asked twice, and no redirection is followed
+    # What the Flow passes on unread is found by who reads it.
+    assert outside.value.details.get("node") == "node" or "f/call answered with what" in outside.value.message
+    assert url.rpartition("/")[2] not in str([outside.value, outside.value.details])
+    assert len(asked) == 2  # none is asked twice, and no redirection is followed
 
 
 @pytest.mark.parametrize("retry", [0, 2])

@@ -10,7 +10,7 @@ import msgspec
 
 from xooai.codec import JSON, MSGPACK, Codec, codec_of
 from xooai.endpoint import Endpoint
-from xooai.errors import InvalidArgument
+from xooai.errors import InvalidArgument, XooaiError
 from xooai.origin import Origin
 from xooai.payload import from_peer, unfit
 from xooai.schema import Schema
@@ -87,8 +87,16 @@ class Reply(Written):
             try:
                 self._read = (from_peer(self.schema, self.codec, self.frame, self.origin),)
             except InvalidArgument as error:
-                raise unfit(f"node {self.node!r} ({self.where})" if self.node else self.where, error) from error
+                raise self._unfit(error) from error
         return self._read[0]
+
+    def _unfit(self, error: InvalidArgument) -> XooaiError:
+        if not self.node:
+            return unfit(self.where, error)
+        told, details = unfit(f"node {self.node!r} ({self.where})", error), {"node": self.node}
+        told.details |= details
+        told._to_peers = unfit(f"node {self.node!r}", error).message, details  # where it is, is nothing for them
+        return told
 
 
 class Replies(Written):
