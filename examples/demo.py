@@ -1,4 +1,4 @@
-"""The demo: a server reads a picture over HTTP, the same class reads it in this process, and the times are compared."""
+"""The demo: a server reads a picture over HTTP, the same class reads it in this process, and a Flow does more with both."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from threading import Timer
 from urllib.request import ProxyHandler, Request, build_opener
 
 from reader import Page, Reader
+from sheet import Sheet, sheet
 from xooai import Image, XooaiError
 
 HERE = Path(__file__).resolve().parent
@@ -70,22 +71,26 @@ def timed(call: Callable[[], Page]) -> tuple[str, float]:
     return page.text.read(), min(seconds)
 
 
-def measured(doc: Image) -> tuple[set[str], dict[str, float]]:
-    """Read a picture in every way; return the texts, which should be one, and the seconds of each step and way."""
-    begin = time.perf_counter()
-    here = Reader()
-    loaded = time.perf_counter()
-    with here, server() as url, Reader.at(url) as there:
-        seconds = {"loading the models here": loaded - begin, "starting the server": time.perf_counter() - loaded}
-        ways: dict[str, Callable[[], Page]] = {
-            "over HTTP, by the typed client": lambda: there.read(doc=doc),
-            "over HTTP, posted as by curl": lambda: posted(url, doc),
-            "in process, through the call stack": lambda: here.post(on="read", doc=doc),
-            "in process, as a plain method": lambda: here.read(doc=doc),
-        }
-        answers = {way: timed(call) for way, call in ways.items()}
-    texts = {text for text, _ in answers.values()}
-    return texts, seconds | {way: taken for way, (_, taken) in answers.items()}
+def measured(doc: Image, here: Reader, there: Reader, url: str) -> tuple[set[str], dict[str, float]]:
+    """Read a picture in every way; return the texts, which should be one, and the seconds of each way."""
+    ways: dict[str, Callable[[], Page]] = {
+        "over HTTP, by the typed client": lambda: there.read(doc=doc),
+        "over HTTP, posted as by curl": lambda: posted(url, doc),
+        "in process, through the call stack": lambda: here.post(on="read", doc=doc),
+        "in process, as a plain method": lambda: here.read(doc=doc),
+    }
+    answers = {way: timed(call) for way, call in ways.items()}
+    return {text for text, _ in answers.values()}, {way: taken for way, (_, taken) in answers.items()}
+
+
+def flowed(doc: Image, url: str) -> tuple[str, list[str]]:
+    """Have the server read the picture as a node of a Flow, whose others are here: the text, and what there is to show."""
+    with sheet(f"{url}/reader") as f:
+        ran = f.run(doc=doc)
+        found: Sheet = ran.result
+    wide, high = found.small.pil().size
+    told = f"language {found.language.code}, beside it a thumbnail of {wide} x {high} pixels"
+    return found.text.read(), [f"{told}, by a Flow over two processes:", str(f), str(ran.trace)]
 
 
 def main() -> None:
@@ -94,11 +99,20 @@ def main() -> None:
     picture: Path = parser.parse_args().picture
     doc = Image(ref=str(picture))
     doc.read()  # a file that is missing is missed now, rather than when all is up
-    texts, seconds = measured(doc)
-    if len(texts) != 1:
-        raise SystemExit(f"demo: the ways should give the same text of {picture.name}, and gave {sorted(texts)}")
-    print(f"{picture.name} says:\n\n{indent(texts.pop(), '    ')}\n\n{'seconds':>44}")
-    for step, taken in seconds.items():
+    begin = time.perf_counter()
+    here = Reader()
+    loaded = time.perf_counter()
+    with here, server() as url, Reader.at(url) as there:
+        steps = {"loading the models here": loaded - begin, "starting the server": time.perf_counter() - loaded}
+        texts, ways = measured(doc, here, there, url)
+        text, shown = flowed(doc, url)
+    if texts != {text}:
+        raise SystemExit(
+            f"demo: the ways should give the same text of {picture.name}, and gave {sorted(texts | {text})}"
+        )
+    print(f"{picture.name} says:\n\n{indent(text, '    ')}\n")
+    print(*shown, sep="\n\n", end=f"\n\n{'seconds':>44}\n")
+    for step, taken in (steps | ways).items():
         print(f"{step:36}{taken:8.3f}")
 
 
@@ -106,6 +120,6 @@ if __name__ == "__main__":
     try:
         main()
     except ModuleNotFoundError as error:
-        raise SystemExit(f"demo needs the module {error.name!r}; try: pip install '.[http,examples]'") from None
+        raise SystemExit(f"demo needs the module {error.name!r}; try: pip install '.[demo]'") from None
     except (XooaiError, OSError) as error:
         raise SystemExit(f"demo: {error}") from None

@@ -23,5 +23,5 @@ def write(purpose: str, extra: str, also: str, *options: str) -> None:
 
 same = ("--constraint", str(LOCKS / "test.txt"))
 write("test", "dev", EDITABLE, *sys.argv[1:])
-write("demo", "examples", EDITABLE, *same, *sys.argv[1:])
+write("demo", "demo", EDITABLE, *same, *sys.argv[1:])
 write("all", "all", "", *same, *sys.argv[1:])  # what a release's bill of materials lists

@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 import pytest
 
 import pages
-from xooai import Audio, Image, InvalidArgument
+from xooai import Audio, Image, InvalidArgument, Text
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 RECEIPT = EXAMPLES / "data" / "receipt.jpg"
@@ -222,14 +223,70 @@ def test_the_driver_is_short_and_its_page_shows_it_as_it_is() -> None:
     assert [block.text for block in pages.blocks(page) if block.title == "xooai_tcp.py"] == [example]
 
 
+def test_the_linguist_tells_languages_apart() -> None:
+    needs("py3langid")
+    said = [
+        "The postcards are in the drawer on the left.",
+        "Les cartes postales sont dans le tiroir de gauche.",
+        "Die Postkarten liegen in der linken Schublade.",
+        "Открытки лежат в левом ящике стола.",
+    ]
+
+    ended = run(
+        "-c",
+        "import json, sys, sheet, xooai\n"
+        "with sheet.Linguist() as e:\n"
+        "    for text in json.loads(sys.argv[1]):\n"
+        "        print(e.post(on='language', doc=xooai.Text(value=text)).code)",
+        json.dumps(said),
+    )
+
+    assert (ended.stdout.split(), ended.stderr) == (["en", "fr", "de", "ru"], "")
+
+
+def test_the_search_finds_the_passage_that_a_question_is_about(tmp_path: Path) -> None:
+    needs("numpy", "sklearn", "usearch")
+    (tmp_path / "birds.txt").write_text(
+        "Swallows fly south in autumn, and come back in April.\n\n"
+        "An owl sees in the dark, and hunts mice at night.\n\n"
+        "The kingfisher dives for small fish."
+    )
+    (tmp_path / "stones.md").write_text(
+        "Granite is made deep in the earth, where molten rock cools slowly.\n\nSandstone is sand, pressed for ages.\n"
+    )
+    search = load("search")
+    known = [text.read() for text in search.texts(search.passages(str(tmp_path)))]
+
+    with search.Embedder(known) as embedder, search.Index() as index:
+        with search.filling(embedder, index) as fill:
+            count = fill.post(folder=str(tmp_path))
+        with search.searching(embedder, index) as find:
+            hits = [find.post(doc=Text(value=text)) for text in ("What hunts mice?", "Where is granite made?")]
+
+    assert count == 5
+    assert [best[0].text.split()[:2] for best in hits] == [["An", "owl"], ["Granite", "is"]]
+    assert [best[0].source for best in hits] == ["birds.txt", "stones.md"]
+
+
+def test_the_search_says_in_one_line_that_there_is_nothing_to_search_in(tmp_path: Path) -> None:
+    ended = run("search.py", str(tmp_path), "What hunts mice?")
+
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert "has 0 paragraphs" in ended.stderr
+
+
 def test_the_demo_reads_the_receipt_in_every_way_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    needs("rapidocr", "onnxruntime", "uvicorn")
+    needs("rapidocr", "onnxruntime", "py3langid", "uvicorn")
 
     ended = run("demo.py", XDG_CACHE_HOME=str(tmp_path))  # where onnxruntime keeps what it reports
 
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "Two Postcards" in ended.stdout
     assert "over HTTP, by the typed client" in ended.stdout
+    assert "language en, beside it a thumbnail of 120 x 160 pixels" in ended.stdout
+    assert "-> |  language  |" in ended.stdout
+    assert re.search(r"^page .*#.* ms .*reader/read at http://127", ended.stdout, re.MULTILINE)
+    assert re.search(r"^small .*#.* ms .*shrinker/shrink in process", ended.stdout, re.MULTILINE)
     assert list(tmp_path.rglob("*")) == []
 
 

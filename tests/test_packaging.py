@@ -26,7 +26,7 @@ from packaging.utils import canonicalize_name
 from surroundings import unmeasured
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCKS = {"test": "dev", "demo": "examples", "all": "all"}
+LOCKS = {"test": "dev", "demo": "demo", "all": "all"}
 """Each lock, and the extra that it is of."""
 DRIVERS = {"xooai_http": "http", "xooai_grpc": "grpc", "xooai_quic": "quic"}
 """Each driver's package, and the extra that it needs."""
@@ -157,7 +157,7 @@ def test_the_wheel_has_its_licence_its_commands_and_a_scheme_for_each_plugin(whe
 
 
 def test_the_extras_are_those_that_the_documentation_names() -> None:
-    extras = "cli http grpc quic quic-fast stores s3 fetch media testing yaml all examples dev".split()
+    extras = "cli http grpc quic quic-fast stores s3 fetch media testing yaml all demo examples dev".split()
     assert set(project()["optional-dependencies"]) == set(extras)
 
 
