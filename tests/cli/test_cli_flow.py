@@ -87,6 +87,22 @@ def test_a_flow_runs_once(xooai: Xooai, flow: Path, tmp_path: Path) -> None:
     assert "did you mean 'doc'?" in said(xooai("flow", "post", flow, "-M", "kit", "docc=a"))
 
 
+def test_a_flow_that_streams_shows_replies_as_they_come(xooai: Xooai, flow: Path, tmp_path: Path) -> None:
+    (tmp_path / "spelling.py").write_text(
+        "from collections.abc import AsyncIterator, Iterator\nfrom xooai import Executor, Text, stream\n\n"
+        "class Spelling(Executor):\n"
+        "    @stream\n    def spell(self, doc: Text) -> Iterator[str]:\n        yield from doc.read()\n"
+        "    @stream\n    async def join(self, doc: AsyncIterator[str]) -> str:\n        return 'x'\n"
+    )
+    flow.write_text("nodes: [{use: 'spelling:Spelling', on: spell}]")
+    command = ("flow", "post", flow, "-M", tmp_path / "spelling.py")
+
+    assert xooai(*command, "doc=abc").out == "a\nb\nc\n"
+    assert "flow streams, and --input is for Flows that" in said(xooai(*command, "--input", flow, "-o", tmp_path / "o"))
+    flow.write_text(flow.read_text().replace("on: spell", "on: join"))
+    assert "flow takes a stream as 'doc', and the command line sends one request" in said(xooai(*command, "doc=abc"))
+
+
 def test_a_flow_is_served_until_a_signal_comes(flow: Path, xooai: Xooai) -> None:
     process = spawned("flow", "serve", flow, "--module", "kit", "--url", ANYWHERE)
     try:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xooai import Executor, Flow, FlowError, InvalidArgument, NotFound, ResourceExhausted, Text
+from xooai import Executor, Flow, FlowError, InvalidArgument, NotFound, PluginError, ResourceExhausted, Text
 
 pytest.importorskip("yaml")
 
@@ -96,6 +96,29 @@ def test_functions_join_and_decide(load: Callable[..., Flow]) -> None:
         assert f(doc=Text(value="a b")) == {"page": Text(value="A B: a b"), "glued": "<A B-a b>", "maybe": None}
 
 
+def test_conditions_and_several_servers_are_data(load: Callable[..., Flow]) -> None:
+    f = load(
+        "nodes:\n"
+        "  - {id: title, use: 'filed:Words', on: title}\n"
+        "  - {id: end, use: 'filed:Words', on: clean, needs: title, when: {title.value: {ne: A}}}\n"
+        "  - {id: away, use: ['http://127.0.0.1:1/a/b', 'http://127.0.0.1:2/a/b'], optional: true}\n"
+    )
+
+    assert load(f.dump()).dump() == f.dump()
+    assert "  when: {title.value: {ne: A}}\n" in f.dump()
+    with f:
+        assert [f(doc=Text(value=text))["end"] for text in ("a", "b")] == [None, Text(value="B")]
+
+
+def test_a_constructor_that_passes_on_what_nobody_takes_fails_by_the_name_of_its_node(
+    load: Callable[..., Flow],
+) -> None:
+    f = load("nodes: [{id: a, use: 'filed:Words', on: title, with: {lang: de}}]")
+
+    with f, pytest.raises(FlowError, match=r"node 'a' .*unexpected keyword argument 'lang'"):
+        f(doc=Text(value="x"))
+
+
 def test_a_class_may_stand_in_another_and_a_function_may_be_wrapped(load: Callable[..., Flow]) -> None:
     with load("nodes: [{id: a, use: 'filed:Words.Inner'}, {use: 'filed:wrapped', needs: a}]") as f:
         assert f(doc=Text(value="x")) == "<x>"
@@ -154,6 +177,7 @@ def test_an_alias_stands_for_what_is_written(load: Callable[..., Flow]) -> None:
         ("nodes:\n- use: filed:Words\n  on: title\n  join: os:system", "line 4: 'os:system' is of the module 'os'"),
         ("nodes:\n- use: filed:Words\n  on: titel", "line 2: no endpoint 'titel'; did you mean 'title'?"),
         ("nodes:\n- {id: a, use: 'filed:Counter'}\n- {id: b, use: 'filed:Counter',\n   needs: c}", "line 4: node 'b' needs 'c'"),
+        ("nodes:\n- {id: a, use: 'filed:Words', on: title,\n   when: {a: {nee: 1}}}", "line 2: node 'a': when="),
         ("nodes:\n- {id: a, use: 'filed:Counter', needs: a}", "line 2: the nodes need each other in a circle: a → a"),
         ("nodes:\n- use:\n    use: filed:Words\n    metas:\n      nam: x", "line 5: metas has no key 'nam'"),
         ("nodes:\n- use:\n    use: filed:Words\n    requests:\n      cut: clan", "line 5: Words has no endpoint 'clan'"),
@@ -228,6 +252,15 @@ def test_nothing_is_imported_that_is_not_allowed(
         "nodes: [{use: 'broken_when_imported:A'}]", ["broken_when_imported"]
     )
     assert "not_allowed_here" not in sys.modules
+
+
+def test_where_the_parser_is_missing_the_extra_is_named(
+    load: Callable[..., Flow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+
+    with pytest.raises(PluginError, match=r"flow.yaml needs PyYAML; try: pip install 'xooai\[yaml\]'"):
+        load(PAGES)
 
 
 def test_modules_are_names_or_modules(load: Callable[..., Flow]) -> None:
@@ -323,7 +356,7 @@ def flows(draw: st.DrawFn) -> Flow:
     return f
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(flows())
 def test_any_flow_survives_its_file(tmp_path_factory: pytest.TempPathFactory, f: Flow) -> None:
     path = tmp_path_factory.getbasetemp() / "survives.yaml"
@@ -347,7 +380,7 @@ JUNK = st.lists(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(JUNK)
 def test_whatever_is_in_a_file_it_loads_or_is_refused_by_a_line(
     tmp_path_factory: pytest.TempPathFactory, junk: list[tuple[int, int, str]]

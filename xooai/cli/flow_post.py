@@ -17,10 +17,10 @@ from xooai.cli.lines import Line, Lines, Output
 from xooai.cli.listening import MODULE
 from xooai.cli.load import flow_from
 from xooai.cli.progress import sending
-from xooai.cli.replies import grouped, output_option, writing
+from xooai.cli.replies import grouped, output_option, refuse_upload, writing
 from xooai.cli.values import value_of
 from xooai.codec import JSON
-from xooai.errors import Internal, XooaiError
+from xooai.errors import Internal, InvalidArgument, XooaiError
 from xooai.flow import Flow
 
 __all__ = ["command"]
@@ -100,10 +100,16 @@ def command(  # noqa: PLR0913 - the options
 
 def _once(flow: Flow, texts: dict[str, list[str]], timeout: float, write: Callable[[Any, Any], None]) -> None:
     endpoint = flow._xooai_endpoint(None)
+    refuse_upload(flow.name, endpoint)
     endpoint.check(texts)
     given = {name: value_of(endpoint.parameters[name].annotation, text, name) for name, text in texts.items()}
     with sending(given) as prepared:
-        write(endpoint, flow.post(timeout=timeout, **prepared))
+        if not endpoint.shape:
+            write(endpoint, flow.post(timeout=timeout, **prepared))
+            return
+        with closing(flow.stream(timeout=timeout, **prepared)) as replies:
+            for reply in replies:
+                write(endpoint, reply)
 
 
 class _Run:
@@ -112,6 +118,10 @@ class _Run:
     def __init__(self, flow: Flow, texts: dict[str, list[str]], timeout: float) -> None:
         self._flow, self._timeout = flow, timeout
         self._endpoint = endpoint = flow._xooai_endpoint(None)
+        if endpoint.shape:
+            raise InvalidArgument(
+                f"{flow.name} streams, and --input is for Flows that take one request and give one reply"
+            )
         endpoint.check({**dict.fromkeys(endpoint.parameters), **texts})
         self._constants = {
             name: value_of(endpoint.parameters[name].annotation, text, name) for name, text in texts.items()

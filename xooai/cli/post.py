@@ -11,12 +11,10 @@ import click
 
 from xooai.cli.progress import sending
 from xooai.cli.remote import Reaching, Server, reached, reaching
-from xooai.cli.replies import grouped, output_option, writing
+from xooai.cli.replies import grouped, output_option, refuse_upload, writing
 from xooai.cli.values import value_of
 from xooai.codec import CODECS
-from xooai.driver import Shape
 from xooai.endpoint import Endpoint
-from xooai.errors import InvalidArgument
 
 __all__ = ["command"]
 
@@ -27,11 +25,7 @@ async def _call(server: Server, texts: dict[str, list[str]], write: Callable[[En
     """Call, and write each reply as it comes: one, or those of a stream."""
     async with reached(server) as there:
         executor, endpoint = await there.endpoint()
-        if endpoint.shape & Shape.CLIENT:
-            raise InvalidArgument(
-                f"{executor}/{endpoint.name} takes a stream as {endpoint.incoming!r}, and the command line sends one request; "
-                "in Python it is stream(), astream() or open()"
-            )
+        refuse_upload(f"{executor}/{endpoint.name}", endpoint)
         endpoint.check(texts)
         arguments = {name: value_of(endpoint.parameters[name].annotation, given, name) for name, given in texts.items()}
         with sending(arguments) as prepared:

@@ -15,10 +15,12 @@ from xooai.cli.progress import receiving
 from xooai.cli.show import content_of, outline
 from xooai.codec import JSON
 from xooai.doc import Doc
+from xooai.driver import Shape
 from xooai.endpoint import Endpoint
+from xooai.errors import InvalidArgument
 from xooai.log import printable
 
-__all__ = ["grouped", "output_option", "writing"]
+__all__ = ["grouped", "output_option", "refuse_upload", "writing"]
 
 _PIECE = 1024 * 1024  # bytes in memory while a reply is written
 
@@ -42,6 +44,15 @@ def output_option(_: click.Context, __: click.Parameter, path: str | None) -> st
     if path not in (None, "-") and not Path(str(path)).absolute().parent.is_dir():
         raise click.BadParameter(f"there is no directory {str(Path(str(path)).parent)!r}")
     return path
+
+
+def refuse_upload(name: str, endpoint: Endpoint) -> None:
+    """Raise InvalidArgument for an endpoint that takes a stream."""
+    if endpoint.shape & Shape.CLIENT:
+        raise InvalidArgument(
+            f"{name} takes a stream as {endpoint.incoming!r}, and the command line sends one request; "
+            "in Python it is stream(), astream() or open()"
+        )
 
 
 def writing(output: str | None, as_json: bool) -> Callable[[Endpoint, Any], None]:

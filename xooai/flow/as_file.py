@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from xooai.codec import MSGPACK
@@ -60,7 +61,8 @@ def _node(flow: Flow, node: Node) -> dict[str, Any]:
         if node.join is not None:
             found["join"] = name_of(node.join)
         if node.when is not None:
-            found["when"] = plain(node.when, "when=") if isinstance(node.when, dict) else name_of(node.when)
+            when = node.when
+            found["when"] = plain(dict(when), "when=") if isinstance(when, Mapping) else name_of(when)
     except ValueError as error:
         raise FlowError(f"node {node.id!r} cannot be written: {error}") from None
     rest = {"timeout": limits.timeout, "retry": limits.retry, "optional": node.is_optional, "each": node.each}
