@@ -33,6 +33,11 @@ class Typed(GenerateJsonSchema):
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> JsonSchemaValue:
         return {}  # a function decides what is taken: anything may be
 
+    def ser_schema(self, schema: Any) -> JsonSchemaValue | None:
+        if hasattr(schema.get("function"), "__xooai_ours__"):
+            return None  # it writes what the fields say
+        return super().ser_schema(schema)
+
     def get_default_value(self, schema: cs.WithDefaultSchema) -> Any:
         factory: Any = schema.get("default_factory")
         return factory() if factory in _EMPTY else super().get_default_value(schema)
