@@ -143,6 +143,16 @@ def sized(doc: Text) -> tuple[int, Size]:
     return 1, Size(1)
 
 
+def test_a_condition_is_as_it_was_when_the_node_was_added() -> None:
+    said: dict[str, Any] = {"a": {"eq": 1}}
+    f = Flow().add(use=lambda doc: 1, id="a").add(use=lambda a: "called", id="b", needs="a", when=said)
+    said["a"]["eq"] = 2
+    said["b"] = 3
+
+    with f:
+        assert f.post(doc="x") == "called"
+
+
 UNKNOWN: dict[str, tuple[Mapping[str, Any], str]] = {
     "a field": ({"page.scor": 1}, "looks at 'page.scor', and page, which is Page, has no 'scor'; did you mean 'score'"),
     "a field of an item": (

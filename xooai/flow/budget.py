@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 
 from xooai.errors import ResourceExhausted
 
-__all__ = ["AT_ONCE", "CALLS", "Budget", "budget"]
+__all__ = ["AT_ONCE", "CALLS", "Allowance", "Budget"]
 
 AT_ONCE = 100  # calls of one run: as many as one server takes over HTTP's connections, or gRPC's streams; others wait
 CALLS = 100_000  # of one post, minutes of work: what a request of a few bytes sets going has an end
@@ -35,17 +33,20 @@ class Budget:
 _spent: ContextVar[Budget | None] = ContextVar("xooai_flow_budget", default=None)
 
 
-@contextmanager
-def budget() -> Iterator[Budget]:
-    """That of the post that this run belongs to."""
-    found = _spent.get()
-    if found is not None and not found.is_over:  # one that is over was left to a task that outlives its call
-        yield found
-        return
-    found = Budget()
-    token = _spent.set(found)
-    try:
-        yield found
-    finally:
-        found.is_over = True
-        _spent.reset(token)
+class Allowance:
+    """The budget of the post that a run belongs to; what `with` gives."""
+
+    __slots__ = ("_own", "_token")
+
+    def __enter__(self) -> Budget:
+        found = _spent.get()
+        self._own: Budget | None = None
+        if found is None or found.is_over:  # one that is over was left to a task that outlives its call
+            found = self._own = Budget()
+            self._token = _spent.set(found)
+        return found
+
+    def __exit__(self, *_: object) -> None:
+        if self._own is not None:
+            self._own.is_over = True
+            _spent.reset(self._token)

@@ -14,7 +14,7 @@ from xooai.declare import checked_name, chosen, surroundings
 from xooai.endpoint import Endpoint
 from xooai.errors import FailedPrecondition, FlowError, XooaiError
 from xooai.flow.answering import CALL, Answering
-from xooai.flow.nodes import Used, id_of, ids_of, limits_of, target_of
+from xooai.flow.nodes import Used, id_of, ids_of, limits_of, target_of, when_of
 from xooai.flow.planning import Planning
 from xooai.flow.targets import Inner
 from xooai.flow.trace import Trace, Watch, watched
@@ -127,7 +127,13 @@ class Flow(Served):
         if isinstance(target, Inner) and target.flow._holds(self):
             raise FlowError(f"{target.flow!r} holds {self!r}: a Flow cannot be a node of itself")
         node = Node(
-            target.path if id is None else id_of(id), ids_of(needs), dict(args or {}), join, when, optional, each
+            target.path if id is None else id_of(id),
+            ids_of(needs),
+            dict(args or {}),
+            join,
+            when_of(when),
+            optional,
+            each,
         )
         limits = limits_of(timeout, retry)
         self._planning.add(node, target, limits)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 else:
     several = lazy("xooai.flow.several")
 
-__all__ = ["RETRIES", "Used", "id_of", "ids_of", "limits_of", "target_of"]
+__all__ = ["RETRIES", "Used", "id_of", "ids_of", "limits_of", "target_of", "when_of"]
 
 RETRIES = 10  # of one node: with the pauses between them more than a minute, after which a server is away
 
@@ -116,6 +116,13 @@ def id_of(id: object) -> str:
     if not isinstance(id, str) or not id:
         raise FlowError(f"id={_shown(id)} is no id; it takes any text")
     return id
+
+
+def when_of(when: Any) -> Any:
+    """A condition as it is now, whatever becomes of the dict that was given."""
+    if not isinstance(when, Mapping):
+        return when
+    return {path: dict(said) if isinstance(said, Mapping) else said for path, said in when.items()}
 
 
 def limits_of(timeout: float | None, retry: int) -> Limits:

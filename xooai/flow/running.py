@@ -22,7 +22,7 @@ from xooai.errors import (
     XooaiError,
 )
 from xooai.flow.asking import asked
-from xooai.flow.budget import AT_ONCE, Budget, budget
+from xooai.flow.budget import AT_ONCE, Allowance, Budget
 from xooai.flow.failure import cause_of, failed, is_for_others, misgiven
 from xooai.flow.packing import Packing
 from xooai.flow.targets import Target
@@ -75,7 +75,7 @@ async def run(
 
     Where the media type of the result is `wanted`, it may be unread. Raises XooaiError, never a group.
     """
-    with budget() as calls:
+    with Allowance() as calls:
         running = _Running(plan, means, given, trace, wanted, calls)
         replies = running.seen
         try:
