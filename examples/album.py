@@ -1,9 +1,10 @@
 """Album: three executors and a Flow of them that makes a card of a picture: small, and framed in its own colours.
 
-In one process, or with each executor where the command line says; the program stays as it is:
+In one process, or with each executor where the command line or a file says; the program stays as it is:
 
     python examples/album.py examples/data/receipt.jpg
     python examples/album.py examples/data/receipt.jpg shrinker=http://127.0.0.1:8081 painter=grpc://127.0.0.1:8082
+    python examples/album.py examples/data/receipt.jpg examples/album.yaml
 
 A server of one of them, in the folder of this file: xooai serve album:Shrinker --url http://127.0.0.1:8081
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -75,9 +76,16 @@ def album(places: Mapping[str, str] | None = None) -> Flow:
     return f.add(use=there.get("framer", Framer), on="frame", id="card", needs=("small", "colours"))
 
 
-def main(picture: str, *places: str) -> None:
+def configured(words: Sequence[str]) -> Flow:
+    """The Flow of the command line: of a file, or with the places that are named."""
+    if len(words) == 1 and words[0].endswith(".yaml"):
+        return Flow.load(words[0], modules=["album"])
+    return album(dict(word.split("=", 1) for word in words))
+
+
+def main(picture: str, *words: str) -> None:
     """Print the card of a picture."""
-    with album(dict(place.split("=", 1) for place in places)) as f:
+    with configured(words) as f:
         print(f, file=sys.stderr)
         card: Card = f.post(doc=Image(ref=picture))  # or what a server's description says of a Card, of the same fields
     content = card.picture.read()
@@ -87,7 +95,7 @@ def main(picture: str, *places: str) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) < 2:
-        raise SystemExit(f"usage: {Path(sys.argv[0]).name} PICTURE [EXECUTOR=URL ...]")
+        raise SystemExit(f"usage: {Path(sys.argv[0]).name} PICTURE [FILE.yaml | EXECUTOR=URL ...]")
     try:
         main(*sys.argv[1:])
     except (XooaiError, OSError) as error:

@@ -1,4 +1,4 @@
-"""One program gives the same in one process and over three, whichever driver carries its calls; only its arguments differ."""
+"""One program gives the same in one process and over three, whichever driver carries its calls; only configuration differs."""
 
 from __future__ import annotations
 
@@ -91,3 +91,18 @@ def test_one_process_another_and_two_drivers_give_what_one_process_does(
     pytest.importorskip("grpc")
 
     assert printed(f"painter={places['grpc']['painter']}", f"framer={places['http']['framer']}") == card
+
+
+@pytest.mark.parametrize("where", ["here", "over three processes"])
+def test_a_file_gives_what_the_program_does(
+    where: str, card: str, places: dict[str, dict[str, str]], tmp_path: Path
+) -> None:
+    pytest.importorskip("yaml")
+    text = (EXAMPLES / "album.yaml").read_text()
+    if where != "here":
+        for name, cls in EXECUTORS.items():
+            text = text.replace(f"album:{cls}", f"{places['http'][name]}/{name}")
+        assert "album:" not in text
+    (tmp_path / "flow.yaml").write_text(text)
+
+    assert printed(str(tmp_path / "flow.yaml")) == card
