@@ -60,6 +60,8 @@ class Call:
     inline: bool = False
     marks: Marks | None = None
     outer: Any = None
+    hops: int = 0
+    """How many servers the call came through, this one among them, once somebody asked."""
     reply: bytes | None = None
     reply_codec: str = ""
     reply_marks: Marks = NO_MARKS
@@ -193,8 +195,10 @@ def hops() -> int:
         call = call.outer
     if not isinstance(call, Call):
         return 0
-    given = call.head.metadata.get(HOPS_HEADER, "0")
-    found = int(given) + 1 if given.isdecimal() and len(given) <= len(str(HOPS)) else HOPS + 1
+    found = call.hops
+    if not found:
+        given = call.head.metadata.get(HOPS_HEADER, "0")
+        found = call.hops = int(given) + 1 if given.isdecimal() and len(given) <= len(str(HOPS)) else HOPS + 1
     if found > HOPS:
         raise FailedPrecondition(
             f"this call came through {HOPS} servers already, each calling the next; does one of them lead back to this one?"

@@ -6,6 +6,7 @@ import asyncio
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -92,6 +93,7 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
         None  # the link that was used last: asking a weak dict costs more
     )
     _heads: dict[tuple[str, str, str, str, int], Head] = {}
+    _hopped: dict[int, Mapping[str, str]] = {}
     _known: dict[str, Mapping[str, Endpoint]] | None = None
 
     def __post_init__(self) -> None:
@@ -212,14 +214,24 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
             found = self._heads.get((executor, endpoint, codec, accept, before))
             if found is not None:
                 return found
-        own = self.metadata if metadata is None else {**self.metadata, **metadata_of(metadata)}
-        if before:
-            own = {**own, HOPS_HEADER: str(before)}
+        if metadata is None:
+            own = self._with_hops(before) if before else self.metadata
+        else:
+            own = {**self.metadata, **metadata_of(metadata)}
+            if before:
+                own = {**own, HOPS_HEADER: str(before)}
         found = Head(f"/{executor}/{endpoint}", codec, accept, timeout=timeout, metadata=own)
         if metadata is None and timeout == self.timeout:
             if len(self._heads) >= _HEADS:
                 self._heads.clear()
             self._heads[executor, endpoint, codec, accept, before] = found
+        return found
+
+    def _with_hops(self, before: int) -> Mapping[str, str]:
+        """The metadata of a call that came through so many servers: the same object again, which a driver writes once."""
+        found = self._hopped.get(before)
+        if found is None:
+            found = self._hopped[before] = MappingProxyType({**self.metadata, HOPS_HEADER: str(before)})
         return found
 
     async def _exchange(self, head: Head, frame: bytes | None) -> tuple[bytes, Outcome]:

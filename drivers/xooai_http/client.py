@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from math import inf
+from types import MappingProxyType
 
 from xooai.driver import Channel, DialOptions, Head, Outcome, Shape
 from xooai.errors import (
@@ -52,6 +54,7 @@ class HttpLink:
         self._starts: dict[tuple[str, str, str], bytes] = {}
         self._ready: tuple[Head, bytes] | None = None
         """The lines of the head that was sent last: a caller gives the same one again and again."""
+        self._passed: tuple[Mapping[str, str], float | None, bytes] | None = None
 
     async def open(self, head: Head, request: bytes | None = None) -> Channel:
         """Send a call, or what it begins with. What this raises was raised before a byte was sent: it did not run."""
@@ -135,12 +138,23 @@ class HttpLink:
     def _begin(self, head: Head) -> bytes:
         """All lines but the length's."""
         start = self._starts.get((head.path, head.codec, head.accept)) or self._start(head)
-        if head.metadata:  # may be another the next time, such as a token that was renewed
-            return start + _passing(head)
+        if head.metadata:
+            if (
+                type(head.metadata) is not MappingProxyType
+            ):  # may be another the next time, such as a token that was renewed
+                return start + _passing(head)
+            return start + self._lasting(head)
         if head.timeout is not None:
             start += _TIMEOUT % timeout_value(head.timeout)
         self._ready = head, start
         return start
+
+    def _lasting(self, head: Head) -> bytes:
+        """The lines of metadata that does not change, and is given again and again."""
+        known = self._passed
+        if known is None or known[0] is not head.metadata or known[1] != head.timeout:
+            known = self._passed = head.metadata, head.timeout, _passing(head)
+        return known[2]
 
     def _start(self, head: Head) -> bytes:
         """The lines that all calls with this path, codec and accept begin with."""

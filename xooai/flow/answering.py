@@ -10,6 +10,7 @@ from xooai.call import hops
 from xooai.deadline import part_of
 from xooai.endpoint import Endpoint
 from xooai.errors import DeadlineExceeded, FlowError, XooaiError, error_from
+from xooai.flow.budget import AT_ONCE
 from xooai.flow.failure import Raised
 from xooai.flow.gate import Gate
 from xooai.flow.packing import Packing
@@ -46,7 +47,8 @@ class Answering:
         self.endpoints: Mapping[str, Endpoint] = {CALL: plan.endpoint}
         packings = {id: Packing.of(step, plan.endpoint, targets[id]) for id, step in plan.steps.items()}
         found = {id: packing for id, packing in packings.items() if packing is not None}
-        self._means = Means(dict(targets), dict(limits), Threads(), found)
+        has_room = len(plan.steps) <= AT_ONCE and not any(step.mapped or step.source for step in plan.steps.values())
+        self._means = Means(dict(targets), dict(limits), Threads(), found, has_room)
         self._is_read = any(
             INPUT in (step.node.needs or (INPUT,)) and (id not in found or step.binding.rule is not Rule.INPUT)
             for id, step in plan.steps.items()

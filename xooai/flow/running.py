@@ -66,6 +66,8 @@ class Means(msgspec.Struct, frozen=True):
     threads: Threads
     packings: Mapping[str, Packing] = {}
     """Of the nodes elsewhere whose requests may be made of what is unread."""
+    has_room: bool = False
+    """Whether there are so few calls in a run that all may be made at once."""
 
 
 async def run(
@@ -254,6 +256,8 @@ class _Running:
         elif self._wanted and not self._plan.followers[step.node.id]:
             call = partial(target.call, wanted=self._wanted)
         if limits.are_none:
+            if self._means.has_room:
+                return await call(step.endpoint, arguments, None)
             async with self._room:
                 return await call(step.endpoint, arguments, None)
         end = None if limits.timeout is None else monotonic() + limits.timeout

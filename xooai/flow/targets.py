@@ -439,7 +439,7 @@ async def sent(
         codec = remote.codec
         frame, limit = await remote.written(endpoint, given, limit)
     reply, codec = await remote.forward(executor, endpoint, frame, codec, limit, wanted or accepted(endpoint, codec))
-    return Reply(reply, codec, endpoint.result, remote.origin, f"{remote.server}/{executor}/{endpoint.name}")
+    return Reply(reply, codec, endpoint.result, remote.origin, (remote.server, executor, endpoint.name))
 
 
 def _read(arguments: Arguments) -> dict[str, Any]:

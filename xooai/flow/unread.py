@@ -76,7 +76,8 @@ class Reply(Written):
 
     __slots__ = ("_read", "node", "origin", "schema", "where")
 
-    def __init__(self, frame: bytes, codec: Codec, schema: Schema, origin: Origin, where: str) -> None:
+    def __init__(self, frame: bytes, codec: Codec, schema: Schema, origin: Origin, where: tuple[str, ...]) -> None:
+        """`where` is the server, the executor's name and the endpoint's."""
         super().__init__(frame, codec)
         self.schema, self.origin, self.where = schema, origin, where
         self.node = ""
@@ -91,9 +92,10 @@ class Reply(Written):
         return self._read[0]
 
     def _unfit(self, error: InvalidArgument) -> XooaiError:
+        where = "/".join(self.where)
         if not self.node:
-            return unfit(self.where, error)
-        told, details = unfit(f"node {self.node!r} ({self.where})", error), {"node": self.node}
+            return unfit(where, error)
+        told, details = unfit(f"node {self.node!r} ({where})", error), {"node": self.node}
         told.details |= details
         told._to_peers = unfit(f"node {self.node!r}", error).message, details  # where it is, is nothing for them
         return told
