@@ -247,6 +247,8 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
             reply = await channel.receive()
         except XooaiError as error:
             error._server = self.server
+            if channel.outcome is not None:
+                error._beside = channel.outcome.metadata
             raise
         outcome = channel.outcome
         if reply is None or outcome is None:

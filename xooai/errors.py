@@ -62,6 +62,8 @@ class XooaiError(Exception):
     never_ran: bool = False
     _server: str = ""
     """The server whose trouble it is, as its client knows it."""
+    _beside: Mapping[str, str] = {}
+    """The metadata that the server sent with it."""
     _is_of_here: bool = False
     """Whether it tells of what this process read for itself, such as a path: nothing for a peer."""
     _to_peers: tuple[str, Mapping[str, Any]] | None = None

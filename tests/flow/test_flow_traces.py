@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from xooai.flow import Called, Span, State, Trace
 Put = Callable[[Executor], dict[str, Any]]
 SLEEP = 0.025  # seconds
 LEAST = 0.02  # of them: a loop wakes up somewhat early
+SIZE = 1024 * 1024  # bytes: more than goes within a message
 HI = Text(value="hi")
 
 
@@ -53,6 +55,11 @@ class Works(Executor):
     async def boasts(self, doc: Text) -> Text:
         current().reply_metadata["server-timing"] = "fetch;dur=86400000, decode;dur=nan, handle"
         return doc
+
+    @post
+    def breaks(self, doc: Text) -> Text:
+        time.sleep(SLEEP)
+        raise KeyError("no such thing")
 
     @post(cache=60)
     async def kept(self, doc: Text) -> Text:
@@ -126,6 +133,17 @@ def test_a_reply_that_was_kept_and_contents_that_were_read_are_told(put: Put, tm
     assert str(trace).endswith("node: 0 of 1 contents were in its cache")
 
 
+def test_contents_that_go_before_a_message_are_counted(serve: Callable[[Any], str], tmp_path: Path) -> None:
+    large = tmp_path / "large.bin"
+    large.write_bytes(os.urandom(SIZE))  # a server that has it already is not sent it again
+
+    with Flow().add(use=f"{serve(Works())}/size", id="node") as f:
+        ran = f.run(doc=File(ref=str(large)))
+
+    assert ran.result == SIZE
+    assert SIZE < ran.trace.spans[0].sent < SIZE + 1000
+
+
 def test_a_server_that_tells_of_more_time_than_there_was_is_not_believed(put: Put) -> None:
     with Flow().add(**put(Works()), on="boasts", id="node") as f:
         (span,) = f.run(doc=HI).trace.spans
@@ -191,6 +209,29 @@ def test_a_run_that_fails_leaves_its_trace_with_the_error(put: Put) -> None:
     }
     assert trace.replies["first"].read() == "hi"
     assert next(line for line in str(trace).splitlines() if line.startswith("fails")).endswith("  failed")
+
+
+def test_the_stages_of_a_call_that_failed_are_told_too(put: Put) -> None:
+    with Flow().add(**put(Works()), on="breaks", id="breaks") as f, pytest.raises(Internal) as caught:
+        f.run(doc=HI)
+
+    ((call,),) = [span.calls for span in caught.value.trace.spans]
+    assert not call.is_answered
+    assert call.stages["handle"] >= LEAST
+
+
+def test_many_runs_at_once_have_a_trace_each(put: Put) -> None:
+    works = put(Works())
+
+    async def all_at_once(f: Flow) -> list[Any]:
+        return await asyncio.gather(*(f.arun(doc=Text(value=str(number))) for number in range(50)))
+
+    with Flow().add(**works, on="quick", id="a").add(**works, on="quick", id="b", needs="a") as f:
+        found = asyncio.run(all_at_once(f))
+
+    for number, ran in enumerate(found):
+        assert [span.id for span in ran.trace.spans] == ["a", "b"]
+        assert {reply.read() for reply in ran.trace.replies.values()} == {str(number)}
 
 
 def test_a_run_whose_time_is_over_leaves_its_trace_with_the_error() -> None:

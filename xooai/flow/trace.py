@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from xooai.endpoint import Endpoint
+from xooai.errors import XooaiError
 from xooai.lazy import lazy
 from xooai.metadata import TIMES, Inquiry
 from xooai.timing import STAGES, read_timing
 
 if TYPE_CHECKING:
+    from xooai import elsewhere
     from xooai.flow import chrome as traces
     from xooai.flow import waterfall
     from xooai.flow.targets import Target
 else:
+    elsewhere = lazy("xooai.elsewhere")
     traces = lazy("xooai.flow.chrome")
     waterfall = lazy("xooai.flow.waterfall")
 
@@ -44,7 +47,8 @@ class Called(msgspec.Struct, frozen=True):
     """One call of a node: from `began` to `ended`, in seconds since the run began, at a server ("" for this process).
 
     `stages` are seconds of `queue`, `decode`, `fetch`, `handle` and `encode`, as who answered has told, and `transfer`, which
-    is the rest; empty where nothing was told. `sent` and `received` are bytes of messages that crossed a wire, in `codec`.
+    is the rest; empty where nothing was told. `sent` and `received` are bytes that crossed a wire: of messages, in `codec`, and
+    of contents that the server was sent before them.
     """
 
     began: float
@@ -100,12 +104,12 @@ class Span(msgspec.Struct, frozen=True):
 
     @property
     def sent(self) -> int:
-        """Bytes of the messages that were sent to the node's server, of calls that were answered."""
+        """Bytes that were sent to the node's server."""
         return sum(call.sent for call in self.calls)
 
     @property
     def received(self) -> int:
-        """Bytes of its replies."""
+        """Bytes of the messages that it answered."""
         return sum(call.received for call in self.calls)
 
 
@@ -159,10 +163,16 @@ class Trace:
 
         async def call(endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> Any:
             watch, began, is_answered = Watch(self._zero, target.host), self._now(), False
+            token = elsewhere.moved.set(watch.uploading(elsewhere.moved.get())) if target.host else None
             try:
                 reply = await target.call(endpoint, arguments, timeout, watch)
                 is_answered = True
+            except XooaiError as error:
+                watch.beside = watch.beside or error._beside
+                raise
             finally:
+                if token is not None:
+                    elsewhere.moved.reset(token)
                 self._calls.setdefault(id, []).append(_called(watch, began, self._now(), is_answered))
                 if watch.inside is not None:
                     self._inside.setdefault(id, []).extend(watch.inside.spans)
@@ -185,6 +195,18 @@ class Watch(Inquiry):
         """Where the clock of the run began."""
         self.host = host
         """The server; of several, the one that was called last."""
+        self.uploaded = 0
+        """Bytes of contents that went to it before the message."""
+
+    def uploading(self, before: Callable[[str, int], None] | None) -> Callable[[str, int], None]:
+        """What is told of contents that go to a server, and tells who wanted to know before."""
+
+        def told(signature: str, size: int) -> None:
+            self.uploaded += size
+            if before is not None:
+                before(signature, size)
+
+        return told
 
 
 def _called(watch: Watch, began: float, ended: float, is_answered: bool) -> Called:
@@ -204,7 +226,7 @@ def _called(watch: Watch, began: float, ended: float, is_answered: bool) -> Call
         is_answered,
         watch.host,
         stages,
-        watch.sent,
+        watch.sent + watch.uploaded,
         watch.received,
         watch.codec,
         told.contents,
