@@ -42,10 +42,13 @@ class Words(Executor):
 
 
 class Counter(Executor):
-    made = 0
+    made = closed = 0
 
     def __init__(self) -> None:
-        type(self).made += 1
+        Counter.made += 1
+
+    def close(self) -> None:
+        Counter.closed += 1
 
     @post
     def load(self, doc: Text) -> Text:  # type: ignore[override]

@@ -160,6 +160,11 @@ def test_an_alias_stands_for_what_is_written(load: Callable[..., Flow]) -> None:
         ("nodes:\n- use: filed:Words.__init__", "line 2: 'filed' has no 'Words.__init__'"),
         ("nodes:\n- use: filed.py:Words", "line 2: 'filed.py:Words' names a file; write its module, filed:Words"),
         ("nodes:\n- use: 'a b:c'", "line 2: 'a b:c' is neither a URL nor"),
+        ("executors:\n  a/b: filed:Counter\nnodes: []", "line 2: 'a/b' is no name for an executor here"),
+        ("executors:\n  a: filed:glued\nnodes: []", "line 2: 'a' is no executor"),
+        ("executors:\n  a: http://127.0.0.1:1/x\nnodes: []", "line 2: 'a' is no executor"),
+        ("executors:\n  a: {use: 'filed:Counter', with: {x: 1}}\nnodes: []", "line 2: with_={'x': 1} is not what"),
+        ("executors:\n  a: filed:Counter\nnodes:\n- {use: a, with: {x: 1}}", "line 4: with_= is for the constructor of a class"),
         ("nodes:\n- use: x/y", "line 2: use='x/y' names no host"),
         ("nodes:\n- use: [1]", "line 2: use=[1] is nothing that a node calls"),
         ("nodes:\n- use: none.yaml", "line 2: there is no file"),
@@ -300,8 +305,9 @@ def test_what_is_dumped_is_loaded_as_it_was(load: Callable[..., Flow]) -> None:
         ({"use": filed.Words(sizes=object()), "on": "title"}, "it is not known what its constructor got"),
         ({"use": filed.Words.at("http://127.0.0.1:1", timeout=5), "on": "title"}, "with options of its own"),
         ({"use": Flow().add(use=lambda doc: doc, id="b")}, "node 'b' cannot be written"),
+        ({"use": filed.Words(gateway="http://127.0.0.1:1"), "on": "a/b"}, "on='a/b' is an endpoint elsewhere"),
     ],
-    ids=["function", "compiled", "condition", "argument", "key", "instance", "client", "inner"],
+    ids=["function", "compiled", "condition", "argument", "key", "instance", "client", "inner", "elsewhere"],
 )  # fmt: skip
 def test_what_a_file_cannot_say_names_the_node(node: dict[str, Any], complaint: str) -> None:
     with pytest.raises(FlowError, match="node 'a' cannot be written|node 'b' cannot be written") as refused:
@@ -310,11 +316,49 @@ def test_what_a_file_cannot_say_names_the_node(node: dict[str, Any], complaint: 
     assert complaint in str(refused.value)
 
 
-def test_an_executor_that_nodes_share_is_not_written_as_two() -> None:
-    words = filed.Words()
-    f = Flow().add(use=words, on="title", id="a").add(use=words, on="clean", id="b")
+SHARED = """\
+executors:
+  words:
+    use: filed:Counter
+    requests: {first: load, second: load}
+nodes:
+- id: a
+  use: words
+  on: first
+- id: b
+  use: words
+  on: second
+  needs: [a]
+"""
 
-    with pytest.raises(FlowError, match="the nodes 'a' and 'b' share <Words 'words'>"):
+
+def test_an_executor_that_nodes_share_is_made_once_and_closed_with_the_flow(load: Callable[..., Flow]) -> None:
+    before, closed = filed.Counter.made, filed.Counter.closed
+
+    for _ in range(2):
+        with load(SHARED) as f:
+            assert f(doc=Text(value="x")).read() == "x"
+
+    assert (filed.Counter.made - before, filed.Counter.closed - closed) == (2, 2)
+    assert f.dump() == SHARED
+
+
+def test_an_executor_that_nodes_share_is_written_once(load: Callable[..., Flow]) -> None:
+    words, others = filed.Words("de"), filed.Words("fr", name="words")
+    f = Flow()
+    for number, executor in enumerate((words, others, words, others)):
+        f.add(use=executor, on="title", id=str(number))
+
+    text = f.dump()
+
+    assert text.startswith(
+        "executors:\n  words:\n    use: filed:Words\n    with: {language: de}\n"
+        "  words2:\n    use: filed:Words\n    with: {language: fr, name: words}\n"
+    )
+    assert load(text).dump() == text
+    one = filed.Words(sizes=object())
+    f = Flow().add(use=one, on="title", id="a").add(use=one, on="clean", id="b")
+    with pytest.raises(FlowError, match="node 'a' cannot be written: it is not known what its constructor got"):
         f.dump()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from xooai.codec import MSGPACK
@@ -12,6 +13,7 @@ from xooai.config.writing import Inline, plain, written
 from xooai.driver import DialOptions
 from xooai.errors import FlowError
 from xooai.flow.flow import Flow
+from xooai.flow.making import Maker
 from xooai.served import Served
 
 if TYPE_CHECKING:
@@ -43,15 +45,17 @@ def _said(flow: Flow) -> dict[str, Any]:
     except ValueError as error:
         raise FlowError(f"{flow!r} cannot be written: {error}") from None
     nodes = flow._planning.graph.nodes
-    _refuse_shared(flow)
-    found["nodes"] = [_node(flow, node) for node in nodes.values()]
+    shared = _shared(flow)
+    if shared:
+        found["executors"] = dict(shared.values())
+    found["nodes"] = [_node(flow, node, shared) for node in nodes.values()]
     return found
 
 
-def _node(flow: Flow, node: Node) -> dict[str, Any]:
+def _node(flow: Flow, node: Node, shared: Mapping[int, tuple[str, Any]]) -> dict[str, Any]:
     used, limits = flow._used[node.id], flow._planning.limits[node.id]
     try:
-        found = {"id": plain(node.id, "its id"), **_use(used)}
+        found = {"id": plain(node.id, "its id"), **_use(used, shared)}
         if used.on is not None:
             found["on"] = used.on
         if node.needs:
@@ -69,9 +73,13 @@ def _node(flow: Flow, node: Node) -> dict[str, Any]:
     return found | {key: value for key, value in rest.items() if value}
 
 
-def _use(used: Used) -> dict[str, Any]:
+def _use(used: Used, shared: Mapping[int, tuple[str, Any]]) -> dict[str, Any]:
     """The keys `use` and `with` of a node. Raises ValueError."""
     use = used.use
+    if isinstance(use, Served) and used.on is not None and "/" in used.on:
+        raise ValueError(f"on={used.on!r} is an endpoint elsewhere; give its URL as use=")
+    if id(use) in shared:
+        return {"use": shared[id(use)][0]}
     if isinstance(use, type):
         return _class(named(use, used.with_ or {}))
     if not isinstance(use, Served):
@@ -101,13 +109,26 @@ def _client(executor: Served) -> str:
     return f"{remote.server}/{executor._xooai_name}"
 
 
-def _refuse_shared(flow: Flow) -> None:
-    """Raise FlowError for an executor that several nodes share: loaded, each would have one of its own."""
-    first: dict[int, str] = {}
+def _shared(flow: Flow) -> dict[int, tuple[str, dict[str, Any]]]:
+    """The executors that several nodes share, and those that a file named: their names, and their keys. Raises FlowError."""
+    uses: dict[int, list[str]] = {}
     for node, used in flow._used.items():
-        if isinstance(used.use, Served) and used.use._xooai_remote is None and not isinstance(used.use, Flow):
-            other = first.setdefault(id(used.use), node)
-            if other != node:
-                raise FlowError(
-                    f"the nodes {other!r} and {node!r} share {used.use!r}; loaded from a file each would have its own"
-                )
+        is_own = isinstance(used.use, Served) and not isinstance(used.use, Flow) and used.use._xooai_remote is None
+        if is_own or isinstance(used.use, Maker):
+            uses.setdefault(id(used.use), []).append(node)
+    found: dict[int, tuple[str, dict[str, Any]]] = {}
+    for key, nodes in uses.items():
+        use = flow._used[nodes[0]].use
+        if len(nodes) > 1 or isinstance(use, Maker):
+            name = _name(use.name, {name for name, _ in found.values()})
+            try:
+                found[key] = name, named(use.kind, use.with_) if isinstance(use, Maker) else said_of(use)
+            except ValueError as error:
+                raise FlowError(f"node {nodes[0]!r} cannot be written: {error}") from None
+    return found
+
+
+def _name(name: str, taken: Collection[str]) -> str:
+    """The name, or with a number where it is taken."""
+    wanted = name.replace(".", "_")
+    return next(one for number in count(1) if (one := f"{wanted}{number if number > 1 else ''}") not in taken)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -15,6 +16,7 @@ from xooai.config.names import Modules, is_name
 from xooai.config.reading import Written, read_file
 from xooai.declare import checked_name
 from xooai.errors import FlowError, InvalidArgument, XooaiError
+from xooai.flow.making import Maker
 from xooai.served import Served
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ class FileOfFlow(Said):
     flow: str | None = None
     gateway: str | None = None
     store: str | None = None
+    executors: dict[str, Any] | None = None
     nodes: list[Any]
 
 
@@ -91,14 +94,37 @@ class _Loading:
             flow = self._kind(name=keys.flow, gateway=keys.gateway, store=keys.store)
         except XooaiError as error:
             said.refuse(error.message, (*place, "store"))
+        shared = {name: self._shared(name, said, (*place, "executors", name), around) for name in keys.executors or ()}
         for number in range(len(keys.nodes)):
-            self._add(flow, said, (*place, "nodes", number), around)
+            self._add(flow, said, (*place, "nodes", number), around, shared)
         _check_needs(flow, said, (*place, "nodes"))
         return flow
 
-    def _add(self, flow: Flow, said: Written, place: _Place, around: tuple[str, ...]) -> None:
+    def _shared(self, name: str, said: Written, place: _Place, around: tuple[str, ...]) -> Maker:
+        """An executor that nodes share: made once for all of them."""
+        use: Any = said.value
+        for step in place:
+            use = use[step]
+        if not name or not {"/", ":"}.isdisjoint(name) or name.endswith(_SUFFIXES):
+            said.refuse(f"{name!r:.80} is no name for an executor here: a node's use would be a URL or a file", place)
+        kind, with_ = self._used(use, said, place, around)
+        if not (isinstance(kind, type) and issubclass(kind, Served)):
+            said.refuse(
+                f"{name!r:.80} is no executor; it takes module:Class, a file, or what such a file would say", place
+            )
+        try:
+            return Maker(kind, with_ or {}, name)
+        except FlowError as error:
+            said.refuse(error.message, place)
+
+    def _add(
+        self, flow: Flow, said: Written, place: _Place, around: tuple[str, ...], shared: Mapping[str, Maker]
+    ) -> None:
         node = checked(FileOfNode, said, place, "a node")
-        use, with_ = self._used(node.use, said, (*place, "use"), around)
+        if isinstance(node.use, str) and node.use in shared:
+            use, with_ = shared[node.use], None
+        else:
+            use, with_ = self._used(node.use, said, (*place, "use"), around)
         if node.with_ is not None:
             with_ = {**(with_ or {}), **node.with_}
         more = {

@@ -11,8 +11,9 @@ import msgspec
 from xooai.call import checked_timeout
 from xooai.errors import FlowError, InvalidArgument
 from xooai.flow.functions import Function
+from xooai.flow.making import Made, Maker
 from xooai.flow.running import Limits
-from xooai.flow.targets import Made, Target, There, held
+from xooai.flow.targets import Target, There, held
 from xooai.lazy import lazy
 from xooai.mark import mark_of
 from xooai.served import Served
@@ -53,7 +54,9 @@ def target_of(
     if is_class:
         if getattr(use, "_xooai_declared", None) is None:
             raise FlowError(f"use={use.__name__} is a class of Flows; give it made: use={use.__name__}()")
-        return Made(use, on, with_ or {})
+        return Made(Maker(use, with_ or {}), on)
+    if isinstance(use, Maker):
+        return Made(use, on)
     if isinstance(use, Served):
         if on is not None and "/" in on:  # as its own post(on=) takes it
             return _there(on, None, use._xooai_gateway or gateway, server)

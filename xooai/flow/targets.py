@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Protocol
 
-from xooai import forks
 from xooai.call import remaining
 from xooai.declare import chosen
 from xooai.endpoint import Endpoint
-from xooai.errors import FlowError, InvalidArgument, NotFound, XooaiError
-from xooai.flow.failure import Raised
+from xooai.errors import FlowError, InvalidArgument, NotFound
 from xooai.flow.unread import Packed, Reply, accepted
 from xooai.lazy import lazy
 from xooai.log import logger
@@ -37,7 +32,7 @@ else:
 
 _log = logger("xooai")
 
-__all__ = ["Arguments", "Elsewhere", "Inner", "Made", "Target", "There", "held", "opened", "sent"]
+__all__ = ["Arguments", "Elsewhere", "Inner", "Own", "Target", "There", "held", "known_of", "opened", "sent"]
 
 
 Arguments = dict[str, Any] | Packed
@@ -117,7 +112,7 @@ class _Given:
 
     @property
     def known(self) -> Endpoint | None:
-        return _known(self.executor._xooai_known(), self._on, self.executor.name)
+        return known_of(self.executor._xooai_known(), self._on, self.executor.name)
 
     def forget(self) -> None:
         for remote in self.executor._xooai_remotes():
@@ -239,131 +234,6 @@ def held(executor: Served, on: str | None) -> Target:
     return Own(executor, on) if executor._xooai_remote is None else Client(executor, on)
 
 
-class Made:
-    """An executor by its class: made once, before the first call, and closed with the Flow, once no call runs on it."""
-
-    host = ""
-
-    def __init__(self, kind: type[Served], on: str | None, with_: Mapping[str, Any]) -> None:
-        self._kind, self._on, self._with = kind, on, dict(with_)
-        self._held: _Owned | None = None
-        self.renew()
-        forks.renewed(self)
-        try:
-            inspect.signature(kind).bind(**with_)
-        except TypeError as error:
-            raise FlowError(f"with_={self._with!r} is not what {kind.__name__}() takes: {error}") from None
-        except ValueError:
-            pass  # nothing is known of its constructor
-
-    def renew(self) -> None:
-        """Forget what the parent's threads are at, in the child of a fork: there nobody else makes the executor, or calls it."""
-        self._making, self._counting = Lock(), Lock()
-        if self._held is not None:
-            self._held.calls = 0
-
-    @property
-    def path(self) -> str:
-        known = self.known
-        return f"{self._kind._xooai_class_name}/{known.name if known is not None else self._on}"
-
-    @property
-    def known(self) -> Endpoint | None:
-        try:
-            endpoints = self._kind._xooai_declared.endpoints
-        except NameError:  # an annotation that is defined later
-            return None
-        return _known(endpoints, self._on, self._kind.__name__)
-
-    async def endpoint(self, timeout: float | None) -> Endpoint:
-        return chosen(self._kind._xooai_declared.endpoints, self._on, self._kind.__name__)
-
-    async def set_up(self) -> None:
-        held = await self._entered()
-        try:
-            await held.set_up()
-        finally:
-            self._leave(held)
-
-    async def call(
-        self,
-        endpoint: Endpoint,
-        arguments: Arguments,
-        timeout: float | None,
-        watch: Watch | None = None,
-        wanted: str = "",
-    ) -> Any:
-        held = await self._entered()
-        try:
-            return await held.call(endpoint, arguments, timeout, watch)
-        finally:
-            self._leave(held)
-
-    @asynccontextmanager
-    async def open(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> AsyncIterator[Stream]:
-        held = await self._entered()
-        try:
-            async with held.open(endpoint, arguments, timeout) as stream:
-                yield stream
-        finally:
-            self._leave(held)
-
-    def forget(self) -> None:
-        """Nothing: its class says what it takes."""
-
-    def close(self) -> None:
-        """Close the executor, now or as the last call on it ends; who calls from now on has another one made."""
-        with self._counting:
-            held, self._held = self._held, None
-            if held is None:
-                return
-            held.is_left = True
-            if held.calls:
-                return
-        held.executor.__exit__()
-
-    async def _entered(self) -> _Owned:
-        """The executor, which is not closed before `_leave`."""
-        while True:
-            with self._counting:
-                held = self._held
-                if held is not None:
-                    held.calls += 1
-                    return held
-            await asyncio.to_thread(self._make)  # its constructor may load a model
-
-    def _make(self) -> None:
-        with self._making:
-            if self._held is None:
-                try:
-                    executor = self._kind(**self._with)
-                except XooaiError:
-                    raise
-                except Exception as error:
-                    raise Raised(f"the constructor of {self._kind.__name__}") from error
-                self._held = _Owned(executor, self._on)
-
-    def _leave(self, held: _Owned) -> None:
-        with self._counting:
-            held.calls -= 1
-            is_last = held.is_left and not held.calls
-        if is_last:  # in a thread, since this is a loop that others wait for
-            Thread(target=held.end, name="xooai-close").start()
-
-
-class _Owned(Own):
-    """An executor that was made for the Flow: the calls under way on it, and whether it is to be closed after them."""
-
-    calls = 0
-    is_left = False
-
-    def end(self) -> None:
-        try:
-            self.executor.__exit__()
-        except Exception:  # noqa: BLE001 - nobody is there to catch it
-            _log.exception("%s failed to close", self.executor.name)
-
-
 class There(Elsewhere):
     """An endpoint by its URL. Nothing is asked before the first call, or `check`."""
 
@@ -455,7 +325,7 @@ async def opened(
     return await remote_stream.open_stream(remote, executor, endpoint, given, limit, None, None)
 
 
-def _known(endpoints: Mapping[str, Endpoint] | None, on: str | None, owner: str) -> Endpoint | None:
+def known_of(endpoints: Mapping[str, Endpoint] | None, on: str | None, owner: str) -> Endpoint | None:
     """The endpoint that `on` names. Raises FlowError for one that there is not, or that streams."""
     if endpoints is None:
         return None
