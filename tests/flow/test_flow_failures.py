@@ -590,6 +590,17 @@ def test_what_failed_for_good_is_not_tried_anew(put: Put) -> None:
     assert troubled.begun == ["busy", "fail"]
 
 
+def test_a_server_that_says_when_to_come_back_is_left_alone_until_then(put: Put) -> None:
+    troubled = Troubled()
+    with Flow().add(**put(troubled), on="busy", args={"times": 1, "after": 0.6}, retry=3) as f:
+        f.check()
+        began = time.monotonic()
+        assert f.post(doc=DOC) == DOC
+        assert time.monotonic() - began >= 0.6
+
+    assert troubled.begun == ["busy", "busy"]
+
+
 def test_a_server_that_wants_to_be_left_alone_for_long_is_not_waited_for(put: Put) -> None:
     troubled = Troubled()
     f = Flow().add(**put(troubled), on="busy", args={"after": 3600}, retry=3)
