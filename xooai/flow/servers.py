@@ -66,10 +66,14 @@ class Servers:
         with self._lock:
             found = self._in if not tried else tuple(server for server in self._in if server not in tried)
             count = len(found)
-            if count > 1:
+            if count == 2:
+                one, other = found
+                # Equally busy ones are left to chance.
+                chosen = one if (one.calls - other.calls or self._random() - 0.5) < 0 else other
+            elif count > 2:
                 first = int(self._random() * count)
                 second = int(self._random() * (count - 1))
-                one, other = found[first], found[second + (second >= first)]  # equally busy ones are left to chance
+                one, other = found[first], found[second + (second >= first)]
                 chosen = other if other.calls < one.calls else one
             elif count:
                 chosen = found[0]

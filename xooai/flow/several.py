@@ -24,7 +24,7 @@ from xooai.errors import (
 )
 from xooai.flow.agreeing import signature, types
 from xooai.flow.returning import Returning
-from xooai.flow.servers import Server, Servers
+from xooai.flow.servers import MOST, Server, Servers
 from xooai.flow.targets import Arguments, Elsewhere, opened, sent
 from xooai.lazy import lazy
 
@@ -178,32 +178,29 @@ class Several(Elsewhere):
         servers = self._servers
         if servers.has_out:
             self._returning.start_due()
-        limit = remaining(TIMEOUT if timeout is None else timeout)
-        assert limit is not None
-        end = monotonic() + limit
+        began, left = monotonic(), timeout
         tried: dict[Server, XooaiError] = {}
         while True:
-            server = servers.take(tried) or await self._taken_back(tried, end)
-            times = server.times_out
+            server = servers.take(tried) or await self._taken_back(tried, _left(began, timeout))
+            remote, executor, times = self._server(server.name), self._places[server].executor, server.times_out
             if watch is not None:
                 watch.host = server.name
             try:
-                remote, executor = self._server(server.name), self._places[server].executor
-                reply = await sent(remote, executor, endpoint, arguments, limit, watch, wanted)
+                reply = await sent(remote, executor, endpoint, arguments, left, watch, wanted)
             except (Unavailable, ResourceExhausted, DeadlineExceeded) as error:
                 self._learn(server, times, error)
                 error._server = error._server or server.name
                 tried[server] = error
-                limit = end - monotonic()
-                if not self._goes_on(error, tried) or limit <= 0:
+                left = _left(began, timeout)
+                if not self._goes_on(error, tried) or left <= 0:
                     raise
             except asyncio.CancelledError:
-                if monotonic() >= end:  # who waits for it has the same deadline
+                if _left(began, timeout) <= 0:  # who waits for it has the same deadline
                     self._suspect(server, times, "it did not answer in time")
                 raise
             else:
                 servers.went_well()
-                if self._server(server.name).is_leaving:
+                if remote.is_leaving:
                     servers.out(server, times, STOPPING)
                 return reply
             finally:
@@ -214,17 +211,14 @@ class Several(Elsewhere):
         """An open call to the endpoint at one of the servers; at another one only where it could not be opened."""
         if self._servers.has_out:
             self._returning.start_due()
-        limit = remaining(TIMEOUT if timeout is None else timeout)
-        assert limit is not None
-        end = monotonic() + limit
+        began, left = monotonic(), timeout
         tried: dict[Server, XooaiError] = {}
         while True:
-            server = self._servers.take(tried) or await self._taken_back(tried, end)
-            times = server.times_out
+            server = self._servers.take(tried) or await self._taken_back(tried, _left(began, timeout))
+            remote, executor, times = self._server(server.name), self._places[server].executor, server.times_out
             stream: Stream | None = None
             try:
-                executor, left = self._places[server].executor, end - monotonic()
-                stream = await opened(self._server(server.name), executor, endpoint, arguments, left)
+                stream = await opened(remote, executor, endpoint, arguments, left)
                 yield stream
                 return
             except (Unavailable, ResourceExhausted, DeadlineExceeded) as error:
@@ -232,7 +226,8 @@ class Several(Elsewhere):
                     error._server = server.name
                 self._learn(server, times, error)
                 tried[server] = error
-                if stream is not None or not self._goes_on(error, tried):
+                left = _left(began, timeout)
+                if stream is not None or not self._goes_on(error, tried) or left <= 0:
                     raise
             finally:
                 self._servers.give_back(server)
@@ -244,27 +239,26 @@ class Several(Elsewhere):
 
     def _learn(self, server: Server, times: int, error: XooaiError) -> None:
         """Have a server get no calls for some time that does not work, as far as an error says that."""
-        if error._server != server.name or isinstance(error, ResourceExhausted):
-            return  # that of another server; and one with much to do gets less by itself
-        if isinstance(error, DeadlineExceeded):
-            if not error.remote:
-                self._suspect(server, times, error.message)
-        elif not error.remote:
+        if error._server != server.name:
+            return
+        if _is_turned_away(error):
+            wanted = error.details["retry_after"]
+            self._servers.out(server, times, error.message, wanted if 0 <= wanted <= MOST else MOST)
+        elif isinstance(error, Unavailable) and not error.remote:
             self._servers.out(server, times, error.message)
-        elif _is_turned_away(error):
-            self._servers.out(server, times, error.message, float(error.details["retry_after"]))
-        else:  # it may be that of something that the server itself needs
-            self._suspect(server, times, error.message)
+        elif isinstance(error, Unavailable) or (isinstance(error, DeadlineExceeded) and not error.remote):
+            self._suspect(server, times, error.message)  # it may be only slow, or miss what it needs itself
 
     def _suspect(self, server: Server, times: int, why: str) -> None:
         """Ask a server at once whether it works, and give it no calls until then."""
         if self._servers.out(server, times, why, 0):
             self._returning.start(server)
 
-    async def _taken_back(self, tried: Mapping[Server, XooaiError], end: float) -> Server:
+    async def _taken_back(self, tried: Mapping[Server, XooaiError], timeout: float) -> Server:
         """The first server that is back, of those that are out and were not tried: all are asked at once, by the first call that
         finds no other one. Raises Unavailable that names all servers, and DeadlineExceeded.
         """
+        end = monotonic() + timeout
         out = [server for server in self._servers.all if server.is_out and server not in tried]
         waiting = {asyncio.wrap_future(self._returning.start(server)) for server in out}
         while waiting:
@@ -300,6 +294,13 @@ class Several(Elsewhere):
     def close(self) -> None:
         """Ask nobody any more, until another call."""
         self._returning.close()
+
+
+def _left(began: float, timeout: float | None) -> float:
+    """Seconds left of a call that began then."""
+    left = remaining((TIMEOUT if timeout is None else timeout) - (monotonic() - began))
+    assert left is not None
+    return left
 
 
 def _refuse_mixed(places: Sequence[_Place]) -> None:
