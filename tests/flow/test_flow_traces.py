@@ -7,7 +7,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xooai import DeadlineExceeded, Executor, File, Flow, Internal, Text, Unavailable, current, post
+from xooai import DeadlineExceeded, Executor, File, Flow, Internal, Text, Unavailable, current, post, stream
 from xooai.flow import Called, Span, State, Trace
 
 Put = Callable[[Executor], dict[str, Any]]
@@ -69,6 +69,15 @@ class Works(Executor):
     async def hangs(self, doc: Text) -> Text:
         await asyncio.Event().wait()
         return doc
+
+    @stream
+    async def items(self, doc: Text) -> AsyncIterator[Text]:
+        for number in range(3):
+            yield Text(value=str(number))
+
+    @stream
+    async def joined(self, docs: AsyncIterator[Text]) -> Text:
+        return Text(value="+".join([doc.read() async for doc in docs]))
 
     @post
     def size(self, doc: File) -> int:
@@ -142,6 +151,19 @@ def test_contents_that_go_before_a_message_are_counted(serve: Callable[[Any], st
 
     assert ran.result == SIZE
     assert SIZE < ran.trace.spans[0].sent < SIZE + 1000
+
+
+def test_nodes_that_stream_are_told_with_their_items(put: Put) -> None:
+    works = put(Works())
+    with Flow().add(**works, on="items", id="gives").add(**works, on="joined", id="takes", needs="gives") as f:
+        ran = f.run(doc=HI)
+
+    spans = spans_of(ran.trace)
+    assert ran.result.read() == "0+1+2"
+    assert (spans["gives"].items, spans["gives"].state) == (3, State.DONE)
+    assert spans["takes"].began <= spans["gives"].began <= spans["gives"].ended <= spans["takes"].ended
+    assert str(ran.trace).endswith("gives: 3 items")
+    check_events(json.loads(ran.trace.chrome()))
 
 
 def test_a_server_that_tells_of_more_time_than_there_was_is_not_believed(put: Put) -> None:

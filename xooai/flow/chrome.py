@@ -66,6 +66,8 @@ class _Rows:
             yield {**_event(name, "node", (span.began, span.began), place, {"state": "skipped"}), "ph": "i", "s": "t"}
             return
         told = {"endpoint": span.path, "state": span.state.value, "calls": len(span.calls), **_bytes(span)}
+        if span.items is not None:
+            told["items"] = span.items
         single = span.calls[0] if len(span.calls) == 1 else None
         yield _event(name, "node", (span.began, span.ended), place, {**told, **(_told(single) if single else {})})
         for wait in span.waits:

@@ -84,10 +84,11 @@ class Teller:
             self._trace.begin(self._id)
         self._busy[self._id] = None
 
-    def ended(self, state: State) -> None:
+    def ended(self, state: State, items: int) -> None:
+        """It has given so many items."""
         self._busy.pop(self._id, None)
         if self._trace is not None:
-            self._trace.end(self._id, self._target, state)
+            self._trace.end(self._id, self._target, state, items)
 
     def told(self, error: BaseException) -> XooaiError:
         """The error that names the node, or the one before it that the error comes from."""
@@ -109,11 +110,12 @@ class Stage:
 
     async def items(self) -> AsyncGenerator[Any, None]:
         """The items, each when it is there; then the first error of the chain. Raises XooaiError."""
-        state, task = State.CANCELLED, asyncio.current_task()
+        state, task, count = State.CANCELLED, asyncio.current_task(), 0
         self._teller.began()
         try:
             async with aclosing(self._gives()) as items:
                 async for item in items:
+                    count += 1
                     yield item
             state = State.DONE
         except BaseException as error:
@@ -128,7 +130,7 @@ class Stage:
             self.failure = self._teller.told(error)
             raise self.failure from cause_of(self.failure, error)
         finally:
-            self._teller.ended(state)
+            self._teller.ended(state, count)
 
 
 async def settling(schema: Schema, given: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:

@@ -80,6 +80,8 @@ class Span(msgspec.Struct, frozen=True):
     host: str
     calls: tuple[Called, ...] = ()
     inside: tuple[Span, ...] = ()
+    items: int | None = None
+    """How many items a node gave that streams: of its call only the whole is known."""
 
     @property
     def stages(self) -> dict[str, float]:
@@ -152,11 +154,11 @@ class Trace:
         """A node begins, or what came before its call has ended."""
         self._began[id] = self._now()
 
-    def end(self, id: str, target: Target, state: State) -> None:
-        """A node has ended."""
+    def end(self, id: str, target: Target, state: State, items: int | None = None) -> None:
+        """A node has ended, which gave so many items where it streams."""
         began, calls, inside = self._began.pop(id), self._calls.pop(id, ()), self._inside.pop(id, ())
         host = ", ".join(dict.fromkeys(call.host for call in calls)) or target.host
-        self.spans.append(Span(id, began, self._now(), state, target.path, host, tuple(calls), tuple(inside)))
+        self.spans.append(Span(id, began, self._now(), state, target.path, host, tuple(calls), tuple(inside), items))
 
     def calling(self, id: str, target: Target) -> Callable[[Endpoint, dict[str, Any], float | None], Awaitable[Any]]:
         """The target's `call`, noted as one of a node's."""

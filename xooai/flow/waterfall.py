@@ -53,7 +53,7 @@ def _rows(spans: Sequence[Span], indent: str) -> Iterator[Row]:
 
 def _bars(rows: Sequence[Row], whole: float) -> Iterator[str]:
     first = max(_columns(id) for id, _ in rows)
-    times = [_ms(span.ended - span.began) if span.calls else "" for _, span in rows]
+    times = [_ms(span.ended - span.began) if span.state.value != "skipped" else "" for _, span in rows]
     second = max(map(len, times))
     wheres = [_where(span) for _, span in rows]
     room = _WIDTH - first - second - max(map(_columns, wheres)) - len("  ||   ms  ")
@@ -140,6 +140,8 @@ def _figures(rows: Sequence[Row]) -> Iterator[str]:
 def _note(span: Span) -> str:
     """What there is to say of a node beside its times."""
     calls, notes = span.calls, []
+    if span.items is not None:
+        notes.append(f"{span.items:,} items")
     failed = sum(not call.is_answered for call in calls)
     if len(calls) > 1:
         notes.append(f"{len(calls):,} calls" + (f", {failed:,} without an answer" if failed else ""))
