@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from functools import wraps
 from os import system
 from typing import Any
 
 from xooai import ComboDoc, Executor, Text, post
 
-__all__ = ["Counter", "Page", "Quiet", "Words", "glued", "long", "system", "wrapped"]
+__all__ = ["Counter", "Page", "Quiet", "Words", "glued", "json", "long", "system", "wrapped"]
 
 
 class Page(ComboDoc):

@@ -128,10 +128,14 @@ def test_other_files_are_found_from_the_folder_of_the_one_that_names_them(
     load: Callable[..., Flow], tmp_path: Path
 ) -> None:
     (tmp_path / "inner").mkdir()
-    (tmp_path / "inner" / "words.yaml").write_text("use: filed:Words\nrequests: {cut: clean}\nmetas: {name: german}\n")
+    (tmp_path / "inner" / "words.yaml").write_text(
+        "use: filed:Words\nwith: {language: de, sizes: '${HOME} $HOME ~'}\nrequests: {cut: clean}\nmetas: {name: german}\n"
+    )
     (tmp_path / "inner" / "flow.yaml").write_text("nodes: [{use: words.yaml, args: {width: 3}}]")
 
-    with load("nodes: [{id: a, use: inner/flow.yaml}, {use: ./inner/words.yaml, needs: a}]") as f:
+    f = load("nodes: [{id: a, use: inner/flow.yaml}, {use: ./inner/words.yaml, with: {language: fr}, needs: a}]")
+    with f:
+        assert f._used["german/cut"].with_ == {"language": "fr", "sizes": "${HOME} $HOME ~"}
         assert f(doc=Text(value="a b c d")).read() == "a b"
         assert list(f.run(doc=Text(value="a")).replies) == ["a", "german/cut"]
 
@@ -153,6 +157,7 @@ def test_an_alias_stands_for_what_is_written(load: Callable[..., Flow]) -> None:
         ("nodes:\n- use: x/y\n  with:\n    a: !!python/name:os.system ''", "line 4: the tag"),
         ("nodes:\n- use: os:system", "line 2: 'os:system' is of the module 'os', which is not among those allowed ('filed')"),
         ("nodes:\n- use: filed:system", "line 2: 'filed:system' is an instance of builtin_function_or_method"),
+        ("nodes:\n- use: filed:json.dumps", "line 2: 'filed' has no 'json.dumps'"),
         ("nodes:\n- use: filed:post", "line 2: 'filed:post' is of the module 'xooai"),
         ("nodes:\n- use: filed:Text", "line 2: 'filed:Text' is a class of something else"),
         ("nodes:\n- use: filed:Quiet", "line 2: 'filed:Quiet' is a class of something else"),

@@ -58,7 +58,8 @@ class Modules:
             raise InvalidArgument(f"cannot import {module!r}: {type(error).__name__}: {error}") from error
         for part in path.split("."):
             known = [one for one in dir(found) if not one.startswith("_")]
-            if part.startswith("__") or not hasattr(found, part):
+            is_within = isinstance(found, type) or found is sys.modules[module]  # other modules are not gone through
+            if part.startswith("__") or not is_within or not hasattr(found, part):
                 near = nearest(part, known)
                 raise InvalidArgument(f"{module!r} has no {path!r}{near}")
             found = getattr(found, part)
