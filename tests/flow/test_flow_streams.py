@@ -472,6 +472,30 @@ def test_the_time_for_the_whole_ends_every_node(put: Put) -> None:
             assert steps.ended.acquire(timeout=PATIENCE)
 
 
+def test_a_node_may_have_less_time_for_its_stream(put: Put) -> None:
+    with Flow().add(**put(Steps()), on="endless", id="e", timeout=0.2) as f:
+        f.check()
+        with pytest.raises(DeadlineExceeded, match=r"^node 'e' .* failed: "):
+            for _ in f.stream(timeout=PATIENCE):
+                pass
+
+
+def test_an_explanation_says_what_streams(put: Put) -> None:
+    there = put(Numbers())
+    f = Flow().add(**there, on="plus", id="p").add(**there, on="double", id="d", needs="p")
+    with f.add(**there, on="total", id="t", needs="d"):
+        explained = f.explain()
+
+    assert explained.startswith("flow(xs: a stream of int, by: int = 1) -> int\n")
+    for line in (
+        "the stream xs from input",
+        "called for each item of p",
+        "gives a stream of int",
+        "the stream xs from d",
+    ):
+        assert line in explained
+
+
 def test_the_ref_of_a_peer_is_opened_by_no_node_of_a_chain(
     put: Put, serve: Callable[[Any], str], tmp_path: Any
 ) -> None:

@@ -85,7 +85,7 @@ def serve(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Serve]:
         def serve(served: Any) -> Executor:
             at = f"memory://{served.name}" if scheme == "memory" else f"{scheme}://127.0.0.1:0"
             (url,) = stack.enter_context(served).start(at, **certificate)
-            return stack.enter_context(Executor.at(f"{url}/{served.name}", trust=trust))
+            return stack.enter_context(Executor.at(f"{url}/{served.name}", trust=trust, timeout=None))
 
         yield serve
 

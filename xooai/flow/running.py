@@ -312,7 +312,8 @@ class _Running:
         node, source = step.node, self._source(step)
         if step.source and source is None:
             return State.SKIPPED
-        teller = streaming.Teller(node.id, target, self._busy, self._trace, self._passed)
+        late = self._passed if node.id in self._plan.leaves else None  # the others end with it
+        teller = streaming.Teller(node.id, target, self._busy, self._trace, late)
         if source is not None and not step.endpoint.shape:
             call = partial(self._of_item, step, target)
             self.replies[node.id] = streaming.Stage(teller, partial(per_item.per_item, call, source))

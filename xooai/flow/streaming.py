@@ -72,10 +72,17 @@ class Incoming:
 
 
 class Teller:
-    """What becomes of one node while a stream goes through it, for whoever runs the Flow."""
+    """What becomes of one node while a stream goes through it, for whoever runs the Flow. `late` makes the error where the time
+    for all of it has passed, for the node that the Flow's caller takes items of.
+    """
 
     def __init__(
-        self, id: str, target: Target, busy: dict[str, None], trace: Trace | None, late: Callable[[], DeadlineExceeded]
+        self,
+        id: str,
+        target: Target,
+        busy: dict[str, None],
+        trace: Trace | None,
+        late: Callable[[], DeadlineExceeded] | None,
     ) -> None:
         self._id, self._target, self._busy, self._trace, self._late = id, target, busy, trace, late
 
@@ -97,7 +104,7 @@ class Teller:
     @property
     def late(self) -> DeadlineExceeded | None:
         """The error where the time for the Flow has passed."""
-        return self._late() if current().remaining == 0 else None
+        return self._late() if self._late is not None and current().remaining == 0 else None
 
 
 class Stage:
