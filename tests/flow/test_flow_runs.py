@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from xooai import ComboDoc, Executor, Flow, FlowError, Image, InvalidArgument, NotFound, Text, current, post
-from xooai.flow.running import EACH
+from xooai.flow.attempts import EACH
 
 Put = Callable[[Executor], dict[str, Any]]
 PATIENCE = 20  # seconds: what waits longer fails its test instead of stopping the run

@@ -10,11 +10,12 @@ from xooai.call import hops
 from xooai.deadline import part_of
 from xooai.endpoint import Endpoint
 from xooai.errors import DeadlineExceeded, FlowError, XooaiError, error_from
+from xooai.flow.attempts import Limits
 from xooai.flow.budget import AT_ONCE
 from xooai.flow.failure import Raised
 from xooai.flow.gate import Gate
 from xooai.flow.packing import Packing
-from xooai.flow.running import Limits, Means, run
+from xooai.flow.running import Means, run
 from xooai.flow.targets import Target
 from xooai.flow.trace import watching
 from xooai.flow.unread import Request, Unread

@@ -10,9 +10,9 @@ import msgspec
 
 from xooai.call import checked_timeout
 from xooai.errors import FlowError, InvalidArgument
+from xooai.flow.attempts import Limits
 from xooai.flow.functions import Function
 from xooai.flow.making import Made, Maker
-from xooai.flow.running import Limits
 from xooai.flow.targets import Target, There, held
 from xooai.lazy import lazy
 from xooai.mark import mark_of

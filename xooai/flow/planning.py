@@ -16,8 +16,8 @@ from xooai.binding import INPUT
 from xooai.deadline import part_of
 from xooai.endpoint import Endpoint
 from xooai.errors import DeadlineExceeded, FlowError, XooaiError
+from xooai.flow.attempts import Limits
 from xooai.flow.inquiry import inquired, told
-from xooai.flow.running import Limits
 from xooai.flow.targets import Inner, Target
 from xooai.graph import Graph, Node
 from xooai.plan import Plan, planned

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,11 +16,10 @@ from xooai.errors import (
     DeadlineExceeded,
     Internal,
     InvalidArgument,
-    ResourceExhausted,
-    Unavailable,
     XooaiError,
 )
 from xooai.flow.asking import asked
+from xooai.flow.attempts import Limits, attempted, for_each
 from xooai.flow.budget import AT_ONCE, Allowance, Budget
 from xooai.flow.failure import cause_of, failed, is_for_others, misgiven
 from xooai.flow.packing import Packing
@@ -40,22 +38,7 @@ else:
     per_item = lazy("xooai.flow.per_item")
     streaming = lazy("xooai.flow.streaming")
 
-__all__ = ["EACH", "Limits", "Means", "run"]
-
-EACH = 32  # calls of one node at a time: as many as a server batches, and few enough for one that is shared
-_PAUSE = 0.1  # seconds before a node's second attempt, doubled each time
-_PATIENCE = 30.0  # seconds: whom a server asks to wait for longer learns that at once, and keeps no caller waiting
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """Of one node: seconds for a call, and how many times it is made anew where its server is away or has too much to do."""
-
-    timeout: float | None = None
-    retry: int = 0
-
-    @property
-    def are_none(self) -> bool:
-        return self.timeout is None and not self.retry
+__all__ = ["Means", "run"]
 
 
 class Means(msgspec.Struct, frozen=True):
@@ -255,24 +238,9 @@ class _Running:
             call = self._trace.calling(step.node.id, target)
         elif self._wanted and not self._plan.followers[step.node.id]:
             call = partial(target.call, wanted=self._wanted)
-        if limits.are_none:
-            if self._means.has_room:
-                return await call(step.endpoint, arguments, None)
-            async with self._room:
-                return await call(step.endpoint, arguments, None)
-        end = None if limits.timeout is None else monotonic() + limits.timeout
-        for attempt in range(limits.retry):
-            try:
-                async with self._room:
-                    return await call(step.endpoint, arguments, _left(end))
-            except (Unavailable, ResourceExhausted) as error:
-                pause = _pause(error, attempt)
-                if pause is None or (end is not None and monotonic() + pause >= end):
-                    raise
-            await asyncio.sleep(pause)
-            self._budget.take(1)
-        async with self._room:
-            return await call(step.endpoint, arguments, _left(end))
+        if limits.are_none and self._means.has_room:
+            return await call(step.endpoint, arguments, None)
+        return await attempted(partial(call, step.endpoint, arguments), limits, self._room, self._budget)
 
     async def _each(self, step: Step, target: Target, arguments: dict[str, Any] | Packed) -> list[Any]:
         """Call a node for each item of a list, some at a time: the replies in their order. The first error ends all."""
@@ -281,31 +249,11 @@ class _Running:
         if not isinstance(items, list | tuple | set | frozenset):
             raise InvalidArgument(f"each= takes a list for {step.mapped!r}, and got {type(items).__name__}")
         self._budget.take(len(items))
-        replies: list[Any] = [None] * len(items)
-        waiting = iter(enumerate(items))
-        failures: list[BaseException] = []
 
-        async def work() -> None:
-            task = asyncio.current_task()
-            for place, item in waiting:
-                try:
-                    replies[place] = look(await self._called(step, target, {**arguments, step.mapped: item}))
-                except BaseException as error:
-                    if is_for_others(error, task):
-                        raise
-                    failures.append(error)
-                    raise _Ended from error
+        async def call(item: Any) -> Any:
+            return look(await self._called(step, target, {**arguments, step.mapped: item}))
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(EACH, len(items))):
-                    group.create_task(work())
-        except BaseExceptionGroup:
-            if not failures:
-                raise
-        if failures:
-            raise failures[0]
-        return replies
+        return await for_each(items, call)
 
     async def _streamed(self, step: Step, target: Target) -> State | None:
         """How a node ended that a stream goes through; None where that gives one itself, and so is still to be run."""
@@ -351,21 +299,3 @@ class _Running:
         """The error where the time for the whole is over: whoever reads it learns which nodes had not ended."""
         busy = ", ".join(map(repr, self._busy)) or "none"
         return DeadlineExceeded(f"the time allowed for the Flow has passed; nodes that had begun and not ended: {busy}")
-
-
-class _Ended(Exception):
-    """One item has failed: its group ends. A group takes a CancelledError for a task that somebody cancelled."""
-
-
-def _left(end: float | None) -> float | None:
-    return None if end is None else end - monotonic()
-
-
-def _pause(error: XooaiError, attempt: int) -> float | None:
-    """Seconds until a call is worth making anew; None where it is not."""
-    if isinstance(error, ResourceExhausted) and error.reason != "load":
-        return None
-    asked = error.details.get("retry_after")  # of a server that sets up, too
-    if not isinstance(asked, int | float):
-        return float(_PAUSE * 2**attempt)
-    return asked if 0 <= asked <= _PATIENCE else None
