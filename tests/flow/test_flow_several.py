@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -477,6 +480,54 @@ def test_many_threads_and_loops_share_the_servers(serve: Servers) -> None:
             assert tags <= {"a", "b"}
             serve.start(readers[1], urls[1])
             until(lambda: asyncio.run(there()) == {"a", "b"})
+
+
+FORKING = """
+import os, signal, socket, time, traceback, warnings
+from xooai import Executor, Flow, Text, post
+from xooai.flow import several
+
+warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12: a process with threads forks
+several.LATE = 0.1
+
+class Reader(Executor):
+    @post
+    async def read(self, doc: Text) -> Text:
+        return doc
+
+silent = socket.create_server(("127.0.0.1", 0))
+with Reader() as reader:
+    urls = [f"http://127.0.0.1:{silent.getsockname()[1]}", *reader.start("http://127.0.0.1:0")]
+    with Flow().add(use=[f"{url}/reader/read" for url in urls], id="node") as f:
+        f.check()
+        target = f._planning.targets["node"]
+        while not target._returning._tasks:
+            f.post(doc=Text(value="x"))
+        child = os.fork()
+        if not child:
+            signal.alarm(20)  # a child that hangs fails
+            try:
+                silent.close()  # in the child alone: the parent still listens
+                time.sleep(0.5)
+                print([f.post(doc=Text(value=text), timeout=5).value for text in "abc"], flush=True)
+                assert len(target._returning._tasks) == 1  # it asks for itself
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+        print(f.post(doc=Text(value="parent")).value)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_child_that_forked_while_a_server_was_asked_calls_and_asks_by_itself() -> None:
+    pytest.importorskip("uvicorn")
+    run = subprocess.run(
+        [sys.executable, "-c", FORKING], capture_output=True, text=True, timeout=2 * PATIENCE, check=False
+    )
+
+    assert (run.stdout, run.returncode) == ("['a', 'b', 'c']\nparent\n", 0), run.stderr
 
 
 @pytest.mark.parametrize(

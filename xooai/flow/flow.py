@@ -87,6 +87,7 @@ class Flow(Served):
         )
         self._planning = Planning(self.name)
         self._used: dict[str, Used] = {}
+        self._at_several: dict[str, several.Several] = {}
         self._answering: Answering | None = None
         self._lock = FreshLock()
         self._servers: dict[str, remotes.Remote] = {}
@@ -138,6 +139,8 @@ class Flow(Served):
         limits = limits_of(timeout, retry)
         self._planning.add(node, target, limits)
         self._used[node.id] = Used(use, on, with_)
+        if isinstance(use, list | tuple) and isinstance(target, several.Several):
+            self._at_several[node.id] = target
         return self
 
     def post(
@@ -220,12 +223,7 @@ class Flow(Served):
         """As `check`, for async code."""
         plan, _ = await self._planning.made(timeout, is_fresh=True)
         away = [f"{error.message}; the Flow goes on without it" for error in self._planning.away.values()]
-        out = [
-            f"node {id!r}: {warning}"
-            for id, target in self._planning.targets.items()
-            if isinstance(target, several.Several)
-            for warning in target.warnings()
-        ]
+        out = [f"node {id!r}: {warning}" for id, target in self._at_several.items() for warning in target.warnings()]
         return [*plan.warnings, *away, *out]
 
     def explain(self) -> str:
@@ -272,9 +270,8 @@ class Flow(Served):
             target.close()
 
     def _xooai_end(self) -> None:
-        for target in self._planning.targets.values():
-            if isinstance(target, several.Several):  # or it would open another connection when all are closed
-                target.close()
+        for target in self._at_several.values():  # or one would open another connection when all are closed
+            target.close()
         super()._xooai_end()
 
     def _xooai_local(self) -> Local:
