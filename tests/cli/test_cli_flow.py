@@ -116,6 +116,22 @@ def test_a_flow_is_served_until_a_signal_comes(flow: Path, xooai: Xooai) -> None
         process.communicate()
 
 
+def test_reload_serves_what_the_file_says_now(flow: Path, xooai: Xooai) -> None:
+    pytest.importorskip("watchfiles")
+    (flow.parent / "kit.py").symlink_to(HERE / "kit.py")
+    process = spawned("flow", "serve", flow, "-M", "kit", "--url", ANYWHERE, "--reload", cwd=flow.parent)
+    try:
+        server = Server(process)
+        before = xooai("post", f"{server.url}/loud/call", "doc=a").out
+        flow.write_text(FLOW.replace("?", "."))
+
+        assert (before, xooai("post", f"{server.banner()}/loud/call", "doc=a").out) == ("A!?\n", "A!.\n")
+        assert "xooai starts again: flow.yaml changed" in server.ended(signal.SIGTERM).err
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_an_executor_is_served_as_its_file_says(xooai: Xooai, tmp_path: Path) -> None:
     path = tmp_path / "settings.yaml"
     path.write_text("use: kit:Settings\nwith: {language: de, size: 5}\nmetas: {name: told}\nrequests: {what: tell}\n")

@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from xooai.cli.flow_post import command as post
-from xooai.cli.listening import MODULE, OPTIONS, listen
+from xooai.cli.listening import MODULE, OPTIONS, RELOAD, listen
 from xooai.cli.load import flow_from
+from xooai.cli.reload import supervised
 from xooai.log import printable
 
 __all__ = ["command"]
@@ -36,12 +37,23 @@ def command() -> None:
     """
 
 
-def _subcommand(name: str, *params: click.Parameter) -> Callable[[Callable[..., Any]], click.Command]:
+class _Reloading(click.Command):
+    """A command that is run by a process of its own, anew after each change, where that is asked for."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if "--reload" in args and {"-h", "--help"}.isdisjoint(args):
+            ctx.exit(supervised(["flow", "serve", *(arg for arg in args if arg != "--reload")]))
+        return super().parse_args(ctx, args)
+
+
+def _subcommand(
+    name: str, *params: click.Parameter, kind: type[click.Command] = click.Command
+) -> Callable[[Callable[..., Any]], click.Command]:
     """A command about one file, with the option that allows modules."""
 
     def add(function: Callable[..., Any]) -> click.Command:
         file = click.Argument(["file"])
-        made = click.Command(name, params=[file, *params, MODULE], callback=function, help=function.__doc__)
+        made = kind(name, params=[file, *params, MODULE], callback=function, help=function.__doc__)
         command.add_command(made)
         return made
 
@@ -87,12 +99,13 @@ def explain(file: str, modules: Sequence[str]) -> None:
         click.echo(_safe(flow.explain()))
 
 
-@_subcommand("serve", *OPTIONS)
+@_subcommand("serve", *OPTIONS, RELOAD, kind=_Reloading)
 def serve(file: str, modules: Sequence[str], **values: Any) -> None:
     """Serve a Flow until Ctrl-C or SIGTERM, as an executor with the one endpoint `call`.
 
     Without --keys or --insecure only addresses of this machine are served.
     """
+    del values["reload"]  # done before this
     listen(values, lambda stack: [stack.enter_context(flow_from(file, modules))])
 
 

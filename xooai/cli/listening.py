@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 else:
     fetch = lazy("xooai.fetch")
 
-__all__ = ["MODULE", "OPTIONS", "listen"]
+__all__ = ["MODULE", "OPTIONS", "RELOAD", "listen"]
 
 _TERMINATED = 128 + signal.SIGTERM
 
@@ -73,6 +73,10 @@ MODULE = click.Option(
     ["--module", "-M", "modules"], multiple=True, metavar="MODULE", envvar="XOOAI_MODULES", show_envvar=True,
     help="A module, or path/to/file.py, of which a YAML file may name classes and functions; may be repeated.",
 )  # fmt: skip
+
+RELOAD = click.Option(
+    ["--reload"], is_flag=True, help="Start again when a .py or .yaml file below this directory changes."
+)
 
 
 def listen(values: dict[str, Any], opened: Callable[[ExitStack], Sequence[Served]]) -> None:

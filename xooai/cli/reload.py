@@ -21,17 +21,18 @@ STOP = 5.0  # seconds for a server that was told twice
 
 
 def supervised(args: Sequence[str]) -> int:
-    """Run `xooai` with `args` in a process of its own, again after each change of a .py file below this directory.
+    """Run `xooai` with `args` in a process of its own, again after each change of a .py or YAML file below this directory.
 
     Returns when a signal ends it. One that fails is left alone until the next change.
     """
     watchfiles = optional.load("watchfiles", "--reload", extra="cli")
     here = Path.cwd()
-    click.echo(f"xooai watches the .py files in {here}", err=True)
+    click.echo(f"xooai watches the .py and .yaml files in {here}", err=True)
     process = _started(args)
     try:
         with _terminable():
-            for changes in watchfiles.watch(here, watch_filter=watchfiles.PythonFilter(), raise_interrupt=True):
+            watched = watchfiles.PythonFilter(extra_extensions=(".yaml", ".yml"))
+            for changes in watchfiles.watch(here, watch_filter=watched, raise_interrupt=True):
                 click.echo(f"xooai starts again: {_named(changes, here)} changed", err=True)
                 _stop(process)
                 process = _started(args)

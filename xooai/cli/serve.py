@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from xooai.cli import options
-from xooai.cli.listening import MODULE, OPTIONS, listen
+from xooai.cli.listening import MODULE, OPTIONS, RELOAD, listen
 from xooai.cli.load import from_file, is_file, load, made
 from xooai.cli.reload import supervised
 from xooai.executor import Executor
@@ -23,7 +23,7 @@ _STATIC: list[click.Parameter] = [
     click.Argument(["targets"], nargs=-1, required=True, metavar="MODULE:CLASS|FILE.yaml..."),
     *OPTIONS,
     MODULE,
-    click.Option(["--reload"], is_flag=True, help="Start again when a .py file below this directory changes."),
+    RELOAD,
 ]
 
 
