@@ -13,7 +13,7 @@ from statistics import median
 import peers
 import report
 from exchanges import Exchange
-from load import Sample, measure, timed
+from load import AnswerError, Sample, measure, timed
 from options import Options
 from processes import Server, cores, end_when_terminated, free_port
 
@@ -75,9 +75,7 @@ class Contestant:
         return median(sample.took[at] for sample in self.samples[connections] if sample.took)
 
 
-SETTLE = (
-    0.5  # seconds after a pause, in which servers of several processes close connections that were idle for too long
-)
+SETTLE = 0.5  # seconds after a pause, in which gateways and nodes close connections that were idle for too long
 UNITS = ("connections", "answers", "a request")
 """What is used at once, what is counted, and what CPU is told of."""
 
@@ -100,8 +98,13 @@ def run(question: str | None, entries: Sequence[Entry], connections: str, units:
         print(f"{report.machine()}; {given.rounds} rounds of {given.seconds:g} s\n", flush=True)
         for number in given.connections:
             for _ in range(given.rounds):
-                for contestant in contestants:
-                    contestant.turn(number, given.seconds)
+                for contestant in list(contestants):
+                    try:
+                        contestant.turn(number, given.seconds)
+                    except AnswerError as error:
+                        if contestant.entry.module not in peers.APART:
+                            raise
+                        _leave_out(contestant, contestants, f"at {number} {units[0]}: {error}")
     print(_table(contestants, given.connections, given.markdown, units))
 
 
@@ -122,6 +125,13 @@ def _contestants(
         started.append(Contestant(entry, server, server.first_answer(entry.exchange)))
         server.pause()
     return started
+
+
+def _leave_out(contestant: Contestant, contestants: list[Contestant], reason: str) -> None:
+    """Go on without another framework that failed under load."""
+    print(f"without {contestant.entry.key}: it failed {reason}", file=sys.stderr)
+    contestant.server.pause()
+    contestants.remove(contestant)
 
 
 def _table(
