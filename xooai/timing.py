@@ -16,7 +16,7 @@ import msgspec
 __all__ = ["STAGES", "Timing", "Told", "read_timing"]
 
 STAGES = ("queue", "decode", "fetch", "handle", "encode")
-"""Waiting for a thread, or in a layer; reading the arguments; having contents that are elsewhere; the handler; the reply."""
+"""Waiting for a thread, a batch or a layer; reading the arguments; having contents that are elsewhere; the handler; the reply."""
 
 _LEAST = 5e-6  # seconds that are told: what is shorter is written as 0.00
 _DURATION = re.compile(r"dur=([0-9]{1,9}(?:\.[0-9]{1,9})?)")

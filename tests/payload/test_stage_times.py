@@ -52,6 +52,11 @@ class Slow(Executor):
         await asyncio.sleep(SLEEP)
         return doc
 
+    @post(batch_size=8, batch_wait=SLEEP)
+    async def together(self, docs: list[Text]) -> list[Text]:
+        await asyncio.sleep(2 * SLEEP)
+        return docs
+
     @post
     def read(self, docs: list[File]) -> int:
         return sum(len(doc.read()) for doc in docs)
@@ -122,6 +127,20 @@ def test_a_layer_that_waits_is_a_queue(over_http: Place) -> None:
         return waiting
 
     assert told(asked(over_http(Slow(layers=[waits])), "tells", doc=HI)).seconds["queue"] >= LEAST
+
+
+def test_a_call_waits_for_its_batch_in_a_queue(over_http: Place) -> None:
+    client = over_http(Slow())
+
+    async def several() -> list[Inquiry]:
+        inquiries = [Inquiry({}) for _ in range(4)]
+        await asyncio.gather(*(client.apost("together", metadata=one, docs=HI) for one in inquiries))
+        return inquiries
+
+    for inquiry in within(several()):
+        seconds = told(inquiry).seconds
+        assert seconds["handle"] >= 2 * LEAST
+        assert seconds.keys() >= {"queue", "decode", "encode"}
 
 
 def test_a_reply_that_is_kept_keeps_no_times(over_http: Place) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from xooai.batch.cost import Cost
 from xooai.batching import Batch
+from xooai.call import entered
 from xooai.errors import InvalidArgument, ResourceExhausted, XooaiError
 
 __all__ = ["Batcher", "Item", "Why"]
@@ -41,11 +42,13 @@ class Why(Enum):
 class Item:
     """What one caller gave, and who waits for its reply. `came` and `deadline` are monotonic seconds."""
 
-    __slots__ = ("came", "deadline", "future", "inside", "value", "weight")
+    __slots__ = ("came", "deadline", "future", "inside", "timing", "value", "weight")
 
     def __init__(self, value: Any, weight: float, came: float, deadline: float | None) -> None:
         self.value, self.weight, self.came, self.deadline = value, weight, came, deadline
         self.inside = _inside.get()
+        call = entered.get()
+        self.timing = None if call is None else call.timing
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
 

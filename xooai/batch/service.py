@@ -103,11 +103,13 @@ class _Batching:
     async def one(self, **arguments: Any) -> Any:
         """The reply for one item."""
         item = arguments.pop(self._batch.parameter)
+        _queue()
         return await self._batcher().submit(item, arguments, self._key(arguments), _deadline())
 
     async def many(self, **arguments: Any) -> list[Any]:
         """The replies for a list of items, each of which is in a batch by itself. The first that fails ends the call."""
         items = arguments.pop(self._batch.parameter)
+        _queue()
         submit, key, deadline = self._batcher().submit, self._key(arguments), _deadline()
         replies: list[Any] = []
         waiting: deque[asyncio.Task[Any]] = deque()
@@ -157,6 +159,9 @@ class _Batching:
         """Call the handler with a batch. Raises what it raises, and TypeError where it does not give a reply for each item."""
         deadlines = [item.deadline for item in items]
         last = None if None in deadlines else max(filter(None, deadlines))
+        for item in items:
+            if item.timing is not None:
+                item.timing.enter("handle")
         token = entered.set(BatchCall(self._endpoint, last))
         try:
             given = {self._batch.parameter: [item.value for item in items], **arguments}
@@ -179,6 +184,13 @@ def _deadline() -> float | None:
     """When the call at hand ends at the latest, in monotonic seconds."""
     call = entered.get()
     return None if call is None else call.deadline
+
+
+def _queue() -> None:
+    """The call at hand waits for its batch, as far as it is timed."""
+    call = entered.get()
+    if call is not None and call.timing is not None:
+        call.timing.enter("queue")
 
 
 def _looked_at(task: asyncio.Task[Any]) -> None:
