@@ -336,6 +336,19 @@ def test_a_node_that_takes_the_end_of_a_stream_cut_off_for_its_end_does_not_hide
         list(f.stream(xs=range(9)))
 
 
+@pytest.mark.parametrize("on", ["double", "plus", "total"])
+def test_what_a_node_gives_and_the_next_does_not_take_is_no_mistake_of_the_caller(put: Put, on: str) -> None:
+    def mixed() -> Iterator[Any]:
+        yield 1
+        yield "two"
+
+    given: list[int] = []
+    with Flow().add(use=mixed, id="m").add(**put(Numbers()), on=on, id="n", needs="m") as f:
+        with pytest.raises(Internal, match=r"^node 'n' .* failed: it does not take what it was given of 'm'"):
+            given.extend(f.stream() if on != "total" else [f.post()])
+        assert len(given) == (0 if on == "total" else 1)
+
+
 def test_a_broken_node_is_told_by_an_id_alone() -> None:
     async def broken(xs: AsyncIterator[int]) -> AsyncIterator[int]:
         async for x in xs:

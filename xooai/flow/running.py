@@ -261,7 +261,9 @@ class _Running:
         if step.source and source is None:
             return State.SKIPPED
         late = self._passed if node.id in self._plan.leaves else None  # the others end with it
-        teller = streaming.Teller(node.id, target, self._busy, self._trace, late)
+        is_given = step.binding.rule is not Rule.INPUT or step.source not in ("", INPUT)
+        needs = node.needs if is_given else ()
+        teller = streaming.Teller(node.id, target, needs, self._busy, self._trace, late)
         if source is not None and not step.endpoint.shape:
             call = partial(self._of_item, step, target)
             self.replies[node.id] = streaming.Stage(teller, partial(per_item.per_item, call, source))

@@ -7,14 +7,14 @@ and leaving the last ends all of them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 from time import monotonic
 from typing import Any, Protocol
 
 from xooai.call import current
-from xooai.errors import DeadlineExceeded, Unavailable, XooaiError
-from xooai.flow.failure import Before, cause_of, failed, is_for_others
+from xooai.errors import DeadlineExceeded, InvalidArgument, Unavailable, XooaiError
+from xooai.flow.failure import Before, cause_of, failed, is_for_others, misgiven
 from xooai.flow.targets import Target
 from xooai.flow.trace import State, Trace
 from xooai.payload import settled
@@ -80,11 +80,14 @@ class Teller:
         self,
         id: str,
         target: Target,
+        needs: Sequence[str],
         busy: dict[str, None],
         trace: Trace | None,
         late: Callable[[], DeadlineExceeded] | None,
     ) -> None:
-        self._id, self._target, self._busy, self._trace, self._late = id, target, busy, trace, late
+        """`needs` are the nodes that give it what it is called with."""
+        self._id, self._target, self._needs = id, target, needs
+        self._busy, self._trace, self._late = busy, trace, late
 
     def began(self) -> None:
         if self._trace is not None:
@@ -99,6 +102,8 @@ class Teller:
 
     def told(self, error: BaseException) -> XooaiError:
         """The error that names the node, or the one before it that the error comes from."""
+        if self._needs and isinstance(error, InvalidArgument) and error.errors:
+            error = misgiven(self._needs, error)
         return failed(self._id, self._target, error)
 
     @property
