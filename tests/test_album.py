@@ -85,6 +85,7 @@ def test_three_processes_give_what_one_does(driver: str, card: str, places: dict
     assert printed(*where) == card
 
 
+@pytest.mark.slow
 def test_one_process_another_and_two_drivers_give_what_one_process_does(
     card: str, places: dict[str, dict[str, str]]
 ) -> None:
