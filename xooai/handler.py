@@ -16,6 +16,7 @@ from xooai.endpoint import Endpoint
 from xooai.errors import Internal, InvalidArgument, ResourceExhausted, XooaiError, too_large
 from xooai.kept import Contents
 from xooai.lazy import lazy
+from xooai.origin import Handed
 from xooai.payload import from_here, from_peer, hidden, marks_of_reply, to_peer
 from xooai.plain import scalar
 from xooai.redact import redact
@@ -90,6 +91,8 @@ def replying(endpoint: Endpoint, contents: Contents) -> Callable[[Call, Any], Aw
         if result_documents:
             if call.marks is not None:  # within this process refs stay what they are
                 call.reply_marks = marks_of_reply(endpoint.result, result, call.marks)
+                if type(call.reply_marks) is Handed:
+                    return call.send(b"", form.codec.media_type)
             elif not goes(result):
                 return place(call, form, result)
             elif form.raw and form.takes(result):

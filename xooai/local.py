@@ -18,8 +18,8 @@ from xooai.errors import InvalidArgument, too_large
 from xooai.lazy import lazy
 from xooai.memory import MemoryChannel
 from xooai.metadata import HOPS_HEADER, TIMING, Inquiry, metadata_of
-from xooai.origin import AllBut
-from xooai.payload import from_here, marks_but_own, marks_of, refuse_hidden, unfit
+from xooai.origin import AllBut, Handed
+from xooai.payload import all_pass, from_here, handed, marks_but_own, marks_of, refuse_hidden, unfit
 from xooai.schema import Schema
 from xooai.server import Site
 from xooai.shared_stores import Stores
@@ -36,6 +36,7 @@ __all__ = ["Local"]
 
 
 _NONE_OWN = AllBut()
+_HANDED = Handed()
 _setting_up: ContextVar[tuple[Local, ...]] = ContextVar("xooai_setting_up", default=())
 
 
@@ -161,8 +162,16 @@ class Local:
         if not self.is_set_up:
             _, timeout = await deadline.part_of(timeout, Local.set_up, self)
         endpoint.check(arguments)
-        channel = self._channel(endpoint, arguments, timeout, inquiry, MSGPACK)
-        channel.marks = marks_but_own(arguments) if endpoint.arguments.facts.documents else _NONE_OWN
+        has_documents = endpoint.arguments.facts.documents
+        if inquiry is not None or self.layers or endpoint.cache is not None:  # they look at frames
+            channel = self._channel(endpoint, arguments, timeout, inquiry, MSGPACK)
+            channel.marks = marks_but_own(arguments) if has_documents else _NONE_OWN
+        elif has_documents and all_pass(endpoint, arguments):
+            channel = MemoryChannel(self._head(endpoint, timeout, None, MSGPACK), b"")
+            channel.marks = handed(arguments)
+        else:
+            channel = self._channel(endpoint, arguments, timeout, None, MSGPACK)
+            channel.marks = marks_but_own(arguments, Handed) if has_documents else _HANDED
         await self._hosting().accept(channel)
         if inquiry is not None:
             _answer(inquiry, channel)
@@ -239,6 +248,11 @@ class Local:
         frame = codec.encode(endpoint.arguments, arguments)
         if len(frame) > MESSAGE_LIMIT:  # as a server would
             raise too_large(len(frame), MESSAGE_LIMIT, "the request")
+        return MemoryChannel(self._head(endpoint, timeout, metadata, codec), frame)
+
+    def _head(
+        self, endpoint: Endpoint, timeout: float | None, metadata: Mapping[str, str] | None, codec: Codec
+    ) -> Head:
         if timeout is None and metadata is None:  # the same head again: it is not changed once the call has begun
             heads = self._heads[codec.name]
             head = heads.get(endpoint.name)
@@ -248,7 +262,7 @@ class Local:
             given = EMPTY if metadata is None else metadata_of(metadata)
             path, is_timed = f"/{self.name}/{endpoint.name}", TIMING in given
             head = Head(path, codec.media_type, timeout=timeout, metadata=given, is_timed=is_timed)
-        return MemoryChannel(head, frame)
+        return head
 
     def _hosting(self) -> Site:
         if self._site is None:

@@ -11,7 +11,7 @@ import msgspec
 from xooai.errors import PermissionDenied
 from xooai.redact import redact
 
-__all__ = ["NO_MARKS", "STRANGER", "AllBut", "Marks", "Origin", "Wanted", "refused"]
+__all__ = ["NO_MARKS", "STRANGER", "AllBut", "Handed", "Marks", "Origin", "Wanted", "refused"]
 
 T = TypeVar("T")
 
@@ -96,3 +96,9 @@ class AllBut(dict[str | None, Origin]):
 
     def __bool__(self) -> bool:
         return True
+
+
+class Handed(AllBut):
+    """As AllBut, of what goes from node to node of a Flow as the objects that they are: `value`, where it may."""
+
+    value: Any = None

@@ -6,15 +6,18 @@ marked. Within a process the marks go beside the frame.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import ValidationError
 
 from xooai.codec import Codec, invalid
-from xooai.doc import arriving, mark_wire, origin_of
+from xooai.doc import Doc, arriving, mark_wire, origin_of
+from xooai.driver import MESSAGE_LIMIT
+from xooai.endpoint import Endpoint
 from xooai.errors import Internal, InvalidArgument
 from xooai.lazy import lazy
-from xooai.origin import NO_MARKS, AllBut, Marks, Origin
+from xooai.origin import NO_MARKS, AllBut, Handed, Marks, Origin
 from xooai.redact import redact
 from xooai.schema import Schema
 from xooai.walk import documents, has_ref
@@ -25,14 +28,19 @@ if TYPE_CHECKING:
 else:
     offload = lazy("xooai.offload")  # most values hold nothing large
 
+_SMALL = MESSAGE_LIMIT // 8  # of a content, or characters of a text, which a message takes however it is written
+
 __all__ = [
+    "all_pass",
     "estranged",
     "from_here",
     "from_peer",
+    "handed",
     "hidden",
     "marks_but_own",
     "marks_of",
     "marks_of_reply",
+    "passes",
     "refuse_hidden",
     "settled",
     "to_peer",
@@ -89,7 +97,7 @@ def marks_of(schema: Schema, value: Any) -> Marks:
     return {doc.ref: origin for doc in documents(value) if (origin := origin_of(doc)) is not None}
 
 
-def marks_but_own(value: Any) -> AllBut:
+def marks_but_own(value: Any, kind: type[AllBut] = AllBut) -> AllBut:
     """The marks for what a Flow passes on: only what is a document already, and no peer's, is this process's own."""
     known: dict[str | None, Origin] = {}
     own: set[str | None] = set()
@@ -99,14 +107,45 @@ def marks_but_own(value: Any) -> AllBut:
             own.add(doc.ref)
         else:
             known[doc.ref] = origin
-    return AllBut(known, own)
+    return kind(known, own)
 
 
 def marks_of_reply(schema: Schema, value: Any, marks: Marks) -> Marks:
     """The marks of a reply, to a call whose arguments had these."""
     if not schema.facts.documents:
         return NO_MARKS
+    if type(marks) is Handed and passes(schema.annotation, value):
+        return handed(value)
     return marks_but_own(value) if isinstance(marks, AllBut) else marks_of(schema, value)
+
+
+def passes(annotation: Any, value: Any) -> bool:
+    """Whether a value of this process may go as it is where another of this type is wanted: it is a document of this very class,
+    which does not change, or some of them in a list.
+
+    Its content is inline, and surely small enough for a message; what is read of a ref is let go with the copy that was read.
+    """
+    kind = type(value)
+    if kind is list:
+        inside = get_args(annotation) if get_origin(annotation) is list else ()
+        return len(inside) == 1 and all(passes(inside[0], item) for item in value)
+    if kind is not annotation or not issubclass(kind, Doc) or kind._own_fields:
+        return False
+    content = value.value
+    return content is not None and value.ref is None and len(content) <= _SMALL
+
+
+def all_pass(endpoint: Endpoint, arguments: Mapping[str, Any]) -> bool:
+    """Whether all arguments may go as they are."""
+    parameters = endpoint.parameters
+    return all(passes(parameters[name].annotation, value) for name, value in arguments.items())
+
+
+def handed(value: Any) -> Handed:
+    """What `passes`, beside a frame that is not read."""
+    found = Handed()
+    found.value = list(value) if type(value) is list else value
+    return found
 
 
 def settled(schema: Schema, value: Any) -> Any:
@@ -138,6 +177,8 @@ def from_peer(schema: Schema, codec: Codec, frame: bytes, origin: Origin) -> Any
 
 def from_here(schema: Schema, codec: Codec, frame: bytes, marks: Marks) -> Any:
     """Read a frame that this process wrote, with the marks that stood beside it."""
+    if type(marks) is Handed and marks.value is not None:
+        return marks.value
     value = codec.decode(schema, frame, True)
     if marks:  # by ref, not by place: a validator of the user's may have changed the order
         for doc in documents(value):

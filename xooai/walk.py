@@ -40,10 +40,16 @@ def documents(value: Any) -> Iterator[Doc]:
     if isinstance(value, Doc):
         yield value
         inside: Iterable[Any] = (value.__dict__.get(name) for name in type(value)._own_fields)
+    elif type(value) is dict:
+        inside = value.values()
     else:
-        inside = _inside(value)
+        inside = value if type(value) is list else _inside(value)
     for inner in inside:
-        if type(inner) not in _LEAVES:
+        if type(inner) in _LEAVES:
+            continue
+        if isinstance(inner, Doc) and not type(inner)._own_fields:  # most are such: one generator less
+            yield inner
+        else:
             yield from documents(inner)
 
 

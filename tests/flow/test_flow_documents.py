@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from pydantic import model_validator
 
 from counting import PNG, Echo, Page
 from xooai import Doc, Executor, File, Flow, Image, PermissionDenied, Text, post
@@ -119,3 +120,40 @@ def test_large_content_that_one_server_keeps_is_read_two_nodes_further(put: Put,
 
     with f:
         assert f.post(doc=File(ref=str(tmp_path / "large.bin"))) == 300_000
+
+
+class Checked(Text):
+    """Counts how often one is made of what was written."""
+
+    made: ClassVar[list[str]] = []
+
+    @model_validator(mode="after")
+    def _note(self) -> Checked:
+        self.made.append(str(self.value))
+        return self
+
+
+def test_a_document_in_this_process_goes_from_node_to_node_as_it_is() -> None:
+    def same(doc: Checked) -> Checked:
+        return doc
+
+    def listed(docs: list[Checked]) -> list[Checked]:
+        return docs
+
+    f = Flow().add(use=same, id="a").add(use=same, id="b", needs="a").add(use=same, id="c", needs="a")
+    with f.add(use=listed, id="d", needs=("b", "c")):
+        doc = Checked(value="Hi")
+        Checked.made.clear()
+        found = f.post(doc=doc)
+
+    assert found == [doc, doc]
+    assert Checked.made == []
+
+
+def test_what_a_node_reads_of_a_file_is_not_kept_by_who_passed_it_on(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("hello")
+    doc = Text(ref=str(tmp_path / "a.txt"))
+    with Flow().add(use=Reads, on="size", id="a") as f:
+        assert f.post(doc=doc) == 5
+
+    assert doc._here() is None

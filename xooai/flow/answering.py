@@ -49,7 +49,7 @@ class Answering:
         packings = {id: Packing.of(step, plan.endpoint, targets[id]) for id, step in plan.steps.items()}
         found = {id: packing for id, packing in packings.items() if packing is not None}
         has_room = len(plan.steps) <= AT_ONCE and not any(step.mapped or step.source for step in plan.steps.values())
-        self._means = Means(dict(targets), dict(limits), Threads(), found, has_room)
+        self._means = Means(dict(targets), dict(limits), Threads(), found, has_room, _is_chain(plan))
         self._is_read = any(
             INPUT in (step.node.needs or (INPUT,)) and (id not in found or step.binding.rule is not Rule.INPUT)
             for id, step in plan.steps.items()
@@ -105,3 +105,9 @@ class Answering:
     def close(self) -> None:
         """End the threads once they are done with what they are at; new work starts new ones."""
         self._means.threads.close()
+
+
+def _is_chain(plan: Plan) -> bool:
+    """Whether each node of a plan is run after the one before."""
+    first = [id for id, step in plan.steps.items() if set(step.node.needs) <= {INPUT}]
+    return len(first) == 1 and all(len(plan.followers[id]) <= 1 for id in plan.steps)

@@ -22,6 +22,7 @@ from xooai.forks import FreshLock
 from xooai.graph import Node
 from xooai.lazy import lazy
 from xooai.local import Local
+from xooai.payload import all_pass
 from xooai.plan import Plan
 from xooai.served import Served
 from xooai.shared_stores import store_of
@@ -174,7 +175,12 @@ class Flow(Served):
         plan, left = await self._planning.made(remaining(None if timeout is None else checked_timeout(timeout)))
         endpoint = chosen({CALL: plan.endpoint}, on, self.name)
         answering, own = self._own(plan)
-        return await own.apost(endpoint, arguments, await answering.ready(own, left), metadata, codec)
+        left = await answering.ready(own, left)
+        if metadata is None and codec is None and plan.endpoint.arguments.facts.documents:
+            endpoint.check(arguments)
+            if all_pass(endpoint, arguments):
+                return await own.pass_on(endpoint, arguments, left, None)
+        return await own.apost(endpoint, arguments, left, metadata, codec)
 
     def __call__(
         self,

@@ -51,6 +51,8 @@ class Means(msgspec.Struct, frozen=True):
     """Of the nodes elsewhere whose requests may be made of what is unread."""
     has_room: bool = False
     """Whether there are so few calls in a run that all may be made at once."""
+    is_chain: bool = False
+    """Whether there is never more than one node to be run: then all run in the task of the call."""
 
 
 async def run(
@@ -111,9 +113,12 @@ class _Running:
         first = [id for id, needs in self._open.items() if not needs]
         ready = [*first, *self._ended(INPUT)]
         try:
-            async with asyncio.TaskGroup() as group:
-                await self._branch(ready, group)
-        except BaseExceptionGroup:
+            if self._means.is_chain:
+                await self._branch(ready, None)
+            else:
+                async with asyncio.TaskGroup() as group:
+                    await self._branch(ready, group)
+        except (BaseExceptionGroup, XooaiError):
             if self._failure is None:
                 raise
         except asyncio.CancelledError:
@@ -126,11 +131,12 @@ class _Running:
         if self._failure is not None:  # outside of the handler: the group is no part of it
             raise self._failure
 
-    async def _branch(self, ready: list[str], group: asyncio.TaskGroup) -> None:
+    async def _branch(self, ready: list[str], group: asyncio.TaskGroup | None) -> None:
         """Run nodes that are ready, and what they make ready: one here, each other in a task of its own."""
         while ready:
             id, *others = ready
             for other in others:
+                assert group is not None  # there is one but for a chain
                 group.create_task(self._branch([other], group))
             try:
                 await self._node(self._plan.steps[id])
