@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +11,7 @@ from typing import Any
 
 import filed
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from xooai import Executor, Flow, FlowError, InvalidArgument, NotFound, PluginError, ResourceExhausted, Text
@@ -417,6 +418,19 @@ def test_any_flow_survives_its_file(tmp_path_factory: pytest.TempPathFactory, f:
     assert loaded._planning.limits == f._planning.limits
     assert [loaded._used[id].with_ for id in loaded._used] == [f._used[id].with_ for id in f._used]
     assert (loaded.name, loaded.dump()) == (f.name, f.dump())
+
+
+@settings(max_examples=40)
+@given(VALUES)
+def test_what_is_written_as_json_is_read_as_json_is(tmp_path_factory: pytest.TempPathFactory, value: Any) -> None:
+    text = json.dumps(value, ensure_ascii=False)
+    assume(text.isprintable() and "Infinity" not in text)  # YAML takes the rest as escapes alone, and says .inf
+    path = tmp_path_factory.getbasetemp() / "json.yaml"
+    path.write_text(f"nodes: [{{use: 'filed:Words', on: title, with: {{sizes: {text}}}}}]")
+
+    with_ = Flow.load(path, modules=["filed"])._used["words/title"].with_
+
+    assert with_ == {"sizes": value}
 
 
 PIECES = (
