@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import isabstract
 from math import isfinite
 from types import UnionType
 from typing import Annotated, Any, Union
 
 import msgspec
+from pydantic import JsonValue, RootModel
+from typing_extensions import TypeAliasType
 
 from xooai.streamed import UNTOLD
 
@@ -16,6 +19,7 @@ __all__ = ["Batch", "batch_of", "item_of", "reply_item_of"]
 
 WAIT = 0.005  # seconds: below what people notice, and above the spread of calls that belong together
 
+_ALIASES = (TypeAliasType, getattr(typing, "TypeAliasType", TypeAliasType))
 _ARRAYS = (list, tuple, set, frozenset, Sequence)  # what travels as a list does
 
 
@@ -113,6 +117,12 @@ def _members(annotation: Any) -> list[Any]:
         return _members(typing.get_args(annotation)[0])
     if origin in (Union, UnionType):
         return [member for choice in typing.get_args(annotation) for member in _members(choice)]
+    if isinstance(annotation, _ALIASES):
+        return [Any] if annotation is JsonValue else _members(annotation.__value__)
+    if isinstance(annotation, typing.NewType):
+        return _members(annotation.__supertype__)
+    if isinstance(annotation, type) and issubclass(annotation, RootModel):
+        return _members(annotation.model_fields["root"].annotation)
     return [annotation]
 
 
@@ -123,8 +133,7 @@ def _is_array(member: Any) -> bool:
         or origin is object
         or (
             isinstance(origin, type)
-            and issubclass(origin, _ARRAYS)
-            and origin is not str
-            and not issubclass(origin, bytes)
+            and (issubclass(origin, _ARRAYS) or (issubclass(origin, Iterable) and isabstract(origin)))
+            and not issubclass(origin, str | bytes | Mapping)
         )
     )

@@ -167,7 +167,7 @@ class Endpoint(msgspec.Struct):
 
     def for_(self, given: Mapping[str, Any]) -> Endpoint:
         """This endpoint, or where the given arguments hold a list of items for one that takes batches, that for many."""
-        if self.many is None or self.batch is None or not isinstance(given.get(self.batch.parameter), list):
+        if self.many is None or self.batch is None or not isinstance(given.get(self.batch.parameter), list | tuple):
             return self
         return self.many
 

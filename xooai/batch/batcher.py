@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from contextvars import Context, ContextVar
 from enum import Enum
 from functools import partial
@@ -17,9 +17,11 @@ from xooai.batching import Batch
 from xooai.call import entered
 from xooai.errors import InvalidArgument, ResourceExhausted, XooaiError
 
-__all__ = ["Batcher", "Item", "Why"]
+__all__ = ["Batcher", "Item", "Why", "anew"]
 
-QUEUE_LIMIT = 1024  # items that wait: as many as calls wait for a thread
+QUEUE_LIMIT = 1024  # items that wait: as many as calls wait for a thread, or two full batches for each of two callers
+AHEAD = 2  # batches that one call with many items has waiting or running at a time, so that it leaves room for others
+HEAVIEST = 1e9  # what an item weighs at most: sums of such weights, and of their squares, are finite and exact enough
 BURST = 3.0  # times the usual gap between two items: after as long without one, no other is coming
 RECENT = 1 / 8  # what the last gap counts for the usual one
 WORTH = 0.5  # of what having a batch costs: a longer gap is not waited for, since the handler would idle for more than it saves
@@ -29,6 +31,8 @@ _inside: ContextVar[frozenset[Batcher]] = ContextVar("xooai_batchers", default=f
 
 Run = Callable[[Sequence["Item"], Mapping[str, Any]], Awaitable[Sequence[Any]]]
 """Calls the handler with items whose other arguments are alike; gives a reply, or an exception, for each."""
+
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes})  # what no handler can change
 
 
 class Why(Enum):
@@ -40,12 +44,16 @@ class Why(Enum):
 
 
 class Item:
-    """What one caller gave, and who waits for its reply. `came` and `deadline` are monotonic seconds."""
+    """What one caller gave, and who waits for its reply. `came` and `deadline` are monotonic seconds.
 
-    __slots__ = ("came", "deadline", "future", "inside", "timing", "value", "weight")
+    `hops` are the servers that a call of the handler has come through.
+    """
+
+    __slots__ = ("came", "deadline", "future", "hops", "inside", "timing", "value", "weight")
 
     def __init__(self, value: Any, weight: float, came: float, deadline: float | None) -> None:
         self.value, self.weight, self.came, self.deadline = value, weight, came, deadline
+        self.hops = 0
         self.inside = _inside.get()
         call = entered.get()
         self.timing = None if call is None else call.timing
@@ -55,21 +63,32 @@ class Item:
 class _Group:
     """Items that wait and may be in one batch: their other arguments are alike."""
 
-    __slots__ = ("arguments", "items", "key", "weight")
+    __slots__ = ("_arguments", "_is_copied", "items", "key", "weight")
 
-    def __init__(self, key: bytes | None, arguments: Mapping[str, Any]) -> None:
-        self.key, self.arguments = key, arguments
+    def __init__(self, key: Hashable, arguments: Mapping[str, Any]) -> None:
+        self.key, self._arguments = key, arguments
+        self._is_copied = isinstance(key, bytes) and not _PLAIN.issuperset(map(type, arguments.values()))
         self.items: deque[Item] = deque()
         self.weight = 0.0
+
+    def arguments(self) -> Mapping[str, Any]:
+        """The arguments for one run of the handler: what it does to them, no other caller sees."""
+        return copy.deepcopy(self._arguments) if self._is_copied else self._arguments
 
 
 class Batcher:
     """The batches of one endpoint on one loop. All is called in that loop."""
 
-    def __init__(self, batch: Batch, run: Run) -> None:
-        self._batch, self._run = batch, run
-        self._loop = asyncio.get_running_loop()
-        self._groups: dict[object, _Group] = {}  # that of the oldest item first
+    def __init__(self, batch: Batch, run: Run, *, cancels: bool) -> None:
+        """`cancels` says that a run of the handler ends where it is cancelled."""
+        self._batch, self._run, self._cancels = batch, run, cancels
+        is_counted = batch.weight is None
+        self._limit = max(QUEUE_LIMIT, 2 * AHEAD * batch.size) if is_counted else QUEUE_LIMIT
+        self.ahead = AHEAD * batch.size if is_counted else min(AHEAD * batch.size, QUEUE_LIMIT // 2)
+        """Items that one call may have here at a time."""
+        # It is of many calls: nothing of one of them is to be seen there. One of our own, since a thread at a time may be in it.
+        self._context = Context()
+        self._groups: dict[Hashable, _Group] = {}  # that of the oldest item first
         self._waiting = 0
         self._running: set[asyncio.Task[None]] = set()
         self._cost = Cost()
@@ -80,29 +99,35 @@ class Batcher:
         """How many batches left, by why."""
 
     async def submit(
-        self, value: Any, arguments: Mapping[str, Any], key: bytes | None, deadline: float | None = None
+        self,
+        value: Any,
+        arguments: Mapping[str, Any],
+        key: Hashable,
+        deadline: float | None = None,
+        hops: int = 0,
     ) -> Any:
-        """The reply for one item; `arguments` are the call's others, of which those with one `key` are alike; None is like none.
+        """The reply for one item; `arguments` are the call's others, of which those with one `key` are alike; where it is no
+        text of bytes, they are one caller's own.
 
         Raises what the handler raised, and ResourceExhausted where too much waits.
         """
         batch = self._batch
         now = monotonic()
         item = Item(value, 1 if batch.weight is None else _weighed(batch.weight, value), now, deadline)
+        item.hops = hops
         if self in item.inside:  # the handler calls itself: to wait for its own batch to end would take for ever
             return await self._alone(item, arguments)
-        if self._waiting >= QUEUE_LIMIT:
+        if self._waiting >= self._limit:
             raise ResourceExhausted(
                 f"{self._waiting:,} items are waiting for a batch already; come back later", retry_after=1
             )
         if self._last is not None:
-            gap = now - self._last
-            self._gap = gap if self._gap is None else self._gap + (min(gap, batch.wait or gap) - self._gap) * RECENT
+            gap = min(now - self._last, batch.wait or now - self._last)
+            self._gap = gap if self._gap is None else self._gap + (gap - self._gap) * RECENT
         self._last = now
-        group = self._groups.get(key) if key is not None else None
+        group = self._groups.get(key)
         if group is None:
-            group = _Group(key, arguments)
-            self._groups[group if key is None else key] = group
+            group = self._groups[key] = _Group(key, arguments)
         group.items.append(item)
         group.weight += item.weight
         self._waiting += 1
@@ -113,11 +138,13 @@ class Batcher:
         finally:
             if item.future.cancelled():
                 self._withdraw(group, item)
+            elif item.future.done():
+                item.future.exception()  # nobody hears of it who was cancelled in the same turn
 
     async def _alone(self, item: Item, arguments: Mapping[str, Any]) -> Any:
-        (reply,) = await self._run([item], arguments)
+        (reply,) = await self._replies([item], lambda: arguments)
         if isinstance(reply, BaseException):
-            raise reply
+            raise _raisable(reply)
         return reply
 
     @property
@@ -132,25 +159,24 @@ class Batcher:
         """Decide again at this monotonic second, and not before; items of this turn of the loop come first."""
         if self._timer is not None:
             self._timer.cancel()
-        delay = when - monotonic()
+        delay, loop = when - monotonic(), asyncio.get_running_loop()
         if delay <= 0:
-            self._timer = self._loop.call_soon(self._decide, context=_EMPTY)
+            self._timer = loop.call_soon(self._decide, context=self._context)
         else:
-            self._timer = self._loop.call_later(delay, self._decide, context=_EMPTY)
+            self._timer = loop.call_later(delay, self._decide, context=self._context)
 
     def _decide(self) -> None:
         """Send the batches that are to leave, and see to it that the others are looked at in time."""
         self._timer = None
         size = self._size
         while self._groups and len(self._running) < self._batch.concurrency:
-            full = next((group for group in self._groups.values() if group.weight >= size), None)
             oldest = next(iter(self._groups.values()))
             now = monotonic()
             until = oldest.items[0].came + self._batch.wait
-            if full is not None:
+            if until <= now:  # before a full one of others, which may be full time and again
+                self._leave(oldest, size, Why.FULL if oldest.weight >= size else Why.WAITED)
+            elif (full := next((group for group in self._groups.values() if group.weight >= size), None)) is not None:
                 self._leave(full, size, Why.FULL)
-            elif until <= now:
-                self._leave(oldest, size, Why.WAITED)
             elif not self._running:
                 until = min(until, self._coming_until())
                 if until > now:
@@ -175,21 +201,24 @@ class Batcher:
         weight = 0.0
         while group.items and (not taken or weight + group.items[0].weight <= size):
             item = group.items.popleft()
-            weight += item.weight
-            taken.append(item)
-        group.weight -= weight
-        self._waiting -= len(taken)
-        name: object = group if group.key is None else group.key
-        del self._groups[name]
+            self._waiting -= 1
+            group.weight -= item.weight
+            if not item.future.done():  # else its caller has left in this turn of the loop
+                weight += item.weight
+                taken.append(item)
+        del self._groups[group.key]
         if group.items:  # in the order of the oldest items
-            self._groups[name] = group
+            self._groups[group.key] = group
             if len(self._groups) > 1:
                 self._groups = dict(sorted(self._groups.items(), key=lambda entry: entry[1].items[0].came))
+        if not taken:
+            return
         self.left[why] += 1
-        task = self._loop.create_task(self._run_batch(taken, weight, group.arguments), context=_EMPTY.copy())
+        task = asyncio.get_running_loop().create_task(self._run_batch(taken, weight, group), context=Context())
         self._running.add(task)
-        for item in taken:
-            item.future.add_done_callback(_Leaving(task, taken))
+        if self._cancels:
+            for item in taken:
+                item.future.add_done_callback(_Leaving(task, taken))
         task.add_done_callback(partial(self._over, taken))
 
     def _withdraw(self, group: _Group, item: Item) -> None:
@@ -201,14 +230,14 @@ class Batcher:
         group.weight -= item.weight
         self._waiting -= 1
         if not group.items:
-            self._groups.pop(group if group.key is None else group.key, None)
+            self._groups.pop(group.key, None)
 
     # How it is run
 
-    async def _run_batch(self, items: list[Item], weight: float, arguments: Mapping[str, Any]) -> None:
+    async def _run_batch(self, items: list[Item], weight: float, group: _Group) -> None:
         _inside.set(frozenset((self,)).union(*(item.inside for item in items)))
         began = monotonic()
-        replies = await self._replies(items, arguments)
+        replies = await self._replies(items, group.arguments)
         self._cost.took(weight, monotonic() - began)
         task = asyncio.current_task()
         assert task is not None
@@ -237,15 +266,17 @@ class Batcher:
                 item.future.set_exception(_raisable(error or RuntimeError("the batch was cancelled")))
         self._ended(task)
 
-    async def _replies(self, items: Sequence[Item], arguments: Mapping[str, Any]) -> Sequence[Any]:
+    async def _replies(self, items: Sequence[Item], arguments: Callable[[], Mapping[str, Any]]) -> Sequence[Any]:
         """A reply, or an exception, for each item; where the handler fails and that is safe, halves tell which item it is."""
         try:
-            return await self._run(items, arguments)
+            return await self._run(items, arguments())
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
             return [RuntimeError(f"the handler of a batch was cancelled: {error!r}")] * len(items)
+        except GeneratorExit:  # its loop was closed
+            raise
         except Exception as error:  # noqa: BLE001 - told to all who wait
             if len(items) == 1 or not self._batch.split:
                 return [error] * len(items)
@@ -253,10 +284,6 @@ class Batcher:
             return [error] * len(items)
         half = len(items) // 2
         return [*await self._replies(items[:half], arguments), *await self._replies(items[half:], arguments)]
-
-
-_EMPTY = Context()
-"""What a batch runs in: it is of many calls, so nothing of one of them is to be seen there."""
 
 
 class _Leaving:
@@ -278,17 +305,28 @@ def _weighed(weigh: Callable[[Any], float], value: Any) -> float:
         weight = float(weigh(value))
     except XooaiError:
         raise
-    except Exception as error:
+    except BaseException as error:  # sys.exit() there ends the call, not the server
         raise RuntimeError(f"weight= of the endpoint failed: {type(error).__name__}: {error}") from error
-    if not weight >= 0:
-        raise InvalidArgument(f"an item weighs {weight:g}; it takes a number from 0 on")
+    if not 0 <= weight <= HEAVIEST:
+        raise InvalidArgument(f"an item weighs {weight:g}; it takes a number from 0 to {HEAVIEST:,.0f}")
     return weight
 
 
 def _raisable(error: BaseException) -> Exception:
     """The error as one that a future takes; ours anew for each caller, since something may be added to it on its way."""
     if isinstance(error, XooaiError):
-        return copy.copy(error)
+        return anew(error)
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
     return RuntimeError(f"the handler of a batch gave {error!r}")
+
+
+def anew(error: XooaiError, message: str | None = None) -> XooaiError:
+    """The same error once more, whatever its class is made with; with another message, if one is given."""
+    made: XooaiError = type(error).__new__(type(error), *error.args)
+    made.__dict__.update(error.__dict__)
+    made.details = dict(error.details)
+    made.args = error.args if message is None else (message,)
+    made.message = error.message if message is None else message
+    made.__cause__ = error.__cause__
+    return made

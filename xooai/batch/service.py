@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
+from threading import Lock
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
 from xooai import forks
-from xooai.batch.batcher import Batcher, Item
+from xooai.batch.batcher import Batcher, Item, anew
 from xooai.batching import Batch
-from xooai.call import Call, Service, entered
+from xooai.call import HOPS, Call, Service, entered, hops
 from xooai.codec import JSON, MSGPACK
-from xooai.driver import Head
+from xooai.driver import EMPTY, Head
 from xooai.endpoint import Endpoint
-from xooai.errors import InvalidArgument, XooaiError
+from xooai.errors import FailedPrecondition, XooaiError
 from xooai.handler import codec_said
 from xooai.memory import MemoryChannel
+from xooai.metadata import HOPS_HEADER
+from xooai.results.key import Key, Unkeyed
 from xooai.threads import Threads
 from xooai.walk import documents
 
 __all__ = ["BatchCall", "batched"]
-
-AHEAD = 2  # batches that one call with many items has waiting or running at a time, so that it leaves room for others
 
 Make = Callable[[Endpoint, Callable[..., Any]], Service]
 """Makes the service that answers the calls of an endpoint by a function."""
@@ -37,8 +37,12 @@ Make = Callable[[Endpoint, Callable[..., Any]], Service]
 class BatchCall(Call):
     """What `current()` is while a batch is handled: it is of several calls, and tells nothing of a single one."""
 
-    def __init__(self, endpoint: Endpoint, deadline: float | None) -> None:
-        super().__init__(endpoint, MemoryChannel(Head(f"/{endpoint.owner}/{endpoint.name}", ""), b""))
+    def __init__(self, endpoint: Endpoint, deadline: float | None, hops: int) -> None:
+        """`hops` are the servers that one of the calls came through, at most, this one among them."""
+        metadata = {HOPS_HEADER: str(hops - 1)} if hops > 1 else EMPTY  # so that a circle of servers ends
+        super().__init__(
+            endpoint, MemoryChannel(Head(f"/{endpoint.owner}/{endpoint.name}", "", metadata=metadata), b"")
+        )
         self.deadline = deadline
 
 
@@ -81,7 +85,7 @@ def _is_list(media_type: str, frame: bytes, name: str) -> bool:
     if codec is None:
         return False
     try:
-        found = bytes(_PARTS[codec.name].decode(frame).get(name, b""))[:64].lstrip()
+        found = bytes(memoryview(_PARTS[codec.name].decode(frame).get(name, b""))[:64]).lstrip()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return bool(found) and found[0] in (_IN_JSON if codec is JSON else _IN_MSGPACK)
@@ -99,60 +103,57 @@ class _Batching:
     def renew(self) -> None:
         """Begin with nothing, in the child of a fork: what waited there waits in the parent."""
         self._batchers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Batcher] = weakref.WeakKeyDictionary()
+        self._lock = Lock()
 
     async def one(self, **arguments: Any) -> Any:
         """The reply for one item."""
         item = arguments.pop(self._batch.parameter)
         _queue()
-        return await self._batcher().submit(item, arguments, self._key(arguments), _deadline())
+        return await self._batcher().submit(item, arguments, self._key(arguments), _deadline(), _hops())
 
     async def many(self, **arguments: Any) -> list[Any]:
         """The replies for a list of items, each of which is in a batch by itself. The first that fails ends the call."""
         items = arguments.pop(self._batch.parameter)
         _queue()
-        submit, key, deadline = self._batcher().submit, self._key(arguments), _deadline()
+        batcher, key, deadline, before = self._batcher(), self._key(arguments), _deadline(), _hops()
         replies: list[Any] = []
         waiting: deque[asyncio.Task[Any]] = deque()
         try:
             for item in items:
-                if len(waiting) >= AHEAD * self._batch.size:
+                if len(waiting) >= batcher.ahead:
                     replies.append(await waiting[0])
                     waiting.popleft()
-                waiting.append(asyncio.create_task(submit(item, arguments, key, deadline)))
+                waiting.append(asyncio.create_task(batcher.submit(item, arguments, key, deadline, before)))
             while waiting:
                 replies.append(await waiting[0])
                 waiting.popleft()
         except XooaiError as error:
-            told = copy.copy(error)
-            told.message = f"item {len(replies)} of {len(items)}: {error.message}"
-            told.args = (told.message,)
-            raise told from error
+            raise anew(error, f"item {len(replies)} of {len(items)}: {error.message}") from error
         finally:
             for task in waiting:
                 task.cancel()
                 task.add_done_callback(_looked_at)
         return replies
 
-    def _key(self, arguments: Mapping[str, Any]) -> bytes | None:
-        """What calls share whose other arguments are alike; None for what is like no other: a document may be of anybody."""
+    def _key(self, arguments: Mapping[str, Any]) -> Hashable:
+        """What calls share whose other arguments are alike, in bytes; what is like no other: a document may be of anybody."""
         if not arguments:
             return b""
         if any(True for _ in documents(arguments)):
-            return None
+            return object()
         try:
-            schemas = self._endpoint.schema_of
-            parts = [
-                MSGPACK.encode(schemas(self._endpoint.parameters[name]), arguments[name]) for name in sorted(arguments)
-            ]
-        except InvalidArgument:
-            return None
-        return msgspec.msgpack.encode([sorted(arguments), parts])
+            return Key("", "", arguments, is_here=True).digest
+        except Unkeyed:
+            return object()
 
     def _batcher(self) -> Batcher:
         loop = asyncio.get_running_loop()
         found = self._batchers.get(loop)
         if found is None:
-            found = self._batchers[loop] = Batcher(self._batch, self._run)
+            with self._lock:  # loops of several threads may come at once
+                for closed in [other for other in self._batchers if other.is_closed()]:  # what waited there holds them
+                    del self._batchers[closed]
+                found = self._batchers[loop] = Batcher(self._batch, self._run, cancels=self._endpoint.is_async)
         return found
 
     async def _run(self, items: Sequence[Item], arguments: Mapping[str, Any]) -> Sequence[Any]:
@@ -162,13 +163,13 @@ class _Batching:
         for item in items:
             if item.timing is not None:
                 item.timing.enter("handle")
-        token = entered.set(BatchCall(self._endpoint, last))
+        token = entered.set(BatchCall(self._endpoint, last, max(item.hops for item in items)))
         try:
             given = {self._batch.parameter: [item.value for item in items], **arguments}
             if self._endpoint.is_async:
                 replies = await self._function(**given)
             else:
-                replies = await self._threads.run(self._function, given)
+                replies = await self._threads.run(partial(self._unless_left, items), given)
         finally:
             entered.reset(token)
         if not isinstance(replies, list | tuple):
@@ -178,6 +179,20 @@ class _Batching:
         if len(replies) != len(items):
             raise TypeError(f"{self._where} returned {len(replies)} replies for {len(items)} items")
         return replies
+
+    def _unless_left(self, items: Sequence[Item], /, **given: Any) -> Any:
+        """Called in a thread, which may have been waited for: not worth it where all callers have left meanwhile."""
+        if all(item.future.cancelled() for item in items):
+            return [None] * len(items)
+        return self._function(**given)
+
+
+def _hops() -> int:
+    """As `hops`; for one too many the next server is told, not who came so far."""
+    try:
+        return hops()
+    except FailedPrecondition:
+        return HOPS + 1
 
 
 def _deadline() -> float | None:
