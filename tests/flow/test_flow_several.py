@@ -289,6 +289,31 @@ def test_where_all_are_gone_the_error_names_all_and_the_first_that_returns_is_us
         assert f.post(doc=DOC).value == "b"
 
 
+def test_a_flows_client_is_not_told_which_servers_are_behind_it(serve: Servers) -> None:
+    readers = [Reader("a"), Reader("b")]
+    urls = [serve(reader) for reader in readers]
+    ports = [int(url.rpartition(":")[2]) for url in urls]
+
+    texts = []
+    with of(urls, timeout=0.3) as f, ExitStack() as stack:
+        outer = stack.enter_context(Executor(f"{f.start('http://127.0.0.1:0')[0]}/flow"))
+        outer.post(doc=DOC)
+        for reader in readers:
+            reader.stop()
+        with pytest.raises(Unavailable) as away:
+            outer.post(doc=DOC)
+        texts.append(str(away.value))
+        for port in ports:  # connections are made, and nothing is ever said
+            stack.enter_context(socket.create_server(("127.0.0.1", port)))
+        for _ in range(2):
+            with pytest.raises(TimeoutError) as late:
+                outer.post(doc=DOC)
+            texts.append(str(late.value))
+
+    assert all("'node'" in text for text in texts)
+    assert not any(str(port) in text for text in texts for port in ports), texts
+
+
 def test_none_that_answers_when_a_flow_is_planned_is_an_error_that_names_all(serve: Servers) -> None:
     readers = [Reader("a"), Reader("b")]
     urls = [serve(reader) for reader in readers]

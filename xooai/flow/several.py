@@ -268,15 +268,16 @@ class Several(Elsewhere):
             if server is not None:
                 return server
             if not done:
-                late = passed(left)
-                late.message = f"{late.message}; {self._none(tried)}"
-                raise DeadlineExceeded(late.message)
+                told = passed(timeout).message
+                late = DeadlineExceeded(f"{told}; {self._none(tried)}")
+                late._to_peers = told, {}
+                raise late
         turned_away = [error for error in tried.values() if isinstance(error, ResourceExhausted)]
         if turned_away:
             raise turned_away[-1]
-        told = Unavailable(self._none(tried))
-        told.never_ran = True
-        raise told
+        none = Unavailable(self._none(tried))
+        none.never_ran = True
+        raise none
 
     def _none(self, tried: Mapping[Server, XooaiError]) -> str:
         whys = {server: tried[server].message if server in tried else server.why for server in self._servers.all}
