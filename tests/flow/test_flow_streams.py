@@ -315,6 +315,25 @@ def test_what_came_before_an_error_is_given_and_then_the_error_that_names_the_no
         assert told.value.id
 
 
+@pytest.mark.parametrize("on", ["hang", "hold"])
+def test_a_failure_does_not_wait_for_what_others_are_at(put: Put, on: str) -> None:
+    """Items 4 and on hang in the node behind the one that fails; a call for each item, and a stream."""
+    steps = Steps()
+
+    def failing() -> Iterator[int]:
+        yield from range(1, 6)
+        assert steps.hanging.acquire(timeout=PATIENCE)
+        raise NotFound("no 6")
+
+    given: list[int] = []
+    with Flow().add(use=failing, id="n").add(**put(steps), on=on, needs="n") as f:
+        f.check()
+        with pytest.raises(NotFound, match="^node 'n' .* failed: no 6"):
+            given.extend(f.stream(timeout=PATIENCE))
+        assert given == [1, 2, 3]
+        assert steps.ended.acquire(timeout=PATIENCE)
+
+
 def test_a_node_that_ends_a_stream_fails_by_the_error_of_who_gives_it(put: Put) -> None:
     there = put(Numbers())
     f = Flow().add(**there, on="count", id="n").add(**there, on="until", id="u", needs="n", args={"last": 3})
@@ -395,6 +414,11 @@ class Steps(Executor):
                 yield x
         finally:
             self.ended.release()
+
+    @stream
+    async def hold(self, xs: AsyncIterator[int]) -> AsyncIterator[int]:
+        async for x in xs:
+            yield await self.hang(x)
 
     @post
     async def hang(self, x: int) -> int:
