@@ -8,6 +8,7 @@ import itertools
 import pytest
 
 from xooai import Executor, Flow, FlowError, Image, Text, post
+from xooai.call import Call, Service
 
 DOC = Text(value="Hi")
 _numbers = itertools.count()
@@ -70,3 +71,30 @@ def test_a_flow_over_more_servers_than_an_executor_posts_to_dials_each_once() ->
 
         assert len(links) == 70
         assert [link for remote in f._xooai_remotes() for link in remote._links.values()] == links
+
+
+@pytest.mark.parametrize("is_inside", [False, True])
+def test_the_layers_of_a_flow_are_made_once_however_often_it_is_planned(is_inside: bool) -> None:
+    made: list[str] = []
+    called: list[str] = []
+
+    def layer(service: Service) -> Service:
+        made.append("made")
+
+        async def answer(call: Call) -> None:
+            called.append(call.endpoint.name)
+            await service(call)
+
+        return answer
+
+    with Words() as words, Flow(name="inner", layers=[layer]).add(use=_mark, id="mark") as f:
+        (url,) = words.start(f"memory://{next(_numbers)}")
+        outer = Flow(layers=[layer]).add(use=f, id="inner") if is_inside else f
+        with outer:
+            assert outer.post(doc=DOC).read() == "Hi!"
+            f.add(use=f"{url}/words/upper", id="upper", needs="mark")
+            outer.check()
+            assert outer.post(doc=DOC).read() == "HI!"
+
+    assert made == ["made"] * (1 + is_inside)
+    assert called == ["call"] * 2 * (1 + is_inside)

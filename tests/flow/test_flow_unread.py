@@ -6,12 +6,14 @@ import http.client
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from xooai import ComboDoc, Executor, Flow, Internal, InvalidArgument, Text, post
+from counting import PNG
+from xooai import ComboDoc, Executor, File, Flow, Image, Internal, InvalidArgument, Text, post
 from xooai.call import Call, Layer, Service
 
 Words = dict[str, str]
@@ -288,3 +290,47 @@ def test_an_argument_that_a_node_refuses_stays_the_callers_mistake(there: str) -
         f.start("memory://flow")
         with Executor("memory://flow/f") as client, pytest.raises(InvalidArgument, match="two"):
             client.post(doc=Text(value="b"), width="wide")
+
+
+class Files(Executor):
+    place: Path | None = None
+
+    @post
+    def same(self, doc: File) -> File:
+        return doc
+
+    @post
+    def picture(self, doc: Image) -> Image:
+        return doc
+
+    @post
+    def large(self, doc: File) -> File:
+        return File(ref=str(self.place))
+
+    @post
+    def size(self, doc: File) -> int:
+        return len(doc.read())
+
+
+@pytest.mark.parametrize("codec", ODD)
+def test_what_a_server_keeps_itself_is_read_by_another_one(
+    serve: Callable[[Any], str], tmp_path: Path, codec: str
+) -> None:
+    one, other = Files(name="one"), Files(name="other")
+    one.place = tmp_path / "large"
+    one.place.write_bytes(bytes(400_000))
+    (first, second) = serve(one), serve(other)
+    f = Flow(name="f").add(use=f"{first}/large", id="a").add(use=f"{first}/same", id="b", needs="a")
+    f.add(use=f"{second}/same", id="c", needs="b").add(use=f"{second}/size", id="size", needs="c")
+    with Executor(f"{serve(f)}") as client:
+        assert client.post(doc=File(value=bytes(300_000)), codec=codec) == 400_000
+
+
+@pytest.mark.parametrize("accept", ["image/*", "application/json"])
+def test_a_picture_goes_in_and_out_of_a_served_flow_as_it_is(serve: Callable[[Any], str], accept: str) -> None:
+    there = serve(Files(name="files"))
+    f = Flow(name="f").add(use=f"{there}/picture", id="a").add(use=f"{there}/picture", id="b", needs="a")
+    status, body = _posted(f"{serve(f)}/call", PNG, accept=accept, **{"content-type": "image/png"})
+
+    assert status == 200
+    assert body == PNG if accept == "image/*" else Image.model_validate_json(body).value == PNG

@@ -14,6 +14,7 @@ from xooai.declare import checked_name, chosen, surroundings
 from xooai.endpoint import Endpoint
 from xooai.errors import FailedPrecondition, FlowError, XooaiError
 from xooai.flow.answering import CALL, Answering
+from xooai.flow.layered import Layered
 from xooai.flow.nodes import Used, id_of, ids_of, limits_of, target_of, when_of
 from xooai.flow.planning import Planning
 from xooai.flow.targets import Inner
@@ -90,6 +91,7 @@ class Flow(Served):
         self._used: dict[str, Used] = {}
         self._at_several: dict[str, several.Several] = {}
         self._answering: Answering | None = None
+        self._layered = Layered(layers)
         self._lock = FreshLock()
         self._servers: dict[str, remotes.Remote] = {}
         self._threads = Threads(FUNCTIONS)
@@ -319,7 +321,7 @@ class Flow(Served):
             if own is None or answering is None or answering.plan is not plan:
                 self._forget_own()
                 answering = self._answering = Answering(self.name, plan, self._planning.targets, self._planning.limits)
-                own = Local(answering, answering, self._xooai_layers, self._xooai_stores, has_setup=True)
+                own = Local(answering, answering, self._layered.layers, self._xooai_stores, has_setup=True)
                 self._xooai_keep(_xooai_own=own)
             return answering, own
 
