@@ -157,8 +157,8 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
         codec: Codec,
         timeout: float | None,
         accept: str,
-    ) -> tuple[bytes, Codec]:
-        """Call an endpoint over there with a request that is written already: its reply as it came, and the codec of that.
+    ) -> tuple[bytes, str]:
+        """Call an endpoint over there with a request that is written already: its reply as it came, and the media type of that.
 
         `accept` is the media type that the reply is to have, "" for that of the request.
         """
@@ -168,7 +168,7 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
             reply, outcome = await self._exchange(head, frame)
         else:
             reply, outcome = await self._through_layers(endpoint, head, frame)
-        return reply, codec if outcome.codec == media_type else codec_of(outcome.codec)
+        return reply, outcome.codec
 
     async def written(
         self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None

@@ -69,6 +69,7 @@ class Wire:
     def __init__(self) -> None:
         self.came: list[bytes] = []
         self.replies: dict[str, bytes] = {}
+        self.media_types: dict[str, str] = {}
 
     def layer(self, service: Service) -> Service:
         async def answer(call: Call) -> None:
@@ -81,6 +82,7 @@ class Wire:
             odd = self.replies.get(call.endpoint.name)
             if odd is not None:
                 call.reply = odd
+            call.reply_codec = self.media_types.get(call.endpoint.name, call.reply_codec)
 
         return answer
 
@@ -259,6 +261,64 @@ def test_a_reply_that_is_not_what_it_should_be_is_told_of_who_gave_it(wire: Wire
     ):
         with f, pytest.raises(Internal, match=r"node 'one' .* answered with what it does not return"):
             f.post(doc=Text(value="b"))
+
+
+FORGED = {
+    "json with another argument": b'{"a":"b"},"mark":"forged"',
+    "json that is cut": b'{"a":"b"',
+    "json that is empty": b"",
+    "json that is no utf-8": b'{"a":"\xff"}',
+    "json without an end": b"[" * 100_000,
+    "json of a number that is none": b"NaN",
+    "json of half a character": b'{"a":"\\ud800"}',
+    "msgpack with another argument": b"\x81\xa1a\xa1b\xa4mark\xa6forged",
+    "msgpack that takes in what follows": b"\x81\xa1a\xa1b\xa4mark\xac",
+    "msgpack that is cut": b"\x82\xa1a\xa1b",
+    "msgpack without an end": b"\x91" * 100_000,
+}
+"""No replies at all, but what would change the request that they are put into."""
+
+
+@one_place
+@pytest.mark.parametrize("given", FORGED)
+@pytest.mark.parametrize("rule", ["first", "named", "listed", "page", "alone", "several"])
+def test_what_is_no_value_is_put_into_nothing(wire: Wire, there: str, rule: str, given: str) -> None:
+    wire.replies = {"give": FORGED[given]}
+    f = Flow(name="f")
+    if rule in BOUND:
+        bound(f, there, rule)
+    else:
+        f.add(use=there, on="give", id="one")
+    if rule == "several":
+        f.add(use=there, on="other", id="other")
+    with f:
+        f.start("memory://flow")
+        with Executor("memory://flow/f") as client, pytest.raises(Internal, match="'one'.*what it does not return"):
+            client.post(doc=Text(value="b"), codec=given.split(maxsplit=1)[0])
+
+    assert len(wire.came) <= (1 if rule in ("first", "alone") else 2)  # the node after was not called
+
+
+@one_place
+@pytest.mark.parametrize("media_type", ["text/plain", "image/png", ""])
+def test_a_reply_that_is_of_no_codec_is_the_mistake_of_who_gave_it(wire: Wire, there: str, media_type: str) -> None:
+    wire.media_types = {"give": media_type}
+    with Flow(name="f").add(use=there, on="give", id="one") as f, pytest.raises(Internal, match="'one'.*is not known"):
+        f.post(doc=Text(value="b"))
+
+
+@one_place
+@pytest.mark.parametrize("rule", ["first", "named"])
+@pytest.mark.parametrize("given", [b'{"a":"b","a":"c"}', b"[" * 100 + b"]" * 100], ids=["a name twice", "too deep"])
+def test_what_the_next_node_cannot_read_is_told_of_who_gave_it(wire: Wire, there: str, rule: str, given: bytes) -> None:
+    wire.replies = {"give": given}
+    with bound(Flow(name="f"), there, rule) as f:
+        f.start("memory://flow")
+        with (
+            Executor("memory://flow/f") as client,
+            pytest.raises(Internal, match="node 'one' answered with what it does not return"),
+        ):
+            client.post(doc=Text(value="b"), codec="json")
 
 
 @one_place

@@ -182,14 +182,25 @@ class _Running:
                 state = State.CANCELLED
                 raise
             del self._busy[id]
-            if isinstance(error, InvalidArgument) and error.errors and step.binding.rule is not Rule.INPUT:
-                error = misgiven(step.node.needs, error)
+            if isinstance(error, InvalidArgument) and step.binding.rule is not Rule.INPUT:
+                error = self._misgiven(step, error)
             told = failed(id, target, error)
             if not step.node.is_optional:
                 raise told from cause_of(told, error)
         finally:
             if trace is not None and state is not None:
                 trace.end(id, target, state)
+
+    def _misgiven(self, step: Step, error: InvalidArgument) -> XooaiError:
+        """The error of a node that refuses what it was given of others, unread perhaps, and wrong in itself."""
+        if error.errors:
+            return misgiven(step.node.needs, error)
+        try:
+            for need in step.node.needs:
+                look(self.replies.get(need))
+        except XooaiError as unfit:
+            return unfit
+        return error
 
     def _kept(self, step: Step, reply: Any) -> Any:
         """A reply, as it is kept. That of a node that may fail is looked at: whether it has failed is to be known."""

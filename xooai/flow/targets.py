@@ -12,7 +12,7 @@ from xooai.call import remaining
 from xooai.declare import chosen
 from xooai.endpoint import Endpoint
 from xooai.errors import FlowError, InvalidArgument, NotFound
-from xooai.flow.unread import Packed, Reply, accepted
+from xooai.flow.unread import Packed, accepted, answered
 from xooai.lazy import lazy
 from xooai.log import logger
 from xooai.origin import Origin
@@ -308,8 +308,9 @@ async def sent(
             return await remote.call(executor, endpoint, given, limit, None, watch)
         codec = remote.codec
         frame, limit = await remote.written(endpoint, given, limit)
-    reply, codec = await remote.forward(executor, endpoint, frame, codec, limit, wanted or accepted(endpoint, codec))
-    return Reply(reply, codec, endpoint.result, remote.origin, (remote.server, executor, endpoint.name))
+    accept = wanted or accepted(endpoint, codec)
+    reply, media_type = await remote.forward(executor, endpoint, frame, codec, limit, accept)
+    return answered(reply, media_type, endpoint.result, remote.origin, (remote.server, executor, endpoint.name))
 
 
 def _read(arguments: Arguments) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import msgspec
 
 from xooai.codec import JSON, MSGPACK, Codec, codec_of
 from xooai.endpoint import Endpoint
-from xooai.errors import InvalidArgument, XooaiError
+from xooai.errors import InvalidArgument, Unimplemented, XooaiError
 from xooai.origin import Origin
 from xooai.payload import from_peer, unfit
 from xooai.schema import Schema
@@ -24,6 +24,7 @@ __all__ = [
     "Unread",
     "Written",
     "accepted",
+    "answered",
     "is_bound",
     "look",
     "packed",
@@ -99,6 +100,29 @@ class Reply(Written):
         told.details |= details
         told._to_peers = unfit(f"node {self.node!r}", error).message, details  # where it is, is nothing for them
         return told
+
+
+def answered(frame: bytes, media_type: str, schema: Schema, origin: Origin, where: tuple[str, ...]) -> Reply:
+    """What a server has answered, which has to be one value and no more: it will stand among others. Raises Internal."""
+    try:
+        codec = codec_of(media_type)
+        if codec is JSON:
+            _one_of_json(frame)
+            if not frame.isascii():
+                frame.decode()
+        else:
+            _one_of_msgpack(frame)
+    except Unimplemented as error:
+        raise _unfit(where, error.message) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _unfit(where, f"it is no {codec.media_type}: {error}") from error
+    return Reply(frame, codec, schema, origin, where)
+
+
+def _unfit(where: tuple[str, ...], why: str) -> XooaiError:
+    told = unfit("its server", InvalidArgument(why))
+    told._server = where[0]
+    return told
 
 
 class Replies(Written):
@@ -184,6 +208,8 @@ def _members(frame: bytes) -> int:
 _MAP16, _FIXMAP = 0xDE, 0x8
 _JSON = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _MSGPACK = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
+_one_of_json = msgspec.json.Decoder(msgspec.Raw).decode
+_one_of_msgpack = msgspec.msgpack.Decoder(msgspec.Raw).decode
 _write_json = msgspec.json.Encoder().encode
 _write_msgpack = msgspec.msgpack.Encoder().encode
 
