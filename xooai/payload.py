@@ -20,7 +20,7 @@ from xooai.lazy import lazy
 from xooai.origin import NO_MARKS, AllBut, Handed, Marks, Origin
 from xooai.redact import redact
 from xooai.schema import Schema
-from xooai.walk import documents, has_ref
+from xooai.walk import documents, has_ref, refs_of_dicts
 from xooai.way import Way, leaves, stays
 
 if TYPE_CHECKING:
@@ -98,7 +98,11 @@ def marks_of(schema: Schema, value: Any) -> Marks:
 
 
 def marks_but_own(value: Any, kind: type[AllBut] = AllBut) -> AllBut:
-    """The marks for what a Flow passes on: only what is a document already, and no peer's, is this process's own."""
+    """The marks for what a Flow passes on: only what is a document already, and no peer's, is this process's own.
+
+    A ref that plain data names as well is nobody's, since marks go by it: a peer may name a file that a node has among its
+    constants.
+    """
     known: dict[str | None, Origin] = {}
     own: set[str | None] = set()
     for doc in documents(value):
@@ -107,6 +111,8 @@ def marks_but_own(value: Any, kind: type[AllBut] = AllBut) -> AllBut:
             own.add(doc.ref)
         else:
             known[doc.ref] = origin
+    if own - {None}:
+        own.difference_update(refs_of_dicts(value))
     return kind(known, own)
 
 
@@ -157,9 +163,9 @@ def settled(schema: Schema, value: Any) -> Any:
 
 def estranged(made: Any, given: Any) -> Any:
     """What was made of `given`: the documents that were none there are a stranger's."""
-    marks = marks_but_own(given)
+    marks, same = marks_but_own(given), {id(doc) for doc in documents(given)}
     for doc in documents(made):
-        if origin_of(doc) is None and doc.ref in marks:
+        if origin_of(doc) is None and doc.ref in marks and id(doc) not in same:
             mark_wire(doc)
     return made
 

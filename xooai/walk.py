@@ -27,6 +27,7 @@ __all__ = [
     "documents",
     "has_ref",
     "keys_in",
+    "refs_of_dicts",
     "replaced",
 ]
 
@@ -60,6 +61,19 @@ def has_ref(value: Any) -> bool:
     if isinstance(value, dict) and type(value.get("ref")) is str:
         return True
     return any(has_ref(inner) for inner in _inside(value) if type(inner) not in _LEAVES)
+
+
+def refs_of_dicts(value: Any) -> Iterator[str]:
+    """The refs of those."""
+    if isinstance(value, Doc):
+        inside: Iterable[Any] = (value.__dict__.get(name) for name in type(value)._own_fields)
+    else:
+        inside = _inside(value)
+        if isinstance(value, dict) and type(value.get("ref")) is str:
+            yield value["ref"]
+    for inner in inside:
+        if type(inner) not in _LEAVES:
+            yield from refs_of_dicts(inner)
 
 
 def _inside(value: Any) -> Iterator[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,10 @@ class Reads(Executor):
     @post
     def named(self, scan: Text, caption: Text | None = None) -> str:
         return self._read(scan)
+
+    @post
+    def second(self, any: Text, doc: Text) -> str:
+        return str(doc.read())
 
     @post
     def page(self, page: Page) -> str:
@@ -217,6 +221,32 @@ def test_a_local_file_among_the_constants_of_a_node_is_its_own(tmp_path: Path) -
         f.add(use=_with_constant, id="read", needs="any", args={"mine": constant})
         with f:
             assert f.post(given={"ref": "/nothing"}) == "mine"
+
+
+@pytest.mark.parametrize("kind", ["any", "untyped"])
+def test_a_peer_who_names_a_file_among_the_constants_of_a_node_is_not_given_it(
+    reader: dict[str, Any], refs: list[str], kind: str
+) -> None:
+    f = Flow(name="f").add(use=Gives, on=kind, id="scan")
+    f.add(**reader, on="named", id="read", needs="scan", args={"caption": Text(ref=refs[0])})
+    with f:
+        f.start("memory://flow")
+        with Executor("memory://flow/f") as client:
+            assert_refused(client.post, refs[:1])
+
+
+def test_what_a_peer_names_does_not_become_a_strangers_for_others(reader: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("mine")
+    mine = Text(ref=str(tmp_path / "a.txt"))
+    f = Flow(name="f").add(use=Gives, on="any", id="any")
+    f.add(**reader, on="second", id="read", needs="any", args={"doc": mine})
+    with f:
+        f.start("memory://flow")
+        with Executor("memory://flow/f") as client:
+            with suppress(PermissionDenied):
+                client.post(given={"ref": mine.ref})
+            assert not is_wire(mine)
+            assert client.post(given={"ref": "/nothing"}) == "mine"
 
 
 def _with_constant(any: Any, mine: Text) -> str:
