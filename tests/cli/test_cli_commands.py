@@ -49,6 +49,14 @@ def test_no_command_at_all_shows_the_help(xooai: Xooai) -> None:
     assert "Commands:" in ended.err
 
 
+@pytest.mark.parametrize("group", ["flow", "cache", "keys"])
+def test_a_group_without_a_command_shows_its_help(xooai: Xooai, group: str) -> None:
+    ended = xooai(group)
+
+    assert f"Usage: xooai {group}" in (ended.err or ended.out).splitlines()[0]
+    assert "Commands:" in (ended.err or ended.out).splitlines()
+
+
 def test_an_unknown_command_names_the_nearest(xooai: Xooai) -> None:
     ended = xooai("srve")
 

@@ -17,11 +17,19 @@ from xooai.log import one_line
 __all__ = ["reason", "report"]
 
 _LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+_NO_COMMAND: type[click.UsageError] | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""Of click 8.2 and later; before, help is no error."""
 _OWN = str(Path(__file__).resolve().parent.parent)
 
 
 def report(error: Exception) -> int:
-    """Tell a failure in one line on stderr; return the exit code. With XOOAI_TRACEBACK=1 the traceback comes first."""
+    """Tell a failure in one line on stderr; return the exit code. With XOOAI_TRACEBACK=1 the traceback comes first.
+
+    Who names a group of commands and none of them is shown its help.
+    """
+    if isinstance(error, _NO_COMMAND):
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
     if os.environ.get("XOOAI_TRACEBACK", "0") not in ("", "0"):
         traceback.print_exception(error)
     click.echo(f"xooai: {one_line(_text(error))}", err=True)
