@@ -100,6 +100,20 @@ def test_what_an_id_holds_breaks_no_picture() -> None:
     assert 'n0["#34;#93;#59; a#10;--#62; b"]' in f.mermaid()
 
 
+def test_letters_that_a_terminal_shows_wide_fit_their_boxes() -> None:
+    picture = """
+                      +--------+
+                  +-> |  題名  | --+
+        +-----+   |   +--------+   |   +-----+
+        |  f  | --+                +-> |  f  |
+        +-----+   |   +--------+   |   +-----+
+                  +-> |  née   | --+
+                      +--------+
+    """
+
+    assert str(flow({"題名": (), "née": ()})) == textwrap.dedent(picture).strip("\n")
+
+
 edges = st.lists(st.sets(st.integers(0, 7), max_size=3), min_size=1, max_size=8).map(
     lambda needs: {
         f"<{number}>": tuple(f"<{need}>" for need in sorted(found) if need < number)

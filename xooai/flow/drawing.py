@@ -8,6 +8,7 @@ from itertools import permutations
 
 from xooai.binding import INPUT
 from xooai.flow.columns import START, Cell, Columns
+from xooai.flow.terminal_text import cells, centred, columns, cut, printable
 from xooai.graph import Graph
 
 __all__ = ["drawn", "mermaid"]
@@ -16,7 +17,7 @@ _NODES = 40  # more are listed: nobody finds his way through such a picture
 _WIDTH = 200  # columns of a wide terminal
 _BOX = 4  # rows from one box to the next
 _LANE = 3  # columns from one upright line to the next
-_LABEL = 32  # letters of an id: a longer one is cut
+_LABEL = 32  # columns of an id: a longer one is cut
 
 
 def drawn(name: str, graph: Graph) -> str:
@@ -28,7 +29,7 @@ def drawn(name: str, graph: Graph) -> str:
             picture = _Picture(name, Columns(graph)).text()
         except CycleError:  # lines would have to cross so that nobody could tell which is which
             return _listed(name, graph)
-        if max(map(len, picture.splitlines())) <= _WIDTH:
+        if max(map(columns, picture.splitlines())) <= _WIDTH:
             return picture
     return _listed(name, graph)
 
@@ -65,7 +66,7 @@ class _Picture:
         """The picture. Raises CycleError where lines cannot be drawn so that they are told apart."""
         at = 0
         for place, column in enumerate(self._columns.cells):
-            width = max((len(self._label(cell)) + 6 for cell in column if cell.is_box), default=1)
+            width = max((columns(self._label(cell)) + 6 for cell in column if cell.is_box), default=1)
             for cell in column:
                 self._draw_cell(cell, at, width)
             at += width
@@ -78,8 +79,7 @@ class _Picture:
             yield "".join(row.get(column, " ") for column in range(max(row, default=-1) + 1)).rstrip()
 
     def _label(self, cell: Cell) -> str:
-        text = "".join(letter if letter.isprintable() else "?" for letter in (self._name if cell.is_flow else cell.id))
-        return text if len(text) <= _LABEL else f"{text[: _LABEL - 3]}..."
+        return cut(printable(self._name if cell.is_flow else cell.id), _LABEL)
 
     def _draw_cell(self, cell: Cell, at: int, width: int) -> None:
         row = self._rows[cell]
@@ -88,7 +88,7 @@ class _Picture:
             return
         edge = f"+{'-' * (width - 2)}+"
         self._put(row - 1, at, edge)
-        self._put(row, at, f"|{self._label(cell):^{width - 2}}|")
+        self._put(row, at, f"|{centred(self._label(cell), width - 2)}|")
         self._put(row + 1, at, edge)
 
     def _draw_gap(self, place: int, at: int) -> int:
@@ -110,7 +110,7 @@ class _Picture:
         return width
 
     def _put(self, row: int, at: int, text: str) -> None:
-        self._grid[row].update(enumerate(text, at))
+        self._grid[row].update(enumerate(cells(text), at))
 
 
 def _lanes(lines: Sequence[_Line]) -> list[_Line]:

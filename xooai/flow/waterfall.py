@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
+
+from xooai.flow.terminal_text import columns, cut, padded, printable
 
 if TYPE_CHECKING:
     from xooai.flow.trace import Called, Span, Trace
@@ -52,19 +53,19 @@ def _rows(spans: Sequence[Span], indent: str) -> Iterator[Row]:
 
 
 def _bars(rows: Sequence[Row], whole: float) -> Iterator[str]:
-    first = max(_columns(id) for id, _ in rows)
+    first = max(columns(id) for id, _ in rows)
     times = [_ms(span.ended - span.began) if span.state.value != "skipped" else "" for _, span in rows]
     second = max(map(len, times))
     wheres = [_where(span) for _, span in rows]
-    room = _WIDTH - first - second - max(map(_columns, wheres)) - len("  ||   ms  ")
+    room = _WIDTH - first - second - max(map(columns, wheres)) - len("  ||   ms  ")
     width = min(max(room, _BARS.start), _BARS.stop - 1)
     for (id, span), time, where in zip(rows, times, wheres, strict=True):
         bar = "".join(_bar(span, whole, width))
-        yield f"{_padded(id, first)}  |{bar}|  {time:>{second}} {'ms' if time else '  '}  {where}"
+        yield f"{padded(id, first)}  |{bar}|  {time:>{second}} {'ms' if time else '  '}  {where}"
 
 
 def _where(span: Span) -> str:
-    where = _cut(f"{_printable(span.path)} {f'at {span.host}' if span.host else 'in process'}", _WHERE)
+    where = cut(f"{printable(span.path)} {f'at {span.host}' if span.host else 'in process'}", _WHERE)
     return where if span.state.value == "done" else f"{where}  {span.state.value}"
 
 
@@ -128,10 +129,10 @@ def _figures(rows: Sequence[Row]) -> Iterator[str]:
         if has_bytes:
             cells += [_size(span.sent), _size(span.received)] if span.host else ["", ""]
         table.append(cells)
-    widths = [max(map(_columns, column)) for column in zip(*table, strict=True)]
+    widths = [max(map(columns, column)) for column in zip(*table, strict=True)]
     for first, *others in table:
         cells = [
-            _padded(first, widths[0]),
+            padded(first, widths[0]),
             *(f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True)),
         ]
         yield "  ".join(cells).rstrip()
@@ -167,40 +168,5 @@ def _size(size: float) -> str:
     return f"{size:,.1f} {_UNITS[unit]}" if unit else f"{size:,} B"
 
 
-# Text in columns of a terminal
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
 def _label(text: str) -> str:
-    return _cut(_printable(text), _LABEL)
-
-
-def _columns(text: str) -> int:
-    """How wide a terminal shows a text: letters of East Asia are twice as wide, accents that are added have no width."""
-    if text.isascii():
-        return len(text)
-    return sum(_column(letter) for letter in text)
-
-
-def _column(letter: str) -> int:
-    if unicodedata.category(letter) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-
-
-def _padded(text: str, width: int) -> str:
-    return text + " " * (width - _columns(text))
-
-
-def _cut(text: str, width: int) -> str:
-    if _columns(text) <= width:
-        return text
-    kept = ""
-    for letter in text:
-        if _columns(kept + letter) > width - 3:
-            break
-        kept += letter
-    return f"{kept}..."
+    return cut(printable(text), _LABEL)
