@@ -68,7 +68,7 @@ class Application:
 
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
         path, method = _path(scope), scope["method"]
-        if self._admit is not None and method != "POST" and path not in _FOR_ALL:
+        if self._admit is not None and path not in _FOR_ALL:  # who calls is asked again with the call
             headers = [(bytes(name).lower(), bytes(value)) for name, value in scope["headers"]]
             self._admit(request_head(path if not is_page(path) else _PAGES, headers, dict(headers), *caller_of(scope)))
         if not is_page(path):

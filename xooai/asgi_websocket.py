@@ -14,7 +14,7 @@ from time import monotonic
 from xooai.asgi_incoming import StreamLimits
 from xooai.asgi_messages import Message, Receive, Send, caller_of, refuse
 from xooai.asgi_stream import TURN, run_call
-from xooai.driver import Head, Outcome, Shape, Site
+from xooai.driver import Guarding, Head, Outcome, Shape, Site
 from xooai.errors import Code, Internal, InvalidArgument, NotFound, Unavailable, Unimplemented, XooaiError, too_large
 from xooai.guard import check_request
 from xooai.http import Headers, problem, request_head
@@ -34,6 +34,8 @@ async def answer_websocket(
     """Answer one call to an endpoint that streams, over a WebSocket that is not accepted yet."""
     await receive()  # websocket.connect
     try:
+        if isinstance(site, Guarding):
+            site.admit(_head(path, scope))
         shape = site.shape(path)
         if not shape:
             await _refuse_path(path, shape, scope, send)

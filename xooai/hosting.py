@@ -30,7 +30,7 @@ else:
     guarded = lazy("xooai.guarded")
     keys = lazy("xooai.keys")  # most servers have none
 
-__all__ = ["DEFAULT_URL", "GRACE", "Background", "announce", "check", "serve_until_signal"]
+__all__ = ["DEFAULT_URL", "GRACE", "Background", "announce", "check", "serve_until_signal", "site_of"]
 
 _LOG = logger("xooai")
 _SIGNALLED = 128  # plus its number: the exit code of who was ended by a signal, as shells tell it
@@ -80,6 +80,12 @@ def check(urls: Sequence[str], options: ListenOptions) -> None:
         runner.run(main())
 
 
+def site_of(executors: Sequence[Hosted]) -> Site:
+    """A site of executors, which asks for keys where there is a file of them. Raises what is wrong with the file."""
+    path = os.environ.get(KEYS)
+    return guarded.GuardedSite(tuple(executors), keys.Keyring(path)) if path else Site(tuple(executors))
+
+
 @asynccontextmanager
 async def _listening(
     executors: Sequence[Hosted], urls: Sequence[str], options: ListenOptions, grace: float, forced: asyncio.Event
@@ -89,11 +95,9 @@ async def _listening(
     Listening comes first: what is wrong with a URL is told before anybody waits for a model, and whoever asks for
     readiness meanwhile gets an answer.
     """
+    site = site_of(executors)
     if os.environ.get(KEYS):
-        site: Site = guarded.GuardedSite(tuple(executors), keys.Keyring(os.environ[KEYS]))
         options = replace(options, insecure=True)
-    else:
-        site = Site(tuple(executors))
     listeners: list[Listener] = []
     loop = asyncio.get_running_loop()
     serving.add(loop)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from xooai.driver import Head, Outcome
+from xooai.driver import AUTHORIZATION, Head, Outcome
 from xooai.errors import Code, Internal, InvalidArgument, XooaiError
 from xooai.metadata import ID_HEADER, RESERVED, TIMEOUT_HEADER, pairs, printable_ascii
 
@@ -91,7 +91,7 @@ _FROM_STATUS: Mapping[int, int] = {
 
 
 class Headers(Mapping[str, str]):
-    """The metadata in a list of raw headers, read only when somebody asks: names in lower case, the last value counts."""
+    """The metadata in a list of raw headers, read when somebody asks: names in lower case; the last value counts, of keys all."""
 
     __slots__ = ("_raw", "_read")
 
@@ -101,8 +101,13 @@ class Headers(Mapping[str, str]):
 
     def _all(self) -> dict[str, str]:
         if self._read is None:
-            pairs = ((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in self._raw)
-            self._read = {name: value for name, value in pairs if name not in RESERVED}
+            self._read = {}
+            for raw, value in self._raw:
+                name, text = raw.decode("latin-1").lower(), value.decode("latin-1")
+                if name == AUTHORIZATION and name in self._read:  # a proxy may have looked at the other one
+                    text = f"{self._read[name]}, {text}"
+                if name not in RESERVED:
+                    self._read[name] = text
         return self._read
 
     def __getitem__(self, name: str) -> str:

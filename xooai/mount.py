@@ -8,6 +8,7 @@ from typing import Any
 
 from xooai.asgi import Application
 from xooai.executor import Executor
+from xooai.hosting import site_of
 from xooai.server import Site
 from xooai.sync import serving
 
@@ -38,6 +39,7 @@ class _Mounted:
 def application(*executors: Executor) -> Callable[[Message, Receive, Send], Awaitable[None]]:
     """An ASGI application with the endpoints of `executors`: `app.mount("/models", application(Reader()))`.
 
+    With XOOAI_KEYS it asks for keys, as a server does. Raises what is wrong with that file.
     The Host and Origin checks, sizes of headers and connection limits of the server that it runs in apply, not ours.
     """
-    return _Mounted(Site(tuple(executor._xooai_local() for executor in executors)))
+    return _Mounted(site_of([executor._xooai_local() for executor in executors]))

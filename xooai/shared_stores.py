@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import aclosing
 from hashlib import sha256
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from xooai.errors import InvalidArgument, NotFound
@@ -24,11 +25,11 @@ else:
     plugins = lazy("xooai.plugins")
     stores = lazy("xooai.store")
 
-__all__ = ["NONE", "TENANT", "Seen", "Stores", "folder_of", "store_of"]
+__all__ = ["NONE", "Seen", "Stores", "folder_of", "store_of"]
 
 TENANTS = 256  # whose stores are open: some connections each
-TENANT = r"(?!sha256-)[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}"
-"""The name of a tenant that is one for a folder too."""
+_FOLDER = r"(?!sha256-)[a-z0-9]([a-z0-9_.@-]{0,126}[a-z0-9_@-])?"
+"""The name of a tenant that is one for a folder too, also where capitals make no other name, or a dot at its end."""
 SEEN = 10_000  # contents that are known to be at a place: some MiB
 
 
@@ -53,8 +54,8 @@ class Stores:
     def __init__(self, given: Mapping[str, str | Store]) -> None:
         self._given = dict(given)
         self._seen = Seen()
-
         self._tenants: OrderedDict[str, Stores] = OrderedDict()
+        self._lock = Lock()
 
     def of(self, tenant: str) -> Stores:
         """What a tenant has of them: in each a folder of its own, so that a signature reads nothing that others have put. A store
@@ -62,16 +63,16 @@ class Stores:
         """
         if not tenant or not self._given:
             return self
-        found = self._tenants.get(tenant)
-        if found is None:
-            urls = {
-                name: _below(given, folder_of(tenant)) for name, given in self._given.items() if isinstance(given, str)
-            }
-            found = self._tenants[tenant] = Stores(urls)
-            while len(self._tenants) > TENANTS:
-                self._tenants.popitem(last=False)
-        self._tenants.move_to_end(tenant)
-        return found
+        with self._lock:  # arguments are read in threads, too
+            found = self._tenants.get(tenant)
+            if found is None:
+                folder = folder_of(tenant)
+                urls = {name: _below(given, folder) for name, given in self._given.items() if isinstance(given, str)}
+                found = self._tenants[tenant] = Stores(urls)
+                while len(self._tenants) > TENANTS:
+                    self._tenants.popitem(last=False)
+            self._tenants.move_to_end(tenant)
+            return found
 
     @functools.cached_property
     def _opened(self) -> PerLoop[_Opened]:
@@ -143,8 +144,8 @@ NONE = Stores({})
 
 
 def folder_of(tenant: str) -> str:
-    """The folder of a tenant: its name, where that is one for a folder, else `sha256-` and the first 32 digits of its hash."""
-    if re.fullmatch(TENANT, tenant) is not None:
+    """The folder of a tenant: its name, where that is one for a folder everywhere, else `sha256-` and 32 digits of its hash."""
+    if re.fullmatch(_FOLDER, tenant) is not None:
         return tenant
     return f"sha256-{sha256(tenant.encode()).hexdigest()[:32]}"
 

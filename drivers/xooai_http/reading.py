@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import sys
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias
+from urllib.parse import unquote
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade
 
@@ -34,6 +36,7 @@ OPEN, DEAF, RAW, SWITCHED = range(
     4
 )  # what becomes of incoming bytes: parsed, discarded, a body unparsed, or a WebSocket's
 _LOG = logger("xooai.http")
+_UNASKED = 64 * 1024  # bytes of a body that is taken in before it is known who sends it: most come with their heads
 _FRAMING = 8  # bytes of chunk framing for one of content, at most, in a stream: chunks of one byte have five
 _SMALL = 1024  # pieces of a body below this size are joined as they come: a byte kept by itself costs 40
 
@@ -186,6 +189,8 @@ class RequestReader(Identified):
         table = dict(headers)
         self._method = parser.get_method()
         self._keep_alive = parser.should_keep_alive() and not server.is_draining
+        if server.admit is not None:
+            self._admit(server.admit, table)
         if (
             not len(headers) == len(table) <= server.limits.fields
             or not UNUSUAL.isdisjoint(table)
@@ -214,6 +219,17 @@ class RequestReader(Identified):
                 self._is_handshake = self._asks_to_switch(table)
         if self._is_chunked:
             self.headers = []  # trailers are counted and left out: they must not pass for headers
+
+    def _admit(self, admit: Callable[[Head], str], table: dict[bytes, bytes]) -> None:
+        """Raise what a caller is refused with before a large body is taken in, or the connection becomes a WebSocket.
+
+        Smaller ones are refused where they are answered, and their connection is kept.
+        """
+        length = table.get(b"content-length", b"0")
+        if b"transfer-encoding" in table or b"upgrade" in table or int(length) > _UNASKED:
+            path = self.url if self.url.startswith(b"/") else b"/" + self.url.partition(b"://")[2].partition(b"/")[2]
+            name = unquote(path.partition(b"?")[0].decode("latin-1"))
+            admit(request_head(name, self.headers, table, self._peer, self.identity))
 
     def _asks_to_switch(self, table: dict[bytes, bytes]) -> bool:
         """Whether a request wants a WebSocket where there is one; another Upgrade is ignored (RFC 9110 7.8)."""

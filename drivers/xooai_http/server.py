@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from xooai.driver import Shape, Site
+from xooai.driver import Guarding, Shape, Site
 from xooai.errors import ResourceExhausted
 from xooai.guard import Hosts
 from xooai.http import is_page
@@ -38,6 +38,8 @@ class Server:
 
     def __init__(self, site: Site, hosts: Hosts, message_limit: int, limits: Limits) -> None:
         self.accept = site.accept
+        self.admit = site.admit if isinstance(site, Guarding) else None
+        """Asked before much is taken in of who calls; None where everybody may."""
         self._shape = site.shape
         self.hosts = hosts
         self.message_limit = message_limit

@@ -84,6 +84,8 @@ class Request(Stream):
         try:
             check_request(table, self._server.message_limit)
             call = request_head(path, head.headers, table, "{}:{}".format(*self._client))
+            if self._server.admit is not None and not ended:
+                self._server.admit(call)
         except XooaiError as error:
             self._refuse(error, None)
             return

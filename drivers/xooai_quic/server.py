@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from xooai.asgi import Application, StreamLimits, is_page
-from xooai.driver import Shape, Site
+from xooai.driver import Guarding, Shape, Site
 from xooai.errors import ResourceExhausted
 from xooai.guard import Hosts
 from xooai.log import logger
@@ -54,6 +54,8 @@ class Server:
         self.on_left: Callable[[], None] = lambda: None
         """Called when a connection has gone."""
         self.known = Known()
+        self.admit = site.admit if isinstance(site, Guarding) else None
+        """Asked before a body is taken in; None where everybody may call."""
         self._shape = site.shape
         self._paths: dict[bytes, str] = {}
         self._buffered = 0

@@ -16,14 +16,11 @@ from rich.table import Table
 from xooai.cli.terminal import console
 from xooai.duration import seconds_of
 from xooai.errors import InvalidArgument, NotFound
-from xooai.keys.file import Entry, changed, now, read
+from xooai.keys.file import SCOPE, TENANT, Entry, changed, now, read
 from xooai.keys.secret import Given, mac, made
 from xooai.log import printable
-from xooai.shared_stores import TENANT
 
 __all__ = ["command"]
-
-_SCOPE = re.compile(r"\*|[A-Za-z0-9][A-Za-z0-9_.-]{0,127}/(\*|[A-Za-z0-9][A-Za-z0-9_.-]{0,127})")
 
 
 class _Duration(click.ParamType[timedelta]):
@@ -187,7 +184,7 @@ def _check(tenant: str, scopes: Sequence[str]) -> None:
     if re.fullmatch(TENANT, tenant) is None:
         raise InvalidArgument(f"--tenant {tenant!r} is no name; it takes letters, digits and _.@- (at most 128)")
     for scope in scopes:
-        if not _SCOPE.fullmatch(scope):
+        if re.fullmatch(SCOPE, scope) is None:
             raise InvalidArgument(f"--scope {scope!r} is no scope; it looks like reader/read, reader/* or *")
 
 

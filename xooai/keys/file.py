@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
+import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -21,10 +23,17 @@ from xooai.keys.secret import fingerprint
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["Entry", "Keys", "changed", "now", "read"]
+__all__ = ["SCOPE", "TENANT", "Entry", "Keys", "changed", "now", "read"]
+
+TENANT = r"(?!sha256-)[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}"
+"""The name of a tenant that is one for a folder too, or nearly."""
+SCOPE = r"\*|[A-Za-z0-9][A-Za-z0-9_.-]{0,127}/(\*|[A-Za-z0-9][A-Za-z0-9_.-]{0,127})"
 
 LIMIT = 8 * 1024 * 1024  # bytes: some 20,000 keys; it is read anew after each change
 _OTHERS = 0o022  # the bits of who else may write
+
+
+_Time = Annotated[datetime, msgspec.Meta(tz=True)]  # others cannot be compared with the time that it is
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -33,11 +42,11 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     id: str
     scopes: tuple[str, ...]
     tenant: str
-    made: datetime
+    made: _Time
     hash: str = ""
     certificate: str = ""
-    expires: datetime | None = None
-    revoked: datetime | None = None
+    expires: _Time | None = None
+    revoked: _Time | None = None
     note: str = ""
 
     def ended(self, now: datetime) -> bool:
@@ -72,9 +81,9 @@ class Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def read(path: Path) -> Keys:
     """What a file holds. Raises InvalidArgument, and PermissionDenied for one that others may write."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_opener) as file:
             status = os.fstat(file.fileno())
-            content = file.read(LIMIT + 1)
+            content = file.read(LIMIT + 1) if stat.S_ISREG(status.st_mode) else b""
     except OSError as error:
         raise InvalidArgument(
             f"the file of keys {str(path)!r} cannot be read: {error.strerror}; xooai keys new makes one"
@@ -88,6 +97,7 @@ def read(path: Path) -> Keys:
     try:
         found = msgspec.json.decode(content, type=Keys)
         is_ours = fingerprint(found.salted) == found.check
+        _check(found.keys)
     except (msgspec.DecodeError, ValueError) as error:
         raise InvalidArgument(f"{str(path)!r} is no file of keys: {error}") from error
     if not is_ours:
@@ -95,6 +105,29 @@ def read(path: Path) -> Keys:
             f"{str(path)!r} was written with another XOOAI_KEYS_PEPPER than the one that is set here; no key could be right"
         )
     return found
+
+
+def _opener(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe is not waited for
+
+
+def _check(entries: Iterable[Entry]) -> None:
+    """Raise ValueError for an entry that would let in whom it does not name, or nobody."""
+    known: set[str] = set()
+    for entry in entries:
+        about = f"the entry {entry.id[:40]!r}"
+        if entry.id in known:
+            raise ValueError(f"{about} stands there twice")
+        known.add(entry.id)
+        if re.fullmatch(TENANT, entry.tenant) is None:
+            raise ValueError(f"{about} has the tenant {entry.tenant[:40]!r}, which is no name")
+        if bool(entry.certificate) is bool(entry.hash):
+            raise ValueError(f"{about} takes the hash of a key, or the name of a certificate")
+        if entry.hash and re.fullmatch("[0-9a-f]{64}", entry.hash) is None:
+            raise ValueError(f"{about} has a hash that is not 64 hex digits")
+        for scope in entry.scopes:
+            if re.fullmatch(SCOPE, scope) is None:
+                raise ValueError(f"{about} has the scope {scope[:40]!r}; it looks like reader/read, reader/* or *")
 
 
 class Open(NamedTuple):
