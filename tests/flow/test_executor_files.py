@@ -91,6 +91,7 @@ def test_what_a_file_cannot_say_is_told(executor: Callable[[], Executor], compla
         ("use: filed:Counter\nwiht: {}", "line 2: an executor has no key 'wiht'; did you mean 'with'?"),
         ("use: filed:Counter\nwith: {a: 1}", "line 2: with= is not what Counter takes"),
         ("use: filed:Words\nwith: {a: 1}", "line 2: with= is not what Words takes"),
+        ("use: filed:Words\nwith: {self: 1}", "line 2: with= is not what Words takes"),
         ("use: filed:Counter\nmetas:\n  nme: x", "line 3: metas has no key 'nme'; did you mean 'name'?"),
         ("use: filed:Counter\nmetas:\n  name: a/b", "line 3: 'a/b' is not a name for an executor"),
         ("use: filed:Counter\nrequests:\n  a: made", "line 3: Counter has no endpoint 'made'; its methods: load"),

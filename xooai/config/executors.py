@@ -53,7 +53,9 @@ class Kind(msgspec.Struct, frozen=True):
             return self.kind(**self.with_)
         except TypeError as error:
             told = str(error)
-            if "keyword argument" in told or "required positional argument" in told:
+            if any(
+                words in told for words in ("keyword argument", "required positional argument", "multiple values for")
+            ):
                 raise InvalidArgument(f"{self.where}: with= is not what {self.kind.__name__} takes: {told}") from error
             raise
 

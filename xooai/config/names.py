@@ -10,6 +10,7 @@ from typing import Any
 
 from xooai.endpoint import nearest
 from xooai.errors import InvalidArgument
+from xooai.log import one_line
 from xooai.served import Served
 
 __all__ = ["Modules", "is_name", "name_of"]
@@ -55,7 +56,7 @@ class Modules:
         try:
             found: Any = import_module(module)
         except (Exception, SystemExit) as error:
-            raise InvalidArgument(f"cannot import {module!r}: {type(error).__name__}: {error}") from error
+            raise InvalidArgument(one_line(f"cannot import {module!r}: {type(error).__name__}: {error}")) from error
         for part in path.split("."):
             known = [one for one in dir(found) if not one.startswith("_")]
             is_within = isinstance(found, type) or found is sys.modules[module]  # other modules are not gone through

@@ -46,13 +46,15 @@ def read_file(path: str | PathLike[str]) -> Written:
     name = fspath(path)
     if not isinstance(name, str) or "://" in name or "\0" in name:
         raise InvalidArgument(f"{name!r:.200} is no path; what is run is read from a file of this machine alone")
-    if not Path(name).is_file():  # what is none, such as a pipe, may have no end
-        raise NotFound(f"there is no file {name!r}")
     try:
+        if not Path(name).is_file():  # what is none, such as a pipe, may have no end
+            raise NotFound(f"there is no file {name!r}")
         with Path(name).open("rb") as file:
             content = file.read(LARGEST + 1)
     except PermissionError as error:
         raise PermissionDenied(f"{name!r} cannot be read: {error.strerror}") from error
+    except OSError as error:  # such as a name that no file can have
+        raise NotFound(f"{name!r:.200} cannot be read: {error.strerror}") from error
     if len(content) > LARGEST:
         raise too_large(None, LARGEST, name)
     return read(content, name)

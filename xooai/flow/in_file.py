@@ -79,8 +79,10 @@ class _Loading:
     def file(self, path: str, around: tuple[str, ...]) -> Any:
         """The Flow in the file at `path`; `around` are the files that it stands in. Raises InvalidArgument."""
         said = read_file(path)
-        if not isinstance(said.value, dict) or "nodes" not in said.value:
+        if not isinstance(said.value, dict):
             said.refuse("a Flow is a mapping with the key 'nodes', a list")
+        if "use" in said.value and "nodes" not in said.value:
+            said.refuse(f"this is an executor: Executor.load(...), or xooai serve {path}", ("use",))
         return self._flow(said, (), (*around, _real(path)))
 
     def _flow(self, said: Written, place: _Place, around: tuple[str, ...]) -> Flow:

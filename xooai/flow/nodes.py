@@ -96,7 +96,9 @@ def _there(use: str, on: str | None, gateway: str | None, server: Callable[[str]
     url = use
     if "://" not in use:
         if gateway is None:
-            raise FlowError(f"use={use!r} names no host, and this Flow has no gateway=; write a URL or pass gateway=")
+            raise FlowError(
+                f"use={_shown(use)} names no host, and this Flow has no gateway=; write a URL or pass gateway="
+            )
         url = f"{gateway.rstrip('/')}/{use.lstrip('/')}"
     if on is not None:
         url = f"{url.rstrip('/')}/{on}"
@@ -140,4 +142,4 @@ def limits_of(timeout: float | None, retry: int) -> Limits:
 
 
 def _shown(value: object) -> str:
-    return value.__name__ if isinstance(value, type) else repr(value)[:80]
+    return value.__name__ if isinstance(value, type) or isfunction(value) else repr(value)[:80]
