@@ -97,6 +97,14 @@ MISTAKES: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "needs that are none": (lambda f: f.add(use=Echo, needs=3), "needs=3 is no id"),
     "a timeout that is none": (lambda f: f.add(use=Echo, timeout="soon"), "timeout='soon' is no number of seconds"),
+    "a timeout that leaves no time": (lambda f: f.add(use=Echo, timeout=0), "timeout=0 leaves a call no time"),
+    "constants that have no names": (lambda f: f.add(use=Echo, args=[1]), "args=[1] is no mapping of names to values"),
+    "arguments of a constructor without names": (
+        lambda f: f.add(use=Reader, on="read", with_="de"),
+        "with_='de' is no",
+    ),
+    "a word for a truth value": (lambda f: f.add(use=Echo, optional="no"), "optional='no' is neither True nor False"),
+    "a number for a truth value": (lambda f: f.add(use=Echo, needs="a", each=2), "each=2 is neither True nor False"),
     "too many retries": (lambda f: f.add(use=Echo, retry=11), "0 to 10"),
 }
 

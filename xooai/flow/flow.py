@@ -15,7 +15,7 @@ from xooai.endpoint import Endpoint
 from xooai.errors import FailedPrecondition, FlowError, XooaiError
 from xooai.flow.answering import CALL, Answering
 from xooai.flow.layered import Layered
-from xooai.flow.nodes import Used, id_of, ids_of, limits_of, target_of, when_of
+from xooai.flow.nodes import Used, flag_of, id_of, ids_of, limits_of, target_of, values_of, when_of
 from xooai.flow.planning import Planning
 from xooai.flow.targets import Inner
 from xooai.flow.trace import Trace, Watch, watched
@@ -133,11 +133,11 @@ class Flow(Served):
         node = Node(
             target.path if id is None else id_of(id),
             ids_of(needs),
-            dict(args or {}),
+            values_of(args, "args"),
             join,
             when_of(when),
-            optional,
-            each,
+            flag_of(optional, "optional"),
+            flag_of(each, "each"),
         )
         limits = limits_of(timeout, retry)
         self._planning.add(node, target, limits)

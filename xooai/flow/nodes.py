@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 else:
     several = lazy("xooai.flow.several")
 
-__all__ = ["RETRIES", "Used", "id_of", "ids_of", "limits_of", "target_of", "when_of"]
+__all__ = ["RETRIES", "Used", "flag_of", "id_of", "ids_of", "limits_of", "target_of", "values_of", "when_of"]
 
 RETRIES = 10  # of one node: with the pauses between them more than a minute, after which a server is away
 
@@ -54,7 +54,7 @@ def target_of(
     if is_class:
         if getattr(use, "_xooai_declared", None) is None:
             raise FlowError(f"use={use.__name__} is a class of Flows; give it made: use={use.__name__}()")
-        return Made(Maker(use, with_ or {}), on)
+        return Made(Maker(use, values_of(with_, "with_")), on)
     if isinstance(use, Maker):
         return Made(use, on)
     if isinstance(use, Served):
@@ -123,6 +123,22 @@ def id_of(id: object) -> str:
     return id
 
 
+def values_of(given: Any, name: str) -> dict[str, Any]:
+    """What `args` or `with_` says, by name. Raises FlowError."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        raise FlowError(f"{name}={_shown(given)} is no mapping of names to values")
+    return dict(given)
+
+
+def flag_of(given: object, name: str) -> bool:
+    """What `optional` or `each` says. Raises FlowError."""
+    if not isinstance(given, bool):
+        raise FlowError(f"{name}={_shown(given)} is neither True nor False")
+    return given
+
+
 def when_of(when: Any) -> Any:
     """A condition as it is now, whatever becomes of the dict that was given."""
     if not isinstance(when, Mapping):
@@ -136,6 +152,10 @@ def limits_of(timeout: float | None, retry: int) -> Limits:
         seconds = None if timeout is None else checked_timeout(timeout)
     except InvalidArgument as error:
         raise FlowError(error.message) from None
+    if seconds is not None and seconds <= 0:
+        raise FlowError(
+            f"timeout={_shown(timeout)} leaves a call no time; it takes seconds above 0, or None for no limit"
+        )
     if isinstance(retry, bool) or not isinstance(retry, int) or not 0 <= retry <= RETRIES:
         raise FlowError(f"retry={_shown(retry)} is not how many times a call may be made anew: 0 to {RETRIES}")
     return Limits(seconds, retry)
