@@ -198,6 +198,53 @@ def test_what_a_node_refuses_of_the_input_is_the_callers_and_of_another_node_is_
         f.post(doc=DOC)  # it is no mistake in this
 
 
+class Opaque:
+    """What has no form on the wire."""
+
+
+UNSENDABLE: dict[str, Any] = {
+    "an object": Opaque(),
+    "an object in a list": [Opaque()],
+    "half a character": "\ud800",
+    "an integer of 71 bits": 2**70,
+    "too deep": [[]],
+}
+for _ in range(70):
+    UNSENDABLE["too deep"] = [UNSENDABLE["too deep"]]
+
+
+def anything(doc: Any) -> str:
+    return "was called"
+
+
+@pytest.mark.parametrize("given", UNSENDABLE)
+@pytest.mark.parametrize("how", ["as it is", "each", "by a peer"])
+def test_a_join_that_gives_what_cannot_be_sent_is_not_the_callers_mistake(given: str, how: str) -> None:
+    f = Flow(name="f").add(use=Troubled, on="echo", id="a")
+    value = UNSENDABLE[given]
+    join = (lambda a: [1, value]) if how == "each" else lambda a: value
+    f.add(use=anything, id="b", needs="a", join=join, each=how == "each")
+    with f:
+        if how != "by a peer":
+            with pytest.raises(Internal, match=r"node 'b' .* it does not take what it was given of 'a'"):
+                f.post(doc=DOC)
+            return
+        f.start("memory://flow")
+        with Executor("memory://flow/f") as client, pytest.raises(Internal, match="given of 'a'"):
+            client.post(doc=DOC)
+
+
+def test_what_a_node_itself_refuses_stays_the_callers_mistake() -> None:
+    def refuses(doc: Text) -> Text:
+        raise InvalidArgument("no such word")
+
+    with (
+        Flow().add(use=Troubled, on="echo", id="a").add(use=refuses, id="b", needs="a") as f,
+        pytest.raises(InvalidArgument, match="no such word"),
+    ):
+        f.post(doc=DOC)
+
+
 def test_a_flow_inside_of_another_tells_both_nodes() -> None:
     with Troubled() as troubled:
         inner = Flow(name="inner").add(use=troubled, on="crash", id="deep")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from xooai import ComboDoc, Executor, Flow, FlowError, Image, InvalidArgument, NotFound, Text, current, post
+from xooai import ComboDoc, Executor, Flow, FlowError, Image, Internal, InvalidArgument, NotFound, Text, current, post
 from xooai.flow.attempts import EACH
 
 Put = Callable[[Executor], dict[str, Any]]
@@ -353,7 +353,7 @@ def test_no_more_than_some_items_are_called_for_at_a_time(put: Put) -> None:
 def test_what_is_given_in_place_of_a_list_is_refused_by_name() -> None:
     f = Flow().add(use=lambda doc: doc, id="a").add(use=lambda doc: doc, id="b", needs="a", each=True)
 
-    with f, pytest.raises(InvalidArgument, match=r"node 'b' .*: each= takes a list for 'doc', and got Text"):
+    with f, pytest.raises(Internal, match=r"node 'b' .* given of 'a': each= takes a list for 'doc', and got Text"):
         f.post(doc=Text(value="a"))
 
 

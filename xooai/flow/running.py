@@ -11,6 +11,7 @@ import msgspec
 
 from xooai.binding import INPUT, Rule
 from xooai.call import current
+from xooai.codec import MSGPACK
 from xooai.conditions import Condition
 from xooai.errors import (
     DeadlineExceeded,
@@ -182,25 +183,14 @@ class _Running:
                 state = State.CANCELLED
                 raise
             del self._busy[id]
-            if isinstance(error, InvalidArgument) and step.binding.rule is not Rule.INPUT:
-                error = self._misgiven(step, error)
+            if isinstance(error, InvalidArgument) and error.errors and step.binding.rule is not Rule.INPUT:
+                error = misgiven(step.node.needs, error)
             told = failed(id, target, error)
             if not step.node.is_optional:
                 raise told from cause_of(told, error)
         finally:
             if trace is not None and state is not None:
                 trace.end(id, target, state)
-
-    def _misgiven(self, step: Step, error: InvalidArgument) -> XooaiError:
-        """The error of a node that refuses what it was given of others, unread perhaps, and wrong in itself."""
-        if error.errors:
-            return misgiven(step.node.needs, error)
-        try:
-            for need in step.node.needs:
-                look(self.replies.get(need))
-        except XooaiError as unfit:
-            return unfit
-        return error
 
     def _kept(self, step: Step, reply: Any) -> Any:
         """A reply, as it is kept. That of a node that may fail is looked at: whether it has failed is to be known."""
@@ -255,16 +245,35 @@ class _Running:
             call = self._trace.calling(step.node.id, target)
         elif self._wanted and not self._plan.followers[step.node.id]:
             call = partial(target.call, wanted=self._wanted)
-        if limits.are_none and self._means.has_room:
-            return await call(step.endpoint, arguments, None)
-        return await attempted(partial(call, step.endpoint, arguments), limits, self._room, self._budget)
+        try:
+            if limits.are_none and self._means.has_room:
+                return await call(step.endpoint, arguments, None)
+            return await attempted(partial(call, step.endpoint, arguments), limits, self._room, self._budget)
+        except InvalidArgument as error:
+            if error.errors or step.binding.rule is Rule.INPUT:
+                raise
+            raise self._wrong_before(step, arguments, error) from error
+
+    def _wrong_before(self, step: Step, arguments: dict[str, Any] | Packed, error: InvalidArgument) -> XooaiError:
+        """The error where a node refuses its arguments: of those who gave them, where they were none in any case."""
+        try:
+            for need in step.node.needs:
+                look(self.replies.get(need))  # what has gone on unread may not be of the type that was promised
+            if not isinstance(arguments, Packed):
+                MSGPACK.encode(step.endpoint.arguments, arguments)
+        except InvalidArgument as unsendable:
+            return misgiven(step.node.needs, unsendable)
+        except XooaiError as unfit:
+            return unfit
+        return error
 
     async def _each(self, step: Step, target: Target, arguments: dict[str, Any] | Packed) -> list[Any]:
         """Call a node for each item of a list, some at a time: the replies in their order. The first error ends all."""
         assert not isinstance(arguments, Packed)
         items = arguments[step.mapped]
         if not isinstance(items, list | tuple | set | frozenset):
-            raise InvalidArgument(f"each= takes a list for {step.mapped!r}, and got {type(items).__name__}")
+            error = InvalidArgument(f"each= takes a list for {step.mapped!r}, and got {type(items).__name__}")
+            raise error if step.binding.rule is Rule.INPUT else misgiven(step.node.needs, error)
         self._budget.take(len(items))
 
         async def call(item: Any) -> Any:
