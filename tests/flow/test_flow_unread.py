@@ -18,7 +18,7 @@ from xooai.call import Call, Layer, Service
 
 Words = dict[str, str]
 ODD = {
-    "json": b'{ "a" :\t"\\u0062" }',
+    "json": b'{ "a" :\t"b" }',
     "msgpack": b"\x81\xdb\x00\x00\x00\x01a\xdb\x00\x00\x00\x01b",  # both texts with a length of four bytes
 }
 """{"a": "b"}, as none of our encoders writes it."""
@@ -210,6 +210,25 @@ def test_each_node_gets_its_part_of_the_input(
         found = json.loads(body)
 
     assert found == {"one": {"a": "abc"}, "two": {"a": "ab"}}
+
+
+KEPT = "store:xooai/sha256:" + "0" * 64 + "?g=1.0"
+
+
+@one_place
+@pytest.mark.parametrize(
+    "written",
+    [KEPT, KEPT.replace("s", "\\u0073", 1), KEPT.replace("/", "\\/"), KEPT.replace("x", "\\u0078", 1)],
+    ids=["plainly", "with an escaped letter", "with an escaped slash", "with another escaped letter"],
+)
+def test_what_a_server_keeps_is_asked_for_by_no_other_in_the_name_of_the_flow(
+    wire: Wire, there: str, serve: Callable[[Any], str], written: str
+) -> None:
+    url = serve(Flow(name="f").add(use=there, on="give", id="one"))
+    status, _ = _posted(f"{url}/call", b'{"doc":{"ref":"%b"}}' % written.encode())
+
+    assert status != 200
+    assert wire.came == []
 
 
 BAD = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -32,14 +33,15 @@ __all__ = [
 ]
 
 _BOUND = f"{SCHEME}{EMBEDDED}/".encode()
+_ESCAPED = re.compile(rb"\\(?:u00[2-7]|(?<=%b\\)/)" % EMBEDDED.encode())
 
 
 def is_bound(frame: bytes) -> bool:
     """Whether a frame may name contents that its sender keeps, for who asks there with its grant: nobody else can read them.
 
-    One that is written with escapes is not seen, and is refused where it is read.
+    JSON can write it in other ways: whatever letter has an escape may be one of it.
     """
-    return frame.find(_BOUND) >= 0
+    return frame.find(_BOUND) >= 0 or (frame.find(b"\\") >= 0 and _ESCAPED.search(frame) is not None)
 
 
 class Unread(ABC):
