@@ -265,6 +265,25 @@ def test_a_server_that_is_away_is_told_by_its_node() -> None:
                 call()
 
 
+def test_a_server_that_never_said_what_it_takes_is_told_of_as_one_that_did(serve: Callable[[Any], str]) -> None:
+    class Asks(Executor):
+        @post
+        async def ask(self, doc: Text) -> Text:
+            inner = Flow(name="inner").add(use="http://127.0.0.1:1/a/b", id="gone")
+            return await Flow().add(use=inner, id="middle").apost(doc=doc)  # type: ignore[no-any-return]
+
+    asks = Asks()
+    with pytest.raises(Unavailable) as here:
+        asks.post(doc=DOC)
+    with Executor(serve(asks)) as client, pytest.raises(Unavailable) as outside:
+        client.post(doc=DOC)
+
+    assert "node 'middle' (inner): node 'gone' (a/b at http://127.0.0.1:1): cannot connect" in here.value.message
+    assert here.value.details == {"node": "middle", "endpoint": "inner", "host": ""}
+    assert outside.value.message == ("node 'middle' (inner): node 'gone' (a/b): its server did not say what it takes")
+    assert outside.value.details == {"node": "middle", "endpoint": "inner"}
+
+
 def test_a_client_of_a_served_flow_learns_of_no_server_behind_it(serve: Callable[[Any], str], put: Put) -> None:
     troubled = Troubled()
     troubled.waits.set()
@@ -303,7 +322,7 @@ def test_an_executor_that_cannot_be_made_is_told_by_its_node() -> None:
             return doc
 
     for error, kind, reason in [
-        (ValueError("no such model"), FlowError, "cannot be set up: ValueError: no such model"),
+        (ValueError("no such\nmodel"), FlowError, "cannot be set up: ValueError: no such model"),
         (Unavailable("no server of models"), Unavailable, "no server of models"),
     ]:
         with Flow().add(use=Model, with_={"error": error}, id="m") as f:

@@ -21,6 +21,7 @@ from xooai.flow.trace import watching
 from xooai.flow.unread import Request, Unread
 from xooai.lazy import lazy
 from xooai.local import Local
+from xooai.log import one_line
 from xooai.payload import settled
 from xooai.plan import Plan
 from xooai.threads import Threads
@@ -77,7 +78,7 @@ class Answering:
                 raise error_from(error.code, f"node {id!r} ({target.path}): {error.message}", error.details) from error
             except Exception as error:  # noqa: BLE001 - whatever a constructor raises: it is told by the node
                 cause = error.__cause__ if isinstance(error, Raised) else error
-                reason = f"{type(cause).__name__}: {cause}"
+                reason = one_line(f"{type(cause).__name__}: {cause}")
                 raise FlowError(f"node {id!r} ({target.path}) cannot be set up: {reason}") from cause
 
     async def answer(self, given: Mapping[str, Any] | Request, wanted: str) -> Any:

@@ -64,12 +64,18 @@ def told(id: str, target: Target) -> str:
 def _failure(id: str, target: Target, error: Exception) -> XooaiError:
     code: Code = Code.INTERNAL
     message, details, request = "asking what it takes failed; the log tells more", dict[str, Any](), None
+    outside = "its server did not say what it takes" if target.host else message
     if isinstance(error, XooaiError):
         code, message, details, request = error.code, error.message, error.details, error.id
         if isinstance(error, FlowError):  # its servers contradict each other
             return FlowError(f"{told(id, target)}: {message}")
+        if error._to_peers is not None:  # of a Flow inside of this one
+            outside = error._to_peers[0]
     else:
         _log.error("%s could not be asked what it takes", told(id, target), exc_info=error)
-    made = error_from(code, f"{told(id, target)}: {message}", details, request)
+    named = {"node": id, "endpoint": target.path}
+    host = {"host": target.host}
+    made = error_from(code, f"{told(id, target)}: {message}", {**details, **named, **host}, request)
+    made._to_peers = f"node {id!r} ({target.path}): {outside}", named
     made.__cause__ = error
     return made
