@@ -77,12 +77,18 @@ def post(  # noqa: PLR0913 - all that can be said of an endpoint (design: the pu
 def stream(function: F, /) -> F: ...
 @overload
 def stream(*, name: str | None = None) -> Callable[[F], F]: ...
-def stream(function: F | None = None, /, *, name: str | None = None, cache: object = None) -> F | Callable[[F], F]:
+def stream(
+    function: F | None = None, /, *, name: str | None = None, cache: object = None, batch_size: object = None
+) -> F | Callable[[F], F]:
     """Make a method an endpoint that streams, as its annotations say.
 
     `-> AsyncIterator[T]` (or a generator) gives many replies, a parameter `AsyncIterator[T]` takes many requests, both are a
     conversation; a `def` has `Iterator[T]` instead, and runs in worker threads.
     """
+    if batch_size is not None:
+        raise TypeError(
+            f"batch_size={batch_size!r}: an endpoint that streams takes no batches; use @post, or gather its items"
+        )
     return _marked(function, Mark(name, streams=True), "@stream", cache)
 
 

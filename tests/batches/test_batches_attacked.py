@@ -17,7 +17,7 @@ import pytest
 from noted_batches import PATIENCE, Noting, scene
 from pydantic import BaseModel, Field, JsonValue, RootModel
 
-from xooai import Executor, FailedPrecondition, Internal, InvalidArgument, NotFound, Text, post
+from xooai import Executor, FailedPrecondition, Internal, InvalidArgument, NotFound, Text, post, stream
 from xooai.metadata import Inquiry
 from xooai.timing import read_timing
 
@@ -293,6 +293,11 @@ def test_what_travels_as_a_list_is_no_item(item: Any) -> None:
     run.__annotations__ = {"x": list[item], "return": list[int]}
     with pytest.raises(TypeError, match="may be a list itself"):
         type("Made", (Executor,), {"run": post(batch_size=2)(run)})
+
+
+def test_what_streams_takes_no_batches() -> None:
+    with pytest.raises(TypeError, match="an endpoint that streams takes no batches; use @post"):
+        stream(batch_size=3)  # type: ignore[call-overload]
 
 
 def test_items_in_a_tuple_are_many(attacked: Attacked) -> None:

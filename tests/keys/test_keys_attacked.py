@@ -254,6 +254,36 @@ def test_an_id_stands_for_one_entry(file: Path, key: str) -> None:
         Keyring(file)
 
 
+def test_a_file_is_changed_behind_a_link(file: Path, key: str, tmp_path: Path) -> None:
+    link = tmp_path / "elsewhere" / "linked.json"
+    link.parent.mkdir()
+    link.symlink_to(file)
+    revoke(link, key)
+
+    assert link.is_symlink()
+    with pytest.raises(Unauthenticated):
+        Keyring(file).admit("/locked/who", {"authorization": key})
+
+
+def test_who_may_read_a_file_may_read_it_when_it_has_changed(file: Path, key: str) -> None:
+    file.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(file, -1, 12345)
+    before = file.stat()
+    revoke(file, key)
+
+    assert (file.stat().st_mode, file.stat().st_gid) == (before.st_mode, before.st_gid)
+    assert file.stat().st_ino != before.st_ino
+
+
+def test_a_time_that_no_calendar_has_is_told(file: Path) -> None:
+    for given in ("99999999999d", "999999999d"):
+        options = ["new", "--file", str(file), "--tenant", "a", "--scope", "*", "--expires", given]
+        done = CliRunner().invoke(command, options)
+        assert done.exit_code == 2, done.output
+        assert given in done.stderr
+
+
 def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "keys.json", 0o600)
 

@@ -30,7 +30,12 @@ class _Duration(click.ParamType[timedelta]):
         seconds = seconds_of(value)
         if seconds is None:
             self.fail(f"{value!r} is no length of time; it looks like 90d, 12h or 30m", param, ctx)
-        return timedelta(seconds=seconds)
+        try:
+            found = timedelta(seconds=seconds)
+            now() + found
+        except OverflowError:
+            self.fail(f"{value!r} is longer than any calendar goes", param, ctx)
+        return found
 
 
 _FILE = click.option(

@@ -9,7 +9,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -141,8 +141,9 @@ class Open(NamedTuple):
 def changed(path: Path) -> Iterator[Open]:
     """What a file holds, to be changed: written back when the block ends well. Made where it is not there yet.
 
-    Raises as `read` does.
+    Behind a link it is the file that is changed, not the link. Raises as `read` does.
     """
+    path = path.resolve()
     with _alone(path):
         if path.exists():
             found = read(path)
@@ -176,6 +177,7 @@ def _write(path: Path, keys: Keys) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # for its owner alone
     try:
         with open(descriptor, "wb") as file:
+            _as_before(path, file.fileno())
             file.write(msgspec.json.format(msgspec.json.encode(keys), indent=2) + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -183,3 +185,14 @@ def _write(path: Path, keys: Keys) -> None:
     except BaseException:
         os.unlink(name)
         raise
+
+
+def _as_before(path: Path, descriptor: int) -> None:
+    """Let those read the new file who may read the old one, such as a server that runs as somebody else."""
+    if sys.platform == "win32" or not path.exists():
+        return
+    status = path.stat()
+    with suppress(OSError):  # to give a file away takes rights that whoever may change it need not have
+        os.fchown(descriptor, status.st_uid, status.st_gid)
+    if os.fstat(descriptor).st_gid == status.st_gid:
+        os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
