@@ -151,7 +151,7 @@ async def _refuse(channel: UnaryChannel, error: XooaiError) -> None:
 class _Calls:
     """Calls with the same path and metadata, which are read once: a client sends the same ones again and again."""
 
-    __slots__ = ("_end", "_error_size", "_head", "_is_plain", "_refusal", "_server", "_show")
+    __slots__ = ("_end", "_error_size", "_head", "_is_plain", "_is_unread", "_refusal", "_server", "_show")
 
     def __init__(
         self,
@@ -173,6 +173,8 @@ class _Calls:
             self._head = head_of(path, metadata, found, known)
         except XooaiError as error:
             self._head, self._refusal = Head(path), error
+        self._is_unread = self._refuses_caller(path) if self._refusal is None and not server.asks_clients else False
+        """Whether its caller is refused by the metadata alone: then no message is waited for."""
         self._is_plain = show is None and self._refusal is None and self._head.codec != PROTOBUF
         """Whether the site understands a call as it comes, once its codec is known."""
 
@@ -180,8 +182,21 @@ class _Calls:
     def is_refused(self) -> bool:
         return self._refusal is not None
 
+    def _refuses_caller(self, path: str) -> bool:
+        """Ask a site that answers known callers only; a message of the opaque service has metadata of its own."""
+        if not isinstance(self._server.site, Guarding) or any(path == method.path for method in OPAQUE.methods):
+            return False
+        try:
+            self._server.site.admit(self._head)
+        except XooaiError as error:
+            self._refusal = error
+            return True
+        return False
+
     def handler(self) -> grpc.RpcMethodHandler[bytes, bytes]:
         shape = self._head.shape
+        if self._is_unread:  # a handler of a stream is called before the first message has come
+            return grpc.stream_stream_rpc_method_handler(self._refuse)
         if shape is Shape.UNARY:  # a handler of its own: a stream's costs an eighth more
             return grpc.unary_unary_rpc_method_handler(self._answer)
         if shape is Shape.SERVER:
@@ -220,6 +235,13 @@ class _Calls:
         if self._server.is_leaving:
             context.set_trailing_metadata(((LEAVING, "1"),))
         return channel.reply
+
+    async def _refuse(self, _: object, context: Context) -> None:
+        """End a call with what its caller is refused with."""
+        assert self._refusal is not None
+        channel = UnaryChannel(self._head, b"", self._error_size)
+        await _refuse(channel, self._refusal)
+        await channel.finish(context)
 
     def _channel(self, request: bytes, context: Context) -> UnaryChannel:
         """The channel of one of the calls; where the request streams, gRPC gives it in another way."""

@@ -195,6 +195,22 @@ def test_grpc_tells_nothing_of_endpoints_without_a_key(serve: Serve, file: Path,
         assert error.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
+def test_a_message_is_not_waited_for_from_who_has_no_key(serve: Serve, key: str) -> None:
+    grpc = pytest.importorskip("grpc")
+    is_over = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        is_over.wait(PATIENCE)
+        yield from ()
+
+    with grpc.insecure_channel(urlsplit(serve("grpc")).netloc) as channel:
+        for path in ("/locked/who", "/locked/total", "/locked/none", "/xooai.locked.Locked/Who"):
+            with pytest.raises(grpc.RpcError) as error:
+                channel.stream_unary(path)(nothing(), timeout=5)
+            assert error.value.code() is grpc.StatusCode.UNAUTHENTICATED, path
+        is_over.set()
+
+
 def test_a_mounted_application_asks_for_keys(file: Path, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XOOAI_KEYS", str(file))
 
