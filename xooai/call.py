@@ -106,7 +106,7 @@ class Call:
 
     @property
     def identity(self) -> str | None:
-        """Who called: the tenant of its key, or the name in the certificate that it has shown; None where neither was asked for."""
+        """Who called: the tenant of its key, or the name in its certificate; None where neither was asked for."""
         return self.head.identity or None
 
     @property
