@@ -35,6 +35,10 @@ def echo(doc: Text) -> Text:
     return doc
 
 
+def waits(timeout: float) -> float:
+    return timeout
+
+
 def lists(doc: Text) -> list[Text]:
     return [doc]
 
@@ -60,6 +64,10 @@ MISTAKES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a method": (lambda f: f.add(use=Echo.echo), "use=Echo.echo is a method; give its class, and on='echo'"),
     "an endpoint of a function": (lambda f: f.add(use=echo, on="echo"), "a function has none"),
     "no gateway": (lambda f: f.add(use="echo/echo"), "'echo/echo' names no host, and this Flow has no gateway="),
+    "a function with a name that calls have": (
+        lambda f: f.add(use=waits),
+        "use=waits cannot be a node: waits.waits: the parameter name 'timeout' is taken",
+    ),
     "a URL without an endpoint": (lambda f: f.add(use="http://host:1"), "names no endpoint"),
     "a URL that is none": (lambda f: f.add(use="http://host:port/echo"), "is not a URL"),
     "something else": (lambda f: f.add(use=3), "use=3 is nothing that a node calls"),

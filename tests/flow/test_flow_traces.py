@@ -403,8 +403,10 @@ def test_a_run_is_shown_by_viewers(put: Put) -> None:
     f = Flow(name="shown").add(**works, on="slow", id="slow")
     f.add(**works, on="each", id="all", needs="slow").add(**works, on="quick", id="one", needs="all", each=True)
     with f.add(**works, on="quick", id="never", needs="slow", when=lambda doc: False):
-        document = json.loads(f.run(doc=HI).trace.chrome())
+        trace = f.run(doc=HI).trace
 
+    assert repr(trace).startswith("<Trace of 'shown': 4 nodes, ")
+    document = json.loads(trace.chrome())
     check_events(document)
     events = {event["name"]: event for event in document["traceEvents"]}
     assert events["slow"]["dur"] >= LEAST * 1e6

@@ -39,7 +39,9 @@ class Function:
             streams = any(found(method, hints, self.name) is not None for found in (request_of, reply_of))
             self.known = Endpoint.of(method, self.name, self.name, streams=streams)
         except (NameError, TypeError, ValueError) as error:
-            raise FlowError(f"{function!r} cannot be a node: {error}") from error
+            raise FlowError(
+                f"use={getattr(function, '__name__', repr(function)):.80} cannot be a node: {error}"
+            ) from error
         self.endpoints = {self.name: self.known}
         self.attributes = {self.name: "run"}
         self.run = functools.partial(method, self)

@@ -137,6 +137,9 @@ class Trace:
     def __str__(self) -> str:
         return waterfall.drawn(self)
 
+    def __repr__(self) -> str:
+        return f"<Trace of {self.name!r}: {len(self.spans)} nodes, {self.seconds * 1000:,.2f} ms>"
+
     def _repr_html_(self) -> str:
         return f"<pre>{escape(str(self))}</pre>"
 
