@@ -494,19 +494,28 @@ def test_an_item_is_given_before_the_next_one_is_made(put: Put) -> None:
         assert asyncio.run(asyncio.wait_for(in_turn(), PATIENCE)) == [3, 5, 7, 9]
 
 
-def test_the_time_for_the_whole_ends_every_node(put: Put) -> None:
-    steps = Steps()
-    there = put(steps)
+def given_in(seconds: float, steps: Steps, there: dict[str, Any]) -> list[int]:
+    """What a chain gives whose last item hangs, in that time for the whole of it, which ends each of its nodes."""
     f = Flow().add(**there, on="endless", id="e").add(**there, on="hang", id="h", needs="e")
     given: list[int] = []
-
     with f.add(**there, on="on", id="on", needs="h"):
         f.check()
         with pytest.raises(DeadlineExceeded):
-            given.extend(f.stream(timeout=0.5))
-        assert given == [1, 2, 3]
-        for _ in range(3):
+            given.extend(f.stream(timeout=seconds))
+        for _ in range(3 if len(given) == 3 else 0):
             assert steps.ended.acquire(timeout=PATIENCE)
+    return given
+
+
+def test_the_time_for_the_whole_ends_every_node(put: Put) -> None:
+    given: list[int] = []
+    seconds = 0.5
+    while given != [1, 2, 3] and seconds < PATIENCE:  # a machine with much else to do needs more
+        steps = Steps()
+        given = given_in(seconds, steps, put(steps))
+        assert given == [1, 2, 3][: len(given)]
+        seconds *= 3
+    assert given == [1, 2, 3]
 
 
 def test_a_node_may_have_less_time_for_its_stream(put: Put) -> None:
