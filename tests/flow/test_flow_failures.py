@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 import socket
 import threading
@@ -68,6 +69,14 @@ class Troubled(Executor):
         return doc
 
     @post
+    async def defy(self, doc: Text) -> Text:
+        try:
+            await self.wait(doc)
+        except asyncio.CancelledError:
+            return doc
+        return doc
+
+    @post
     async def echo(self, doc: Text) -> Text:
         self.begun.append("echo")
         return doc
@@ -109,6 +118,25 @@ def test_the_first_failure_cancels_the_rest_and_says_where_it_was(put: Put) -> N
         error.message,
     )
     assert isinstance(error.__cause__, XooaiError)
+
+
+@pytest.mark.parametrize("followers", [1, 2])
+@pytest.mark.parametrize("first", ["fail", "defy"])
+@pytest.mark.filterwarnings("error")
+def test_a_node_that_goes_on_when_it_is_told_to_end_is_followed_by_none(first: str, followers: int) -> None:
+    troubled = Troubled()
+    f = Flow()
+    for on in sorted(("fail", "defy"), key=lambda on: on != first):
+        f.add(use=troubled, on=on, id=on)
+    for number in range(followers):
+        f.add(use=troubled, on="echo", id=str(number), needs="defy")
+
+    with f, pytest.raises(NotFound, match="node 'fail'"):
+        f.post(doc=DOC)
+    gc.collect()  # what was never awaited is told of
+
+    assert troubled.cancelled.is_set()
+    assert troubled.begun == ["fail"]
 
 
 def test_a_crash_is_an_internal_error_under_the_id_of_the_log(put: Put, caplog: pytest.LogCaptureFixture) -> None:

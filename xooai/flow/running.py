@@ -134,7 +134,7 @@ class _Running:
 
     async def _branch(self, ready: list[str], group: asyncio.TaskGroup | None) -> None:
         """Run nodes that are ready, and what they make ready: one here, each other in a task of its own."""
-        while ready:
+        while ready and self._failure is None:  # a node that was told to end may have gone on, and given a reply
             id, *others = ready
             for other in others:
                 assert group is not None  # there is one but for a chain
