@@ -21,6 +21,7 @@ import pytest
 from authority import HERE, Authority
 from grpc_poller import poller
 from xooai import Executor, Flow, FlowError, NotFound, ResourceExhausted, Text, Unavailable, post, stream, sync
+from xooai.client import Remote
 from xooai.flow import several
 from xooai.flow.attempts import EACH
 from xooai.flow.servers import MOST
@@ -213,6 +214,13 @@ def test_no_call_is_lost_when_a_server_goes_and_it_is_taken_back_when_it_returns
         serve_all.start(readers[0], urls[0])
         until(lambda: f.post(doc=DOC).value == "a")
         assert f.check() == []
+
+
+def test_a_server_that_another_thread_took_back_meanwhile_gets_the_call() -> None:
+    urls = ["http://127.0.0.1:1/reader/read", "http://127.0.0.1:2/reader/read"]
+    node = several.Several(urls, Remote)
+
+    assert asyncio.run(node._taken_back({}, PATIENCE)).name in urls[0] + urls[1]
 
 
 def test_a_server_that_drains_under_load_costs_no_call(serve_all: Servers) -> None:

@@ -272,6 +272,9 @@ class Several(Elsewhere):
                 late = DeadlineExceeded(f"{told}; {self._none(tried)}")
                 late._to_peers = told, {}
                 raise late
+        server = self._servers.take(tried)
+        if server is not None:  # one that was asked by others was back before it was looked at
+            return server
         turned_away = [error for error in tried.values() if isinstance(error, ResourceExhausted)]
         if turned_away:
             raise turned_away[-1]
