@@ -705,6 +705,16 @@ def test_a_server_that_wants_to_be_left_alone_for_long_is_not_waited_for(put: Pu
     assert troubled.begun == ["busy"]
 
 
+def test_a_pause_that_is_longer_than_the_time_for_the_whole_is_not_begun(put: Put) -> None:
+    troubled = Troubled()
+    with Flow().add(**put(troubled), on="busy", args={"after": 20}, retry=3) as f:
+        f.check()
+        with pytest.raises(ResourceExhausted, match="come back"):
+            f.post(doc=DOC, timeout=10)
+
+    assert troubled.begun == ["busy"]
+
+
 def test_flows_that_call_each_other_in_a_circle_end(serve: Callable[[Any], str]) -> None:
     calls: list[int] = []
 

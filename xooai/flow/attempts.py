@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from xooai.call import remaining
 from xooai.errors import ResourceExhausted, Unavailable, XooaiError
 from xooai.flow.budget import Budget
 from xooai.flow.failure import is_for_others
@@ -48,8 +49,8 @@ async def attempted(
             async with room:
                 return await call(_left(end))
         except (Unavailable, ResourceExhausted) as error:
-            pause = _pause(error, attempt)
-            if pause is None or (end is not None and monotonic() + pause >= end):
+            pause, left = _pause(error, attempt), remaining(_left(end))
+            if pause is None or (left is not None and pause >= left):
                 raise
         await asyncio.sleep(pause)
         budget.take(1)
