@@ -18,7 +18,7 @@ from xooai.driver import Shape
 from xooai.endpoint import ANYTHING, Endpoint, nearest
 from xooai.errors import FlowError, InvalidArgument
 from xooai.on_replies import OnReplies, on_replies
-from xooai.payload import typed
+from xooai.payload import refuse_hidden, typed
 
 __all__ = ["NODES", "Graph", "Node", "Step"]
 
@@ -36,6 +36,8 @@ class Node(msgspec.Struct, frozen=True):
     is_optional: bool = False
     each: bool = False
     """Whether it is called for each item of a list."""
+    is_of_call: bool = False
+    """Whether it was added while a call was answered: plain data among its constants may be what a peer has sent."""
 
     def bound(self, endpoint: Endpoint, streams: Collection[str] = ()) -> Step:
         """The node, with its endpoint known; `streams` are the ids of nodes that give one. Raises FlowError."""
@@ -101,9 +103,11 @@ class Node(msgspec.Struct, frozen=True):
             schema = endpoint.schema_of(parameter)
             try:
                 MSGPACK.decode(schema, MSGPACK.encode(schema, value), True)
+                if self.is_of_call:
+                    refuse_hidden(schema, value)
                 found[name] = typed(schema, value) if schema.facts.documents else value
-            except InvalidArgument as error:
-                reason = error.message.removeprefix("the body: ")
+            except (InvalidArgument, TypeError) as error:
+                reason = error.message.removeprefix("the body: ") if isinstance(error, InvalidArgument) else error
                 raise FlowError(f"node {self.id!r}: args={{{name!r}: ...}}: {reason}") from error
         return found
 

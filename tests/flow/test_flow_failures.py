@@ -262,6 +262,20 @@ def test_a_join_that_gives_what_cannot_be_sent_is_not_the_callers_mistake(given:
             client.post(doc=DOC)
 
 
+def test_names_that_a_server_cannot_read_are_not_the_callers_mistake() -> None:
+    class Counts(Executor):
+        @post
+        def count(self, by_name: dict[bool, int]) -> int:
+            return len(by_name)
+
+    with Counts() as counts:
+        (url,) = counts.start("memory://counts")
+        f = Flow().add(use=Troubled, on="echo", id="a")
+        f.add(use=f"{url}/counts/count", id="b", needs="a", join=lambda a: {True: 1})
+        with f, pytest.raises(Internal, match="given of 'a'"):
+            f.post(doc=DOC)
+
+
 def test_what_a_node_itself_refuses_stays_the_callers_mistake() -> None:
     def refuses(doc: Text) -> Text:
         raise InvalidArgument("no such word")

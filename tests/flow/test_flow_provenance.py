@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from xooai import ComboDoc, Executor, Flow, PermissionDenied, Text, post
+from xooai import ComboDoc, Executor, Flow, InvalidArgument, PermissionDenied, Text, post
 from xooai.doc import is_wire, mark_wire
 
 
@@ -233,6 +233,32 @@ def test_a_peer_who_names_a_file_among_the_constants_of_a_node_is_not_given_it(
         f.start("memory://flow")
         with Executor("memory://flow/f") as client:
             assert_refused(client.post, refs[:1])
+
+
+class Composes(Executor):
+    """Makes a Flow of what it is sent."""
+
+    @post
+    def constant(self, given: Any) -> str:
+        with Flow().add(use=Reads, on="text", args={"doc": given}) as f:
+            return str(f.post())
+
+    @post
+    def own(self, path: str) -> str:
+        with Flow().add(use=Reads, on="text", args={"doc": Text(ref=path)}) as f:
+            return str(f.post())
+
+
+def test_what_a_handler_makes_a_constant_of_is_not_opened_for_a_peer(refs: list[str], counted: list[str]) -> None:
+    with Composes() as composes:
+        (url,) = composes.start("memory://composes")
+        with Executor(f"{url}/composes") as client:
+            for ref in refs:
+                with pytest.raises(InvalidArgument, match="a handler gave a dict with the ref"):
+                    client.post(on="constant", given={"ref": ref})
+            assert client.post(on="own", path=refs[0]) == "a secret"
+
+    assert counted == []
 
 
 def test_what_a_peer_names_does_not_become_a_strangers_for_others(reader: dict[str, Any], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from xooai import sync
-from xooai.call import Layer, checked_timeout, remaining
+from xooai.call import Layer, checked_timeout, entered, remaining
 from xooai.declare import checked_name, chosen, surroundings
 from xooai.endpoint import Endpoint
 from xooai.errors import FailedPrecondition, FlowError, XooaiError
@@ -138,6 +138,7 @@ class Flow(Served):
             when_of(when),
             flag_of(optional, "optional"),
             flag_of(each, "each"),
+            entered.get() is not None,
         )
         limits = limits_of(timeout, retry)
         self._planning.add(node, target, limits)

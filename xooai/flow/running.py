@@ -260,7 +260,8 @@ class _Running:
             for need in step.node.needs:
                 look(self.replies.get(need))  # what has gone on unread may not be of the type that was promised
             if not isinstance(arguments, Packed):
-                MSGPACK.encode(step.endpoint.arguments, arguments)
+                schema = step.endpoint.arguments
+                MSGPACK.decode(schema, MSGPACK.encode(schema, arguments), True)
         except InvalidArgument as unsendable:
             return misgiven(step.node.needs, unsendable)
         except XooaiError as unfit:
