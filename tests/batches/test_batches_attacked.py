@@ -10,6 +10,7 @@ import threading
 import weakref
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -90,6 +91,11 @@ class Attacked(Executor):
     async def looked(self, x: list[int], doc: Text) -> list[str]:
         self.sizes.append(len(x))
         return [doc.read() for _ in x]
+
+    @post(batch_size=10, weight=lambda text: len(text.read()))
+    def lengths(self, doc: list[Text]) -> list[int]:
+        self.sizes.append(len(doc))
+        return [len(text.read()) for text in doc]
 
     @post(batch_size=2, batch_wait=0)
     async def turns(self, x: list[int], by: str = "") -> list[int]:
@@ -245,6 +251,15 @@ def test_who_asks_is_told_how_long_his_item_waited(attacked: Attacked) -> None:
         assert seconds["queue"] > 0.15 > seconds["handle"]
 
     scene(play)
+
+
+def test_a_document_that_is_elsewhere_is_read_to_be_weighed(attacked: Attacked, tmp_path: Path) -> None:
+    (tmp_path / "six.txt").write_text("eleven")
+    six = Text(ref=str(tmp_path / "six.txt"))
+
+    assert attacked.post(on="lengths", doc=six) == 6
+    assert attacked.post(on="lengths", doc=[six, Text(value="four"), six]) == [6, 4, 6]
+    assert max(attacked.sizes) <= 2
 
 
 # What items and handlers are

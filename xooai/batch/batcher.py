@@ -17,7 +17,7 @@ from xooai.batching import Batch
 from xooai.call import entered
 from xooai.errors import InvalidArgument, ResourceExhausted, XooaiError
 
-__all__ = ["Batcher", "Item", "Why", "anew"]
+__all__ = ["Batcher", "Item", "Why", "anew", "weighed"]
 
 QUEUE_LIMIT = 1024  # items that wait: as many as calls wait for a thread, or two full batches for each of two callers
 AHEAD = 2  # batches that one call with many items has waiting or running at a time, so that it leaves room for others
@@ -101,6 +101,7 @@ class Batcher:
     async def submit(
         self,
         value: Any,
+        weight: float,
         arguments: Mapping[str, Any],
         key: Hashable,
         deadline: float | None = None,
@@ -113,7 +114,7 @@ class Batcher:
         """
         batch = self._batch
         now = monotonic()
-        item = Item(value, 1 if batch.weight is None else _weighed(batch.weight, value), now, deadline)
+        item = Item(value, weight, now, deadline)
         item.hops = hops
         if self in item.inside:  # the handler calls itself: to wait for its own batch to end would take for ever
             return await self._alone(item, arguments)
@@ -299,7 +300,7 @@ class _Leaving:
             self._task.cancel()
 
 
-def _weighed(weigh: Callable[[Any], float], value: Any) -> float:
+def weighed(weigh: Callable[[Any], float], value: Any) -> float:
     """What an item counts. Raises InvalidArgument: only the caller's item can be what a function of it refuses."""
     try:
         weight = float(weigh(value))

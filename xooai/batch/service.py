@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from xooai import forks
-from xooai.batch.batcher import Batcher, Item, anew
+from xooai.batch.batcher import Batcher, Item, anew, weighed
 from xooai.batching import Batch
 from xooai.call import HOPS, Call, Service, entered, hops
 from xooai.codec import JSON, MSGPACK
@@ -109,13 +109,20 @@ class _Batching:
         """The reply for one item."""
         item = arguments.pop(self._batch.parameter)
         _queue()
-        return await self._batcher().submit(item, arguments, self._key(arguments), _deadline(), _hops())
+        weight = 1 if self._batch.weight is None else await self._weight(self._batch.weight, item)
+        return await self._batcher().submit(item, weight, arguments, self._key(arguments), _deadline(), _hops())
 
     async def many(self, **arguments: Any) -> list[Any]:
         """The replies for a list of items, each of which is in a batch by itself. The first that fails ends the call."""
         items = arguments.pop(self._batch.parameter)
         _queue()
         batcher, key, deadline, before = self._batcher(), self._key(arguments), _deadline(), _hops()
+        weigh = self._batch.weight
+
+        async def submit(item: Any) -> Any:
+            weight = 1 if weigh is None else await self._weight(weigh, item)
+            return await batcher.submit(item, weight, arguments, key, deadline, before)
+
         replies: list[Any] = []
         waiting: deque[asyncio.Task[Any]] = deque()
         try:
@@ -123,7 +130,7 @@ class _Batching:
                 if len(waiting) >= batcher.ahead:
                     replies.append(await waiting[0])
                     waiting.popleft()
-                waiting.append(asyncio.create_task(batcher.submit(item, arguments, key, deadline, before)))
+                waiting.append(asyncio.create_task(submit(item)))
             while waiting:
                 replies.append(await waiting[0])
                 waiting.popleft()
@@ -134,6 +141,12 @@ class _Batching:
                 task.cancel()
                 task.add_done_callback(_looked_at)
         return replies
+
+    async def _weight(self, weigh: Callable[[Any], float], item: Any) -> float:
+        """What an item counts; in a thread where it is a document whose content may have to be fetched for that."""
+        if any(doc.value is None for doc in documents(item)):
+            return float(await self._threads.run(weighed, {"weigh": weigh, "value": item}))
+        return weighed(weigh, item)
 
     def _key(self, arguments: Mapping[str, Any]) -> Hashable:
         """What calls share whose other arguments are alike, in bytes; what is like no other: a document may be of anybody."""
