@@ -51,6 +51,10 @@ def batch_of(where: str, size: object, **more: Any) -> Batch | None:
     for name in ("wait", "target"):
         if name in given and not _is_seconds(given[name], zero=name == "wait"):
             raise TypeError(f"{where}: batch_{name}={given[name]!r} is no number of seconds")
+    if "target" in given and given.get("wait", 0) >= given["target"]:
+        raise TypeError(
+            f"{where}: batch_wait={given['wait']!r} leaves nothing of batch_target={given['target']!r}; wait less"
+        )
     if not _is_count(given.get("concurrency", 1)):
         raise TypeError(f"{where}: batch_concurrency={given['concurrency']!r} is no number of batches; 1 or more")
     if not callable(given.get("weight", len)):

@@ -405,13 +405,18 @@ INTS = {"x": list[int], "return": list[int]}
         (INTS, {"batch_size": 2, "batch_wait": -1}, "batch_wait=-1 is no number of seconds"),
         (INTS, {"batch_size": 2, "batch_wait": float("nan")}, "batch_wait=nan is no number of seconds"),
         (INTS, {"batch_size": 2, "batch_target": 0}, "batch_target=0 is no number of seconds"),
+        (
+            INTS,
+            {"batch_size": 2, "batch_wait": 1, "batch_target": 0.5},
+            "batch_wait=1 leaves nothing of batch_target=0.5",
+        ),
         (INTS, {"batch_size": 2, "batch_concurrency": 0}, "batch_concurrency=0 is no number of batches"),
         (INTS, {"batch_size": 2, "batch_split": 1}, "batch_split=1 is neither True nor False"),
         (INTS, {"batch_size": 2, "weight": 3}, "weight=3 is no function of an item"),
         (INTS, {"batch_wait": 1}, "batch_wait= is for an endpoint with batch_size="),
         (INTS, {"weight": len}, "weight= is for an endpoint with batch_size="),
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_a_batch_that_cannot_be_is_an_error_when_the_class_is_made(
     annotations: dict[str, Any], options: dict[str, Any], said: str
