@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from xooai import Executor, FailedPrecondition, Flow, FlowError, Image, Text, post
+from xooai.flow.flow import DEEPEST
 from xooai.graph import NODES, Graph, Node
 
 
@@ -188,6 +189,17 @@ def test_a_flow_cannot_be_a_node_of_itself() -> None:
     for f, node in ((inner, outer), (inner, inner)):
         with pytest.raises(FlowError, match="a Flow cannot be a node of itself"):
             f.add(use=node)
+
+
+def test_so_many_flows_stand_in_one_another_and_no_more() -> None:
+    f = Flow().add(use=Echo)
+    for _ in range(DEEPEST - 1):
+        f = Flow().add(use=f, id="inner")
+
+    assert f.check() == []
+    assert f.post(doc=Text(value="x")).read() == "x"
+    with pytest.raises(FlowError, match="is 30 Flows in one another"):
+        Flow().add(use=f)
 
 
 def test_needs_may_be_added_before_what_they_name() -> None:

@@ -52,6 +52,7 @@ else:
 
 __all__ = ["Flow", "Run"]
 
+DEEPEST = 30  # Flows in one another: a call goes through all of them on one stack, of which Python allows 1,000 frames
 FUNCTIONS = 32  # threads of all functions that are nodes of one Flow: they wait more than they compute
 
 
@@ -128,8 +129,8 @@ class Flow(Served):
         target = target_of(
             use, on, with_, self._xooai_gateway, self._server, lambda: surroundings(frame), self._threads
         )
-        if isinstance(target, Inner) and target.flow._holds(self):
-            raise FlowError(f"{target.flow!r} holds {self!r}: a Flow cannot be a node of itself")
+        if isinstance(target, Inner):
+            self._check_inner(target.flow)
         node = Node(
             target.path if id is None else id_of(id),
             ids_of(needs),
@@ -362,9 +363,23 @@ class Flow(Served):
         """As a node of another Flow: ask all servers anew."""
         self._planning.forget()
 
-    def _holds(self, other: Flow) -> bool:
-        inside = [target.flow for target in self._planning.targets.values() if isinstance(target, Inner)]
-        return self is other or any(one._holds(other) for one in inside)
+    def _check_inner(self, flow: Flow) -> None:
+        """Raise FlowError for a Flow that cannot stand in this one."""
+        found: dict[Flow, int] = {}
+        levels = flow._levels(found)
+        if self in found:
+            raise FlowError(f"{flow!r} holds {self!r}: a Flow cannot be a node of itself")
+        if levels >= DEEPEST:
+            raise FlowError(
+                f"{flow!r} is {levels} Flows in one another, and with {self!r} it would be one more; at most {DEEPEST} stand so"
+            )
+
+    def _levels(self, found: dict[Flow, int]) -> int:
+        """How many Flows stand in one another, from this one on; `found` gets it of each that is in it."""
+        if self not in found:
+            inside = [target.flow for target in self._planning.targets.values() if isinstance(target, Inner)]
+            found[self] = 1 + max((one._levels(found) for one in inside), default=0)
+        return found[self]
 
     def _forget_own(self) -> None:
         own = self._xooai_own
