@@ -41,6 +41,14 @@ class Reads(Executor):
     def texts(self, docs: list[Text]) -> str:
         return self._read(docs[0])
 
+    @post(batch_size=2, batch_wait=0)
+    def batch(self, docs: list[Text]) -> list[str]:
+        return [self._read(doc) for doc in docs]
+
+    @post(cache="1m")
+    def cached(self, doc: Text) -> Text:
+        return doc
+
     @post
     def same(self, doc: Text) -> Text:
         return doc
@@ -94,6 +102,10 @@ RULES: dict[str, Add] = {
     "join": lambda f, to: f.add(**to, on="text", id="read", needs="scan", join=lambda scan: scan),
     "join that nests": lambda f, to: f.add(**to, on="page", id="read", needs="scan", join=lambda scan: {"scan": scan}),
     "join that lists": lambda f, to: f.add(**to, on="texts", id="read", needs="scan", join=lambda scan: [scan]),
+    "a batch": lambda f, to: f.add(**to, on="batch", id="read", needs="scan"),
+    "a cached reply between": lambda f, to: f.add(**to, on="cached", id="cached", needs="scan").add(
+        **to, on="text", id="read", needs="cached"
+    ),
     "a typed node between": lambda f, to: f.add(**to, on="same", id="same", needs="scan").add(
         **to, on="text", id="read", needs="same"
     ),
