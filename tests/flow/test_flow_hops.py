@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import pytest
@@ -50,6 +51,16 @@ class Caller(Executor):
         return await self.apost(self.url, doc=doc)  # type: ignore[no-any-return]
 
     @post
+    async def mapped(self, doc: Text) -> Text:
+        async with Executor(self.url.rpartition("/")[0]) as there:
+            (found,) = [found async for found in there.amap(docs=[doc])]
+            return found  # type: ignore[no-any-return]
+
+    @post(batch_size=2, batch_wait=0, batch_concurrency=2 * HOPS)
+    async def batch(self, docs: list[Text]) -> list[Text]:
+        return [await self.apost(self.url, doc=doc) for doc in docs]
+
+    @post
     def blocking(self, doc: Text) -> Text:
         return self.post(self.url, doc=doc)  # type: ignore[no-any-return]
 
@@ -70,17 +81,24 @@ def _two_deep(f: Flow, url: str, stack: ExitStack) -> None:
     f.add(use=stack.enter_context(Flow(name="outer").add(use=inner, id="inner")), id="outer", needs="count")
 
 
-def _handler(f: Flow, url: str, stack: ExitStack) -> None:
+def _several(f: Flow, url: str, stack: ExitStack) -> None:
+    f.add(use=[url, url.replace("127.0.0.1", "localhost")] if "127.0.0.1" in url else url, id="back", needs="count")
+
+
+def _handler(f: Flow, url: str, stack: ExitStack, on: str = "asynchronous") -> None:
     caller = stack.enter_context(Caller())
     caller.url = url
-    f.add(use=caller, on="asynchronous", id="caller", needs="count")
+    f.add(use=caller, on=on, id="caller", needs="count")
 
 
 CIRCLES: dict[str, Circle] = {
     "a node that is the Flow's own URL": _itself,
     "a Flow inside": _inner,
     "a Flow inside of one inside": _two_deep,
+    "a node that is at several servers": _several,
     "a handler": _handler,
+    "a handler that maps": partial(_handler, on="mapped"),
+    "a handler of batches": partial(_handler, on="batch"),
 }
 
 
@@ -108,7 +126,7 @@ def test_a_circle_over_the_network_ends_after_sixteen_servers(stands: Stands, ci
         with pytest.raises(FailedPrecondition, match=f"through {HOPS} servers already"):
             f.post(doc=DOC, timeout=PATIENCE)
 
-    assert counts.calls == HOPS + 1
+    assert counts.calls in (HOPS, HOPS + 1)  # the first one, which no server asked for, may count
 
 
 def test_a_circle_through_a_blocking_handler_ends(stands: Stands) -> None:
