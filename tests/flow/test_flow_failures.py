@@ -8,7 +8,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,6 +31,7 @@ from xooai import (
     XooaiError,
     current,
     post,
+    stream,
 )
 from xooai.flow.planning import AWAY
 
@@ -210,6 +211,29 @@ def test_an_item_that_raises_what_would_stop_a_task_is_a_failure_of_its_node() -
     f = Flow().add(use=lambda doc: list(range(6)), id="l").add(use=stop, id="n", needs="l", each=True)
     with f, pytest.raises(Internal, match="node 'n' .* failed"):
         f.post(doc=DOC, timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_an_item_of_a_stream_that_raises_what_would_stop_a_task_is_a_failure_of_its_node(stop: str) -> None:
+    class Items(Executor):
+        @stream
+        async def three(self) -> AsyncIterator[int]:
+            for number in range(3):
+                yield number
+
+        @post
+        async def stops(self, x: int) -> int:
+            if x == 1:
+                raise STOPS[stop]
+            return x
+
+    with Items() as items:
+        f = Flow().add(use=items, on="three", id="a").add(use=items, on="stops", id="b", needs="a")
+        with f, pytest.raises(Internal, match="node 'b'"):
+            list(f.stream(timeout=PATIENCE))
+        f = Flow().add(use=items, on="three", id="a")
+        with f.add(use=items, on="stops", id="b", needs="a", optional=True):
+            assert list(f.stream(timeout=PATIENCE)) == [0, 2]
 
 
 def test_what_a_node_refuses_of_the_input_is_the_callers_and_of_another_node_is_not() -> None:

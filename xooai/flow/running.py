@@ -22,7 +22,7 @@ from xooai.errors import (
 from xooai.flow.asking import asked
 from xooai.flow.attempts import Limits, attempted, for_each
 from xooai.flow.budget import AT_ONCE, Allowance, Budget
-from xooai.flow.failure import cause_of, failed, is_for_others, misgiven
+from xooai.flow.failure import Raised, cause_of, failed, is_for_others, misgiven
 from xooai.flow.packing import Packing
 from xooai.flow.targets import Target
 from xooai.flow.trace import State, Trace
@@ -316,13 +316,18 @@ class _Running:
 
     async def _of_item(self, step: Step, target: Target, item: Any) -> Any:
         """The reply of a node to one item of a stream, LEFT_OUT where it is not called."""
+        task = asyncio.current_task()
         try:
             arguments = await self._arguments(step, {**self.replies, step.source: item})
             return streaming.LEFT_OUT if arguments is None else look(await self._called(step, target, arguments))
-        except Exception:
-            if not step.node.is_optional:
+        except BaseException as error:
+            if is_for_others(error, task):
                 raise
-            return streaming.LEFT_OUT
+            if step.node.is_optional:
+                return streaming.LEFT_OUT
+            if isinstance(error, Exception):
+                raise
+            raise Raised("what calls it") from error
 
     def _passed(self) -> DeadlineExceeded:
         """The error where the time for the whole is over: whoever reads it learns which nodes had not ended."""
