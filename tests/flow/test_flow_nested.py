@@ -33,6 +33,14 @@ def _mark(doc: Text) -> Text:
     return Text(value=f"{doc.read()}!")
 
 
+def one(x: int) -> int:
+    return x
+
+
+def two(a: int, b: int) -> int:
+    return a + b
+
+
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_flow_inside_may_grow_by_a_node_elsewhere(is_async: bool) -> None:
     with Words() as words, Flow(name="inner").add(use=_mark, id="mark") as inner:
@@ -98,3 +106,12 @@ def test_the_layers_of_a_flow_are_made_once_however_often_it_is_planned(is_insid
 
     assert made == ["made"] * (1 + is_inside)
     assert called == ["call"] * 2 * (1 + is_inside)
+
+
+def test_flows_that_hold_the_next_one_twice_are_planned_once_each() -> None:
+    f = Flow(name="f0").add(use=one)
+    for depth in range(1, 29):
+        f = Flow(name=f"f{depth}").add(use=f, id="a").add(use=f, id="b").add(use=two, id="c", needs=("a", "b"))
+
+    assert f.check() == []
+    assert f.check() == []

@@ -29,6 +29,12 @@ T = TypeVar("T")
 AWAY = 5.0  # seconds after which a server is asked again that could not be: about as long as one takes to start
 
 
+class _Changes:
+    """How often a plan was made or dropped in this process: while that is the same, what was looked at is as it was."""
+
+    count = 0
+
+
 class Planning:
     """Nodes with their targets, and the plan of them."""
 
@@ -41,6 +47,8 @@ class Planning:
         self._name = name
         self._inner: dict[str, Endpoint] = {}  # of nodes that are Flows, which may change as well
         self._plan: Plan | None = None
+        self._seen = -1  # the count of changes when the inner ones were looked at last
+        self._forgotten = -1  # the count of changes when all was forgotten last
         self._until = inf
         self.renew()
         forks.renewed(self)
@@ -57,12 +65,16 @@ class Planning:
             _check_retry(node.id, known, limits)
         self.graph.add(node, known)
         self.targets[node.id], self.limits[node.id] = target, limits
-        self._plan = None
+        self._drop()
 
     def known(self) -> Plan | None:
         """The plan, where nobody has to be asked for it. Raises FlowError."""
-        if self._plan is not None and self._inner and not self._is_current():
-            self._plan = None
+        changes = _Changes.count
+        if self._plan is not None and self._inner and self._seen != changes:
+            if self._is_current():
+                self._seen = changes  # else Flows that hold one twice, which hold one twice, are looked at without end
+            else:
+                self._drop()
         if self._plan is None:
             known = {id: endpoint for id, target in self.targets.items() if (endpoint := target.known) is not None}
             if len(known) < len(self.targets):
@@ -76,6 +88,7 @@ class Planning:
         One caller asks at a time. Meanwhile others go on by the plan that there was, or wait for the new one.
         """
         if is_fresh:
+            _Changes.count += 1
             for target in self.targets.values():
                 target.forget()
         while True:
@@ -123,16 +136,24 @@ class Planning:
 
     def forget(self) -> None:
         """Ask all servers anew, the next time."""
-        self._plan = None
+        if self._forgotten == _Changes.count:  # just now: a Flow that holds this one twice comes twice
+            return
+        self._drop()
         for target in self.targets.values():
             target.forget()
+        self._forgotten = _Changes.count
 
     def _is_current(self) -> bool:
         """Whether the nodes that are Flows are still what they were when the plan was made."""
         return all(self.targets[id].known is endpoint for id, endpoint in self._inner.items())
 
+    def _drop(self) -> None:
+        self._plan = None
+        _Changes.count += 1
+
     def _keep(self, plan: Plan, away: Mapping[str, XooaiError]) -> None:
         self._plan, self.away = plan, away
+        _Changes.count += 1
         self._inner = {
             id: plan.steps[id].endpoint
             for id, target in self.targets.items()
