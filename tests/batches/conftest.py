@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from noted_batches import Noting
 
-from authority import HERE, Authority
+from authority import Authority
+from everywhere import served
 from grpc_poller import poller
-from xooai import plugins
 
 __all__ = ["poller"]
 
@@ -28,18 +27,10 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture(params=["in process", "http", "grpc", "quic", "memory"])
-def url(request: pytest.FixtureRequest, noting: Noting, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str | None:
+def url(request: pytest.FixtureRequest, noting: Noting, monkeypatch: pytest.MonkeyPatch) -> str | None:
     """Where it is served; None where it is called in its process."""
-    scheme, certificate = str(request.param), None
-    if scheme == "in process":
-        return None
-    plugins.driver(scheme)  # what is not installed skips the test
-    if scheme == "quic":
-        authority: Authority = request.getfixturevalue("authority")
-        certificate = str(authority.signs("server", HERE).both)
-        monkeypatch.setenv("SSL_CERT_FILE", str(authority.trust))
-    where = "memory://noting" if scheme == "memory" else f"{scheme}://127.0.0.1:0"
-    return noting.start(where, certificate=certificate)[0]
+    scheme = str(request.param)
+    return None if scheme == "in process" else served(noting, scheme, request, monkeypatch)
 
 
 @pytest.fixture

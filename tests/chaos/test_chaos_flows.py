@@ -1,4 +1,4 @@
-"""Served Flows with nodes at other servers: the caller's time and the caller's leaving reach all of them: P5, P6."""
+"""Served Flows with nodes at other servers: the caller's time and the caller's leaving reach all of them."""
 
 from __future__ import annotations
 

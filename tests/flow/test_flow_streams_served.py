@@ -17,7 +17,7 @@ import pytest
 from authority import HERE, Authority
 from xooai import ComboDoc, Executor, Flow, NotFound, Text, post, stream
 
-DOCS = 100_000  # through one Flow in all (promises, P27)
+DOCS = 100_000  # through one Flow in all
 AT_ONCE = 32  # streams
 
 Serve = Callable[[Any], Executor]

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from authority import HERE, Authority
+from authority import Authority
+from everywhere import served
 from grpc_poller import poller
 from xooai import (
     Executor,
@@ -26,7 +27,6 @@ from xooai import (
     PermissionDenied,
     Unauthenticated,
     current,
-    plugins,
     post,
     stream,
 )
@@ -117,16 +117,9 @@ def serve(file: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRe
     guarded: list[Guarded] = []
 
     def start(scheme: str, **options: Any) -> str:
-        plugins.driver(scheme)  # what is not installed skips the test
-        certificate = None
-        if scheme == "quic":
-            authority: Authority = request.getfixturevalue("authority")
-            certificate = str(authority.signs("server", HERE).both)
-            monkeypatch.setenv("SSL_CERT_FILE", str(authority.trust))
         monkeypatch.setenv("XOOAI_KEYS", str(file))
         guarded.append(Guarded(**options))
-        where = "memory://guarded" if scheme == "memory" else f"{scheme}://127.0.0.1:0"
-        return guarded[-1].start(where, certificate=certificate)[0]
+        return served(guarded[-1], scheme, request, monkeypatch)
 
     yield start
     for one in guarded:

@@ -16,7 +16,8 @@ import pytest
 from answering import Answering, Page, ask, noting, site_of
 from pydantic import BeforeValidator
 
-from authority import HERE, Authority
+from authority import Authority
+from everywhere import served
 from grpc_poller import poller
 from xooai import (
     DeadlineExceeded,
@@ -27,7 +28,6 @@ from xooai import (
     InvalidArgument,
     NotFound,
     Text,
-    plugins,
     post,
     stream,
 )
@@ -57,16 +57,8 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(params=["in process", "http", "grpc", "quic", "memory"])
 def url(request: pytest.FixtureRequest, answering: Answering, monkeypatch: pytest.MonkeyPatch) -> str | None:
     """Where it is served; None where it is called in its process."""
-    scheme, certificate = str(request.param), None
-    if scheme == "in process":
-        return None
-    plugins.driver(scheme)  # what is not installed skips the test
-    if scheme == "quic":
-        authority: Authority = request.getfixturevalue("authority")
-        certificate = str(authority.signs("server", HERE).both)
-        monkeypatch.setenv("SSL_CERT_FILE", str(authority.trust))
-    where = "memory://answering" if scheme == "memory" else f"{scheme}://127.0.0.1:0"
-    return answering.start(where, certificate=certificate)[0]
+    scheme = str(request.param)
+    return None if scheme == "in process" else served(answering, scheme, request, monkeypatch)
 
 
 @pytest.fixture
