@@ -6,20 +6,26 @@ import datetime
 import decimal
 import uuid
 from collections.abc import Iterator, Mapping
-from typing import Any, ForwardRef, Literal, NotRequired, Union
+from typing import TYPE_CHECKING, Any, ForwardRef, Literal, NotRequired, Union
 
 from msgspec.structs import replace
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
-from xooai.batching import Batch
 from xooai.described import kind_of, record
 from xooai.doc import Doc, kinds
 from xooai.driver import Shape
 from xooai.endpoint import ANYTHING, DICT, INTEGER_KEY, Endpoint, Parameter, untyped
 from xooai.endpoint import arguments as arguments_of
 from xooai.errors import Unimplemented
+from xooai.lazy import lazy
 from xooai.schema import Schema
+
+if TYPE_CHECKING:
+    from xooai import batching
+    from xooai.batching import Batch
+else:
+    batching = lazy("xooai.batching")
 
 __all__ = ["endpoint_from", "executors_from"]
 
@@ -258,7 +264,7 @@ def _endpoint(executor: str, name: str, described: object, reader: _Reader) -> E
 
 def _batch(name: object, parameters: Mapping[str, Parameter], shape: Shape) -> Batch | None:
     """Batches, where an endpoint takes lists of items for this parameter too."""
-    return Batch(str(name)) if name in parameters and shape is Shape.UNARY else None
+    return batching.Batch(str(name)) if name in parameters and shape is Shape.UNARY else None
 
 
 def _shape(name: object) -> Shape:

@@ -15,7 +15,6 @@ from pydantic_core import CoreSchema, SchemaSerializer, SchemaValidator, to_json
 from pydantic_core import core_schema as cs
 from typing_extensions import TypedDict
 
-from xooai.batching import Batch, item_of, reply_item_of
 from xooai.codec import read_json
 from xooai.doc import Doc, kind_named
 from xooai.driver import Shape
@@ -30,8 +29,10 @@ from xooai.walk import check_untyped
 if TYPE_CHECKING:
     import difflib
 
-    from xooai import native
+    from xooai import batching, native
+    from xooai.batching import Batch
 else:
+    batching = lazy("xooai.batching")
     native = lazy("xooai.native")
     difflib = lazy("difflib")
 
@@ -312,9 +313,9 @@ def _batched(found: dict[str, Parameter], hints: dict[str, Any], where: str) -> 
     first = next(iter(found.values()), None)
     if first is None:
         raise TypeError(f"{where}: with batch_size= the first parameter takes a batch: doc: list[T]")
-    item = item_of(first.annotation, where, first.name, first.required)
+    item = batching.item_of(first.annotation, where, first.name, first.required)
     found[first.name] = Parameter(first.name, item, required=True)
-    hints["return"] = reply_item_of(hints.get("return", UNTOLD), where)
+    hints["return"] = batching.reply_item_of(hints.get("return", UNTOLD), where)
     return first.name
 
 

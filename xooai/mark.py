@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 import msgspec
 from msgspec.structs import replace
 
-from xooai.batching import Batch, batch_of
 from xooai.duration import seconds_of
+from xooai.lazy import lazy
+
+if TYPE_CHECKING:
+    from xooai import batching
+    from xooai.batching import Batch
+else:
+    batching = lazy("xooai.batching")  # few endpoints take them
 
 __all__ = ["Mark", "mark_of", "post", "stream"]
 
@@ -110,7 +116,9 @@ def _marked(
         if not inspect.isfunction(function):
             raise TypeError(f"{decorator} stands on a method (def or async def), not on {type(function).__name__}")
         seconds = None if cache is None else _kept_for(cache, given, function.__qualname__)
-        batch = None if batched is None else batch_of(function.__qualname__, **batched._asdict())
+        batch = None
+        if batched is not None and any(told is not None for told in batched):
+            batch = batching.batch_of(function.__qualname__, **batched._asdict())
         function.__xooai__ = replace(given, cache=seconds, batch=batch)  # type: ignore[attr-defined]
         return function
 
