@@ -8,8 +8,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -180,25 +180,35 @@ async def _until_signal(
             early = number
             task.cancel()
 
-    _hear(loop, stop)
     try:
-        async with _listening(executors, urls, options, grace, forced) as bound:
-            is_up = True
-            announce(bound)
-            await stopping.wait()
+        with _heard(loop, stop):
+            async with _listening(executors, urls, options, grace, forced) as bound:
+                is_up = True
+                announce(bound)
+                await stopping.wait()
     except asyncio.CancelledError:
         if early is None:
             raise
     return early
 
 
-def _hear(loop: asyncio.AbstractEventLoop, stop: Callable[[signal.Signals], None]) -> None:
-    """Call `stop` on the loop for each SIGINT and SIGTERM."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if sys.platform == "win32":  # no add_signal_handler there
-            signal.signal(number, lambda got, _: loop.call_soon_threadsafe(stop, signal.Signals(got)))
-        else:
-            loop.add_signal_handler(number, stop, number)
+@contextmanager
+def _heard(loop: asyncio.AbstractEventLoop, stop: Callable[[signal.Signals], None]) -> Iterator[None]:
+    """Call `stop` on the loop for each SIGINT and SIGTERM; afterwards they are for whom they were before."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for number in before:
+            if sys.platform == "win32":  # no add_signal_handler there
+                signal.signal(number, lambda got, _: loop.call_soon_threadsafe(stop, signal.Signals(got)))
+            else:
+                loop.add_signal_handler(number, stop, number)
+        yield
+    finally:
+        for number, handler in before.items():
+            if sys.platform != "win32":
+                loop.remove_signal_handler(number)
+            if handler is not None:  # one that was not set from Python
+                signal.signal(number, handler)
 
 
 class Background:

@@ -88,6 +88,16 @@ class Connection(asyncio.BufferedProtocol):
         self._is_paused = False
         self.deadline = self.idle_since = inf
 
+    def rest(self) -> None:
+        """The owner has no use for it now."""
+        self.idle_since = self.loop.time()
+        here.idle(self._address)
+
+    def wake(self) -> bool:
+        """Whether the owner may use it again: a listener of this process that ends may have begun to close it."""
+        self.idle_since = inf
+        return here.claimed(self._address)
+
     def is_usable(self) -> bool:
         """Whether a request can be sent: open at this moment, and nothing came in that nobody asked for.
 
@@ -193,7 +203,6 @@ class Connection(asyncio.BufferedProtocol):
         self.loop = asyncio.get_running_loop()
         host, port = (self.transport.get_extra_info("sockname") or ("", 0))[:2]  # None where it is broken already
         self._address = (host, port)
-        here.OPEN.add(self._address)
         connected = self.transport.get_extra_info("socket")
         with suppress(OSError):  # one that is broken already says so when it is used
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -236,7 +245,7 @@ class Connection(asyncio.BufferedProtocol):
             caller.answered(response, None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        here.OPEN.discard(self._address)
+        here.claimed(self._address)
         self.broken(exc, self._reader.has_begun)
         self._owner.lost(self)
 

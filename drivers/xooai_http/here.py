@@ -1,8 +1,24 @@
-"""Which connections begin in this process: by them a listener knows clients that are its neighbours."""
+"""Connections that begin in this process and that nobody uses now: a listener of this process may close those that it claims."""
 
 from __future__ import annotations
 
-__all__ = ["OPEN"]
+__all__ = ["Address", "claimed", "idle"]
 
-OPEN: set[tuple[str, int]] = set()
-"""The own addresses of the client's connections that are open: no more than there are ports."""
+Address = tuple[str, int]
+
+_IDLE: set[Address] = set()
+"""Their own addresses: no more than there are ports."""
+
+
+def idle(address: Address) -> None:
+    """Nobody uses it: whoever claims it first has it."""
+    _IDLE.add(address)
+
+
+def claimed(address: Address) -> bool:
+    """Whether it was there to be had, by its client for a call, or by its listener to be closed: each once, from any thread."""
+    try:
+        _IDLE.remove(address)
+    except KeyError:
+        return False
+    return True

@@ -183,8 +183,7 @@ class HttpListener:
         if grace > 0 and self._clients:
             await asyncio.sleep(min(grace, _SETTLE))
         for connection in self._connections():
-            if connection.is_from_here:
-                connection.close_idle()
+            connection.close_idle()
         await self._until_gone(deadline)
         await self._force()
         server.close()

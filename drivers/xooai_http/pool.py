@@ -55,8 +55,8 @@ class Pool:
         """An idle connection, the one that was used last; None when there is none. `now` in the loop's time."""
         while self._idle:
             connection = self._idle.pop()
-            if now < connection.idle_since + self._limits.idle and connection.is_usable():
-                connection.idle_since = inf
+            is_young = now < connection.idle_since + self._limits.idle
+            if connection.wake() and is_young and connection.is_usable():
                 return connection
             connection.abort()
         return None
@@ -92,10 +92,11 @@ class Pool:
         if self._waiters and (waiter := self._next_waiter()) is not None:
             waiter.set_result(connection)
             return
-        connection.idle_since = now = self.loop.time()
+        connection.rest()
         self._idle.append(connection)
-        if now + self._limits.idle < self._due:
-            self._arm(now + self._limits.idle)
+        closes = connection.idle_since + self._limits.idle
+        if closes < self._due:
+            self._arm(closes)
 
     def lost(self, connection: Connection) -> None:
         if connection not in self._connections:

@@ -291,13 +291,9 @@ class HttpConnection(RequestReader):
         elif self._stage == BODY:
             self._keep_alive = False
 
-    @property
-    def is_from_here(self) -> bool:
-        """Whether the client is one of ours in this very process."""
-        return self._client in here.OPEN
-
     def close_idle(self) -> None:
-        if self._call is None and self._stage == IDLE:
+        """Close it, if its client is one of ours in this very process and does not use it."""
+        if self._call is None and self._stage == IDLE and here.claimed(self._client):
             self.transport.close()
 
     def stop(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import signal
 import socket
 import sys
 import threading
@@ -21,6 +22,7 @@ from xooai import (
     Executor,
     FailedPrecondition,
     InvalidArgument,
+    NotFound,
     PermissionDenied,
     PluginError,
     Text,
@@ -428,6 +430,25 @@ def test_two_executors_of_one_name_are_refused(serve_together: Callable[..., str
 def test_serve_takes_at_least_one_executor() -> None:
     with pytest.raises(InvalidArgument, match="at least one"):
         xooai.serve()
+
+
+def test_signals_are_for_whom_they_were_before_once_serving_has_failed() -> None:
+    class Failing(Executor):
+        async def setup(self) -> None:
+            raise NotFound("no model")
+
+        @post
+        def one(self) -> int:
+            return 1
+
+    for handler in (signal.default_int_handler, signal.SIG_IGN, lambda *_: None):
+        signal.signal(signal.SIGINT, handler)
+        try:
+            with pytest.raises(NotFound):
+                Failing().serve("memory://failing")
+            assert signal.getsignal(signal.SIGINT) is handler
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_serve_is_for_the_main_thread(serve: Callable[[Executor], str]) -> None:

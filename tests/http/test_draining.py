@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from echo_site import Run, ask, connected, listening, post
 
 from xooai.driver import DialOptions, Head
 from xooai_http.driver import HttpDriver
+from xooai_http.pool import Pool, PoolLimits
+from xooai_http.target import Target
 
 SOON = 5  # seconds: far more than anything here takes, so that only what never comes runs into it
 
@@ -60,6 +63,24 @@ def test_an_idle_connection_is_answered_once_more_while_draining(run: Run) -> No
                 response = await client.ask(post(body=b"3"))
                 assert (response.body, response.headers.get("connection")) == (b"3", "close")
                 assert await client.is_closed()
+            await closing
+
+    run(scene())
+
+
+def test_a_connection_that_a_client_of_this_process_has_taken_stays_open(run: Run) -> None:
+    async def scene() -> None:
+        async with listening() as (listener, _):
+            pool = Pool(Target.at(listener.url, DialOptions()), PoolLimits(), 1000)
+            idle, taken = await pool.acquire(inf), await pool.acquire(inf)
+            pool.release(idle)
+            closing = asyncio.create_task(listener.aclose(grace=SOON))
+            await asyncio.sleep(0.3)  # six times as long as it takes to close those that nobody uses
+
+            assert not idle.is_usable()
+            assert taken.is_usable()
+            assert pool.take(asyncio.get_running_loop().time()) is None
+            taken.abort()
             await closing
 
     run(scene())
