@@ -56,8 +56,8 @@ class Server(msgspec.Struct, frozen=True):
         return DialOptions(trust=self.trust, certificate=self.certificate, key=self.key)
 
 
-def reaching(timeout: float) -> Callable[[F], F]:
-    """Give a command the options that say how to reach a server; `timeout` is the default, in seconds."""
+def reaching(timeout: float, help: str = "How long all may take.") -> Callable[[F], F]:
+    """Give a command the options that say how to reach a server; `timeout` is the default, in seconds, of what `help` says."""
     added = [
         click.option(
             "--timeout",
@@ -65,7 +65,7 @@ def reaching(timeout: float) -> Callable[[F], F]:
             default=timeout,
             metavar="SECONDS",
             show_default=True,
-            help="How long all may take.",
+            help=help,
         ),
         click.option(
             "-m",
@@ -131,7 +131,7 @@ class Reached:
         self._timeout = server.timeout
         self._deadline = asyncio.get_running_loop().time() + server.timeout
         codec = MSGPACK if server.codec is None else codec_of(server.codec)
-        self._remote = Remote(
+        self.remote = Remote(
             self.address.server,
             server.options,
             codec,
@@ -143,7 +143,7 @@ class Reached:
     async def description(self) -> dict[str, Any]:
         """What the server says of its executors. Raises NotFound where nothing describes itself."""
         try:
-            found: dict[str, Any] = await self._remote.call("xooai", describe_endpoint(), {}, self._left(), None, None)
+            found: dict[str, Any] = await self.remote.call("xooai", describe_endpoint(), {}, self._left(), None, None)
         except NotFound as error:
             raise NotFound(
                 f"{self.address.server} does not describe itself: is it a xooai server? ({error.message})"
@@ -152,7 +152,7 @@ class Reached:
 
     async def endpoint(self) -> tuple[str, Endpoint]:
         """The executor and endpoint that the URL names. A name may be left out where there is only one."""
-        known = await self._remote.executors(self._left())
+        known = await self.remote.executors(self._left())
         wanted = [name for name in (self.address.executor, self.address.endpoint) if name]
         found = [
             (executor, one)
@@ -181,11 +181,11 @@ class Reached:
         return NotFound(f"{self.address.server} has no endpoint {wanted!r}{nearest(wanted, known)}; there are: {names}")
 
     async def call(self, executor: str, endpoint: Endpoint, arguments: dict[str, Any]) -> Any:
-        return await self._remote.call(executor, endpoint, arguments, self._left(), None, None)
+        return await self.remote.call(executor, endpoint, arguments, self._left(), None, None)
 
     async def open(self, executor: str, endpoint: Endpoint, arguments: dict[str, Any]) -> Stream:
         """Open a call whose replies are a stream."""
-        return await open_stream(self._remote, executor, endpoint, arguments, self._left(), None, None)
+        return await open_stream(self.remote, executor, endpoint, arguments, self._left(), None, None)
 
     def _left(self) -> float:
         left = self._deadline - asyncio.get_running_loop().time()
@@ -194,7 +194,7 @@ class Reached:
         return left
 
     async def aclose(self) -> None:
-        await self._remote.aclose()
+        await self.remote.aclose()
 
 
 @asynccontextmanager
