@@ -26,6 +26,7 @@ __all__ = [
     "Neighbour",
     "Offering",
     "Outcome",
+    "Reloading",
     "Shape",
     "Site",
 ]
@@ -155,6 +156,14 @@ class Neighbour(Protocol):
 
     def beside(self, urls: Sequence[str]) -> None:
         """Learn the URLs of the other listeners of its site, before the first call is answered."""
+
+
+@runtime_checkable
+class Reloading(Protocol):
+    """What a listener may have beside: it has read files, which are looked at anew when it is told."""
+
+    def reload(self) -> None:
+        """Use files as they are now. What is wrong with one is told to the log, and what it said before stays. Raises nothing."""
 
 
 class Site(Protocol):

@@ -23,6 +23,10 @@ class GuardedSite(Site):
         """Whose request this is. Raises Unauthenticated and PermissionDenied."""
         return self._keys.admit(head.path, head.metadata, head.identity)
 
+    def reload(self) -> None:
+        """Read the file of keys as it is now. Implements `xooai.driver.Reloading`."""
+        self._keys.look()
+
     async def accept(self, channel: Channel) -> None:
         """Answer one call, if its caller may make it."""
         head = channel.head

@@ -6,17 +6,18 @@ import asyncio
 import importlib
 import os
 import signal
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from xooai import plugins
-from xooai.driver import Listener, ListenOptions, Neighbour
+from xooai import plugins, signals
+from xooai.driver import Listener, ListenOptions, Neighbour, Reloading
+from xooai.ending import Ending, all_closed
 from xooai.errors import FailedPrecondition, InvalidArgument
 from xooai.lazy import lazy
 from xooai.log import logger
@@ -25,15 +26,17 @@ from xooai.server import Hosted, Site
 from xooai.sync import serving
 
 if TYPE_CHECKING:
-    from xooai import guarded, keys
+    from xooai import guarded, keys, notify
 else:
     guarded = lazy("xooai.guarded")
     keys = lazy("xooai.keys")  # most servers have none
+    notify = lazy("xooai.notify")  # most are started by no service manager
 
 __all__ = ["DEFAULT_URL", "GRACE", "Background", "announce", "check", "serve_until_signal", "site_of"]
 
 _LOG = logger("xooai")
 _SIGNALLED = 128  # plus its number: the exit code of who was ended by a signal, as shells tell it
+_CUT = 1  # the exit code of who has cut off calls
 KEYS = "XOOAI_KEYS"
 """The environment variable with the name of the file of keys: where it is set, nobody calls without one."""
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -73,7 +76,7 @@ def check(urls: Sequence[str], options: ListenOptions) -> None:
         try:
             await _listen(site, urls, options, listeners)
         finally:
-            await _all_closed(listeners, 0)
+            await all_closed(listeners, 0)
             site.threads.close()
 
     with asyncio.Runner(loop_factory=_new_loop) as runner:
@@ -88,9 +91,9 @@ def site_of(executors: Sequence[Hosted]) -> Site:
 
 @asynccontextmanager
 async def _listening(
-    executors: Sequence[Hosted], urls: Sequence[str], options: ListenOptions, grace: float, forced: asyncio.Event
-) -> AsyncIterator[list[str]]:
-    """Listen at `urls`, then set up; on leaving, drain for `grace` seconds, or until `forced`.
+    executors: Sequence[Hosted], urls: Sequence[str], options: ListenOptions, ending: Ending
+) -> AsyncIterator[tuple[Site, list[Listener]]]:
+    """Listen at `urls`, then set up; on leaving, end as `ending` says.
 
     Listening comes first: what is wrong with a URL is told before anybody waits for a model, and whoever asks for
     readiness meanwhile gets an answer.
@@ -104,31 +107,12 @@ async def _listening(
     try:
         await _listen(site, urls, options, listeners)
         await site.set_up()
-        yield [listener.url for listener in listeners]
+        yield site, listeners
     finally:
-        patience = grace if site.ready() else 0  # before it is ready no call is under way
-        site.drain()
-        await _close(listeners, patience, forced)
+        await ending.end(site, listeners)
         await site.contents.aclose()
         site.threads.close()
         serving.discard(loop)
-
-
-async def _close(listeners: Sequence[Listener], grace: float, forced: asyncio.Event) -> None:
-    """Close all listeners; a second signal (`forced`) ends the waiting."""
-    closing = asyncio.ensure_future(_all_closed(listeners, grace))
-    waiting = asyncio.ensure_future(forced.wait())
-    await asyncio.wait({closing, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    if not closing.done():
-        closing.cancel()
-        await asyncio.wait({closing})
-        await _all_closed(listeners, 0)
-    waiting.cancel()
-    await asyncio.wait({waiting})
-
-
-async def _all_closed(listeners: Sequence[Listener], grace: float) -> None:
-    await asyncio.gather(*(listener.aclose(grace) for listener in listeners), return_exceptions=True)
 
 
 def serve_until_signal(
@@ -137,10 +121,13 @@ def serve_until_signal(
     options: ListenOptions,
     grace: float,
     announce: Callable[[list[str]], None],
+    *,
+    drain_delay: float = 0,
 ) -> None:
     """Serve in this thread until SIGINT or SIGTERM; a second one ends the grace. Only the main thread hears signals.
 
-    Raises SystemExit when one comes before the server is ready: who started it must not take that for a good end.
+    Raises SystemExit when one comes before the server is ready, and when calls were cut off: who started it must not take that
+    for a good end.
     """
     if threading.current_thread() is not threading.main_thread():
         raise FailedPrecondition(
@@ -150,65 +137,80 @@ def serve_until_signal(
         raise FailedPrecondition("serve() blocks, and a loop runs in this thread; use start() and stop()")
 
     with asyncio.Runner(loop_factory=_new_loop) as runner:
-        early = runner.run(_until_signal(executors, urls, options, grace, announce))
-    if early is not None:
-        _LOG.warning("%s came before the server was ready; nothing was served", early.name)
-        raise SystemExit(_SIGNALLED + early)
+        code = runner.run(_until_signal(executors, urls, options, Ending(grace, drain_delay), announce))
+    if code:
+        raise SystemExit(code)
 
 
 async def _until_signal(
     executors: Sequence[Hosted],
     urls: Sequence[str],
     options: ListenOptions,
-    grace: float,
+    ending: Ending,
     announce: Callable[[list[str]], None],
-) -> signal.Signals | None:
-    """Serve; return the signal that came before the server was ready, None where it came later."""
+) -> int:
+    """Serve; return the exit code."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
-    stopping, forced = asyncio.Event(), asyncio.Event()
+    stopping = asyncio.Event()
     early: signal.Signals | None = None
-    is_up = False
+    reload: Callable[[], None] | None = None  # there is nothing to read anew before all has been read once
 
     def stop(number: signal.Signals) -> None:
         nonlocal early
         if stopping.is_set():
-            forced.set()
+            ending.forced.set()
             return
         stopping.set()
-        if not is_up:  # a setup that takes long is not waited for
+        if reload is None:  # a setup that takes long is not waited for
             early = number
             task.cancel()
 
+    def hang_up() -> None:
+        if reload is not None and not stopping.is_set():
+            reload()
+
     try:
-        with _heard(loop, stop):
-            async with _listening(executors, urls, options, grace, forced) as bound:
-                is_up = True
+        with signals.heard(loop, stop, hang_up), _managed() as manager:
+            async with _listening(executors, urls, options, ending) as (site, listeners):
+                reload = partial(_reload, site, listeners, manager)
+                bound = [listener.url for listener in listeners]
                 announce(bound)
+                if manager is not None:
+                    manager.ready(bound)
                 await stopping.wait()
+                if manager is not None:
+                    manager.stopping()
     except asyncio.CancelledError:
         if early is None:
             raise
-    return early
+        _LOG.warning("%s came before the server was ready; nothing was served", early.name)
+        return _SIGNALLED + early
+    return _CUT if ending.cut else 0
+
+
+def _reload(site: Site, listeners: Sequence[Listener], manager: notify.Manager | None) -> None:
+    """Read anew what was read from files: keys and certificates. What is wrong is told to the log and changes nothing."""
+    if manager is not None:
+        manager.reloading()
+    for one in (site, *listeners):
+        if isinstance(one, Reloading):
+            one.reload()
+    if manager is not None:
+        manager.reloaded()
 
 
 @contextmanager
-def _heard(loop: asyncio.AbstractEventLoop, stop: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Call `stop` on the loop for each SIGINT and SIGTERM; afterwards they are for whom they were before."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+def _managed() -> Iterator[notify.Manager | None]:
+    """The service manager, where one wants to be told."""
+    if not os.environ.get("NOTIFY_SOCKET"):
+        yield None
+        return
+    manager = notify.Manager()
     try:
-        for number in before:
-            if sys.platform == "win32":  # no add_signal_handler there
-                signal.signal(number, lambda got, _: loop.call_soon_threadsafe(stop, signal.Signals(got)))
-            else:
-                loop.add_signal_handler(number, stop, number)
-        yield
+        yield manager
     finally:
-        for number, handler in before.items():
-            if sys.platform != "win32":
-                loop.remove_signal_handler(number)
-            if handler is not None:  # one that was not set from Python
-                signal.signal(number, handler)
+        manager.close()
 
 
 class Background:
@@ -262,8 +264,8 @@ class Background:
     async def _serve(self) -> None:
         executors, urls, options, grace = self._arguments
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        async with _listening(executors, urls, options, grace, asyncio.Event()) as bound:
-            self._bound = bound
+        async with _listening(executors, urls, options, Ending(grace)) as (_, listeners):
+            self._bound = [listener.url for listener in listeners]
             self._started.set()
             await self._stopping.wait()
 

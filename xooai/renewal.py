@@ -28,7 +28,8 @@ class Renewal(Generic[T]):
     """What a listener has made of its TLS files, made anew once they have changed.
 
     `make` reads the files and checks them; it raises where they cannot be used, as while only one of certificate and key has been
-    replaced. What was made before then stays in use. There is no timer: files are looked at when a connection begins.
+    replaced. What was made before then stays in use. There is no timer: files are looked at when a connection begins,
+    and when somebody says so.
     """
 
     def __init__(self, url: str, options: ListenOptions, make: Callable[[], T]) -> None:
@@ -52,6 +53,11 @@ class Renewal(Generic[T]):
             finally:
                 self._looking.release()
         return self._made
+
+    def look(self) -> None:
+        """Look at the files now, whenever that was done last. Raises nothing."""
+        with self._looking:
+            self._renew()
 
     def _look(self) -> Marks:
         return [_mark(name) for name in self._names]

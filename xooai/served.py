@@ -91,16 +91,20 @@ class Served(Caller):
         certificate: str | None = None,
         key: str | None = None,
         grace: float = GRACE,
+        drain_delay: float = 0,
         insecure: bool = False,
     ) -> None:
         """Serve at `urls` (http://127.0.0.1:8080 where none is given) until SIGINT or SIGTERM.
 
-        Calls under way then get `grace` seconds. `certificate` and `key` are PEM files, for TLS. Beyond loopback it refuses
-        unless `insecure`.
+        Calls under way then get `grace` seconds; for `drain_delay` seconds before, the server says that it is not ready and
+        goes on: balancers find out. `certificate` and `key` are PEM files, for TLS. Beyond loopback it refuses unless
+        `insecure`.
         """
         options = ListenOptions(certificate, key, insecure=insecure)
         try:
-            serve_until_signal([self._xooai_hosted()], urls or (DEFAULT_URL,), options, grace, announce)
+            serve_until_signal(
+                [self._xooai_hosted()], urls or (DEFAULT_URL,), options, grace, announce, drain_delay=drain_delay
+            )
         finally:
             self._xooai_served()
 

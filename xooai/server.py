@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
@@ -41,6 +43,7 @@ _OK: dict[
     str, Outcome
 ] = {}  # outcomes are not changed: one for each codec; as many as there are media types of replies
 _OK_LIMIT = 64
+_EARLY = 0.005  # seconds by which a loop's clock, which some read once a turn in milliseconds, may be ahead
 _OWN = "/xooai/"
 _DESCRIBE = "/xooai/describe"
 _SETTING_UP = 1  # seconds after which a caller may ask again: nobody knows how long a setup takes, and asking is cheap
@@ -78,6 +81,9 @@ class Site:
         self._described: dict[str, bytes] = {}
         self._results: results.Results | None = None
         self._ready = False
+        self._cuts_from = inf  # monotonic seconds from which on calls are cut off
+        self.cut = 0
+        """How many calls were cut off."""
         for index, executor in enumerate(self.executors):
             name = executor.name
             if name in self.names()[:index]:
@@ -113,6 +119,10 @@ class Site:
     def drain(self) -> None:
         """Say that calls are welcome no more; those under way go on."""
         self._ready = False
+
+    def cut_after(self, seconds: float) -> None:
+        """Count the calls that are cancelled so much later, since their listeners wait no longer."""
+        self._cuts_from = monotonic() + seconds - _EARLY
 
     def ready(self) -> bool:
         return self._ready
@@ -161,7 +171,7 @@ class Site:
             if reply is None and not route.endpoint.shape & Shape.SERVER:
                 raise RuntimeError("a layer neither called the service nor answered")
         except BaseException as error:
-            if _is_for_others(error, in_memory):
+            if self._is_for_others(error, in_memory):
                 raise
             reply, outcome = None, self._failure(error, call, channel)
         finally:
@@ -220,6 +230,13 @@ class Site:
         given = path.removeprefix("/")
         listed = ", ".join(known) if len(known) <= 50 else f"{', '.join(known[:50])} and {len(known) - 50} more"
         return NotFound(f"no endpoint {given[:200]!r}{nearest(given, known)}; there are: {listed}")
+
+    def _is_for_others(self, error: BaseException, in_memory: MemoryChannel | None) -> bool:
+        """Whether this is no failure of the call; one that is cut off is counted."""
+        found = _is_for_others(error, in_memory)
+        if found and monotonic() >= self._cuts_from:
+            self.cut += 1
+        return found
 
     def _failure(self, error: BaseException, call: Call | None, channel: Channel) -> Outcome:
         """How a call ended that raised: our errors as they are; of anything else the peer learns an id, the log the rest.

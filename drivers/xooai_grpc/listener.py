@@ -45,7 +45,7 @@ async def listen(url: str, site: Site, options: ListenOptions, limits: Limits) -
         port = _bind(server, place, addresses, files)
         if port is not None:
             await server.start()
-            return GrpcListener(Place(place.scheme, place.host, port).url, server, calls, check)
+            return GrpcListener(Place(place.scheme, place.host, port).url, server, calls, check, files)
     raise Unavailable(f"cannot listen at {place.url}: no port is free at all of its addresses; give one")
 
 
@@ -89,12 +89,20 @@ def _reason(family: socket.AddressFamily, host: str, port: int) -> OSError:
 class GrpcListener:
     """One URL, and the calls that come through it."""
 
-    def __init__(self, url: str, server: grpc.aio.Server, calls: Server, check: Health) -> None:
+    def __init__(
+        self, url: str, server: grpc.aio.Server, calls: Server, check: Health, files: Renewal[Pair] | None = None
+    ) -> None:
         self.url = url
+        self._files = files
         self._server = server
         self._calls = calls
         self._check = check
         self._stopping: asyncio.Task[None] | None = None
+
+    def reload(self) -> None:
+        """Use the TLS files as they are now."""
+        if self._files is not None:
+            self._files.look()
 
     async def aclose(self, grace: float = 0) -> None:
         """Stop accepting, let calls under way finish for `grace` seconds, then cancel what is left.

@@ -59,6 +59,10 @@ class Secure:
         self._files, self._hosts = files, hosts
         self._used: Secured | None = None
 
+    def look(self) -> None:
+        """Look at the files now."""
+        self._files.look()
+
     def context(self, server: Server) -> ssl.SSLContext:
         """That of a new connection; the server answers to what its certificate names."""
         found = self._files.current()
@@ -92,6 +96,11 @@ class HttpListener:
         if ports and self._secure is not None:
             told = ", ".join(f'h3=":{port}"; ma={_ALTERNATIVE}' for port in ports)
             self._server.state.default_headers.append((b"alt-svc", told.encode()))
+
+    def reload(self) -> None:
+        """Use the TLS files as they are now."""
+        if self._secure is not None:
+            self._secure.look()
 
     # -- accepting
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -58,8 +58,8 @@ class Certified(NamedTuple):
 
 def certificate_for(
     place: Place, addresses: list[Address], options: ListenOptions, library: Library
-) -> Callable[[], Certified]:
-    """What gives that of the options, as its files are now, or one for development where only this machine can call.
+) -> Renewal[Certified] | Certified:
+    """What gives that of the options, as its files are now; or one for development, where only this machine can call.
 
     Raises InvalidArgument.
     """
@@ -68,15 +68,14 @@ def certificate_for(
             f"clients={options.clients!r} is for https and grpcs; a quic server cannot ask its clients who they are"
         )
     if options.certificate is not None:
-        return Renewal(place.url, options, lambda: _certified(place, options, library)).current
+        return Renewal(place.url, options, lambda: _certified(place, options, library))
     if options.key is not None or not all(is_loopback(host) for _, host in addresses):
         raise InvalidArgument(
             f"{place.url} needs certificate= and key=: names of PEM files; only at 127.0.0.1, ::1 and localhost one is made"
         )
     made = for_development()
     _tell(made.fingerprint)
-    certified = Certified(library.certified(made.chain, made.key), made.names)
-    return lambda: certified
+    return Certified(library.certified(made.chain, made.key), made.names)
 
 
 @lru_cache(maxsize=1)  # once: a server listens twice, the first time to see whether it can

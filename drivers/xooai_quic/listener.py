@@ -13,6 +13,7 @@ from xooai.driver import ListenOptions, Site
 from xooai.guard import Hosts
 from xooai.log import logger
 from xooai.place import Place, is_loopback, listened_at, resolve
+from xooai.renewal import Renewal
 from xooai_quic.binding import PORTS, bind
 from xooai_quic.certificate import Certified, certificate_for
 from xooai_quic.connection import NO_ERROR
@@ -80,13 +81,18 @@ class _Port(asyncio.DatagramProtocol):
 class Secure:
     """The TLS of a listener. `hosts` makes of the names in its certificate those that it answers to."""
 
-    def __init__(self, certificate: Callable[[], Certified], hosts: Callable[[Sequence[str]], Hosts]) -> None:
+    def __init__(self, certificate: Renewal[Certified] | Certified, hosts: Callable[[Sequence[str]], Hosts]) -> None:
         self._certificate, self._hosts = certificate, hosts
         self._used: Certified | None = None
 
+    def look(self) -> None:
+        """Look at the files now, where there are any."""
+        if isinstance(self._certificate, Renewal):
+            self._certificate.look()
+
     def renew(self, configuration: Any, server: Server) -> None:
         """Give what a server's connections begin with the certificate as it is now; the server answers to what that names."""
-        found = self._certificate()
+        found = self._certificate.current() if isinstance(self._certificate, Renewal) else self._certificate
         if found is not self._used:
             self._used = found
             for name, value in found.own.items():
@@ -103,10 +109,12 @@ class QuicListener:
         self._ports: list[tuple[asyncio.DatagramTransport, _Port]] = []
         self._changed = asyncio.Event()
         server.on_left = self._changed.set
+        self._secure: Secure | None = None
 
     async def open(self, library: Library, secure: Secure, sockets: list[socket.socket]) -> None:
         server = self._server
         limits = server.limits
+        self._secure = secure
         configuration = library.configuration(is_client=False, **standing(limits))
         secure.renew(configuration, server)
 
@@ -118,6 +126,11 @@ class QuicListener:
             routing = library.server(configuration=configuration, create_protocol=connection, retry=True)
             transport, port = await library.endpoint(server.loop, partial(_Port, routing), bound)
             self._ports.append((transport, port))
+
+    def reload(self) -> None:
+        """Use the TLS files as they are now."""
+        if self._secure is not None:
+            self._secure.look()
 
     async def aclose(self, grace: float = 0) -> None:
         """Stop accepting, let calls under way finish for `grace` seconds, then cancel what is left.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from xooai.cli import logs
 from xooai.driver import ListenOptions
 from xooai.hosting import DEFAULT_URL, GRACE, check, serve_until_signal
 from xooai.lazy import lazy
+from xooai.log import logger
 from xooai.served import Served
 from xooai.server import Hosted
 from xooai.shared_stores import store_of
@@ -27,6 +29,7 @@ else:
 
 __all__ = ["MODULE", "OPTIONS", "RELOAD", "listen"]
 
+_LOG = logger("xooai")
 _TERMINATED = 128 + signal.SIGTERM
 
 _FILE = click.Path(exists=True, dir_okay=False)
@@ -48,6 +51,10 @@ OPTIONS: list[click.Parameter] = [
     click.Option(
         ["--grace"], type=click.FloatRange(min=0), default=GRACE, metavar="SECONDS", show_default=True,
         help="How long calls under way may take when the server stops; a second Ctrl-C ends them.",
+    ),
+    click.Option(
+        ["--drain-delay"], type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", show_default=True,
+        help="How long a server that is to stop says that it is not ready and goes on as before: until balancers have found out.",
     ),
     click.Option(
         ["--store"], metavar="NAME=URL",
@@ -82,7 +89,7 @@ RELOAD = click.Option(
 def listen(values: dict[str, Any], opened: Callable[[ExitStack], Sequence[Served]]) -> None:
     """Serve what is opened, with the values of `OPTIONS`, until SIGINT or SIGTERM."""
     logs.configure(values["log"])
-    with _terminable(), ExitStack() as stack:
+    with _ending(), _terminable(), ExitStack() as stack:
         hosts, urls = tuple(values["hosts"]), values["urls"]
         files = {name: values[name] for name in ("certificate", "key", "clients")}
         listening = ListenOptions(hosts=hosts, insecure=values["insecure"], **files)
@@ -98,7 +105,29 @@ def listen(values: dict[str, Any], opened: Callable[[ExitStack], Sequence[Served
             if stores and not executor._xooai_stores:
                 executor._xooai_keep(_xooai_stores=stores)
         hosted = [executor._xooai_hosted() for executor in executors]
-        serve_until_signal(hosted, urls, listening, values["grace"], lambda bound: _announce(bound, hosted))
+        serve_until_signal(
+            hosted,
+            urls,
+            listening,
+            values["grace"],
+            lambda bound: _announce(bound, hosted),
+            drain_delay=values["drain_delay"],
+        )
+
+
+@contextmanager
+def _ending() -> Iterator[None]:
+    """End the process there and then where threads of calls that were cut off would keep it."""
+    try:
+        yield
+    except SystemExit as end:
+        threads = [one for one in threading.enumerate() if not one.daemon and one is not threading.current_thread()]
+        if end.code and threads:
+            _LOG.error("%d threads of what was cut off still run; the process ends without them", len(threads))
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(int(end.code))
+        raise
 
 
 @contextmanager
