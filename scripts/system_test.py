@@ -24,6 +24,8 @@ COMMANDS = {
     "npm": "npm",
     "openssl": "openssl",
     "strace": "strace",
+    "systemd-analyze": "systemd",
+    "systemd-socket-activate": "systemd",
     "unshare": "util-linux",
 }
 """What the tests call, and the package that brings it."""

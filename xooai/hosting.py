@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from xooai import plugins, signals
+from xooai import handed, plugins, signals
 from xooai.driver import Listener, ListenOptions, Neighbour, Reloading
 from xooai.ending import Ending, all_closed
 from xooai.errors import FailedPrecondition, InvalidArgument
@@ -58,17 +58,26 @@ async def _listen(site: Site, urls: Sequence[str], options: ListenOptions, liste
         if not scheme:
             raise InvalidArgument(f"{redact(url)!r} is not a URL to listen at; it is written scheme://host:port")
         listeners.append(await plugins.driver(scheme).listen(url, site, options))
+    if left := handed.unused():
+        raise InvalidArgument(
+            f"sockets at {', '.join(left)} were handed over, and no URL is there; listen at scheme://host:port of each"
+        )
     for listener in listeners:
         if isinstance(listener, Neighbour):
             listener.beside([other.url for other in listeners if other is not listener])
 
 
 def check(urls: Sequence[str], options: ListenOptions) -> None:
-    """Listen at `urls` for a moment. Raises what would keep a server from it, before something slow is begun."""
+    """Listen at `urls` for a moment. Raises what would keep a server from it, before something slow is begun.
+
+    Where sockets were handed over, callers wait there already: then only what is slow is begun.
+    """
 
     if os.environ.get(KEYS):
         keys.Keyring(os.environ[KEYS])  # raises here what is wrong with it
         options = replace(options, insecure=True)
+    if handed.all_handed():
+        return
 
     async def main() -> None:
         site = Site(())
@@ -105,8 +114,11 @@ async def _listening(
     loop = asyncio.get_running_loop()
     serving.add(loop)
     try:
+        if handed.all_handed():  # who has connected there waits, also for the setup, and is not turned away
+            await site.set_up()
         await _listen(site, urls, options, listeners)
-        await site.set_up()
+        if not site.ready():
+            await site.set_up()
         yield site, listeners
     finally:
         await ending.end(site, listeners)

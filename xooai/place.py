@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
+from xooai import handed
 from xooai.driver import DialOptions, ListenOptions
 from xooai.errors import InvalidArgument, PermissionDenied, Unavailable, XooaiError
 
@@ -152,8 +153,12 @@ def bound_at(
 ) -> list[socket.socket]:
     """Sockets at all addresses on one port, each bound by `bind`. Raises Unavailable, PermissionDenied or InvalidArgument.
 
-    Where a name has several addresses (localhost has two), the first must do, the others may.
+    Where a name has several addresses (localhost has two), the first must do, the others may. Those that were handed over to this
+    process are taken as they are, and no others then.
     """
+    given = (handed.at(family, kind, host, place.port) for family, host in addresses)
+    if found := [one for one in given if one is not None]:
+        return found
     with ExitStack() as undo:
         sockets: list[socket.socket] = []
         port = place.port

@@ -12,8 +12,9 @@ from typing import Any
 
 import grpc
 
+from xooai import handed
 from xooai.driver import ListenOptions, Site
-from xooai.errors import Unavailable
+from xooai.errors import InvalidArgument, Unavailable
 from xooai.place import Address, Place, cannot_listen, listened_at, resolve
 from xooai.renewal import Renewal
 from xooai_grpc.health import Health
@@ -56,6 +57,11 @@ def _bind(server: grpc.aio.Server, place: Place, addresses: list[Address], files
     """
     port = place.port
     for family, host in addresses:
+        if (one := handed.at(family, socket.SOCK_STREAM, host, place.port)) is not None:
+            one.close()
+            raise InvalidArgument(
+                f"{place.url}: gRPC cannot listen at a socket that is handed over; let it make its own"
+            )
         address = f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}"
         try:
             port = (

@@ -38,7 +38,7 @@ class Process:
     """`xooai serve` with some arguments."""
 
     def __init__(self, args: Sequence[object], env: Mapping[str, str], **options: Any) -> None:
-        command = [sys.executable, "-m", "xooai", "serve", *map(str, args)]
+        command = options.pop("command", [sys.executable, "-m", "xooai", "serve", *map(str, args)])
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **env}
         usual: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": HERE}
         self.running = subprocess.Popen(command, env=environment, **{**usual, **options})
@@ -66,6 +66,12 @@ class Process:
         out, err = self.running.communicate(timeout=PATIENCE)
         return Ended(self.running.returncode, out, err)
 
+    def kill(self) -> None:
+        """End it, if it runs still."""
+        if self.running.poll() is None:
+            self.running.kill()
+        self.running.communicate()
+
 
 @contextmanager
 def served(*args: object, env: Mapping[str, str] | None = None, **options: Any) -> Iterator[Process]:
@@ -73,6 +79,4 @@ def served(*args: object, env: Mapping[str, str] | None = None, **options: Any) 
     try:
         yield process
     finally:
-        if process.running.poll() is None:
-            process.running.kill()
-        process.running.communicate()
+        process.kill()

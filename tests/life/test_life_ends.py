@@ -192,6 +192,7 @@ def test_what_is_not_done_in_its_grace_is_cut_off_and_told(start: Start) -> None
     assert "ERROR xooai: 3 calls were cut off at the end of the grace of 0.2 seconds" in ended.err
 
 
+@pytest.mark.slow  # by HTTP it is tested with every run
 def test_a_second_signal_cuts_off_what_is_under_way(start: Start) -> None:
     running = start()
 

@@ -49,7 +49,7 @@ class Receiver:
         self._socket.close()
 
 
-@pytest.fixture(params=["path", "abstract"])
+@pytest.fixture(params=["path", pytest.param("abstract", marks=pytest.mark.slow)])
 def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Receiver]:
     if request.param == "abstract" and not Path("/proc/net/unix").exists():
         pytest.skip("addresses that are no path are Linux's own")
@@ -72,18 +72,6 @@ def test_a_manager_is_told_when_it_is_ready_alive_reloaded_and_stopping(receiver
         assert receiver.told("STOPPING")["STOPPING"] == "1"
         ended = process.end()
     assert (ended.code, ended.err) == (0, "")
-
-
-def test_a_manager_that_is_not_there_is_told_of_and_changes_nothing(tmp_path: Path) -> None:
-    env = {"NOTIFY_SOCKET": f"{tmp_path}/nobody", "WATCHDOG_USEC": "100000", "WATCHDOG_PID": "1"}
-    with served(LIVELY, "--url", "http://127.0.0.1:0", env=env) as process:
-        process.banner()
-        process.signal()
-        ended = process.end()
-
-    assert ended.code == 0
-    assert ended.err.count("\n") == 1
-    assert "WARNING xooai: the service manager cannot be told how this server is: NOTIFY_SOCKET" in ended.err
 
 
 class Secure:
@@ -134,9 +122,15 @@ def test_on_a_sighup_files_that_fit_are_used_and_others_change_nothing(authority
     assert (ended.code, ended.err) == (0, "")
 
 
-def test_a_sighup_before_it_is_ready_ends_nothing() -> None:
-    with served(f"{HERE}/lively.py:Slow", "--url", "http://127.0.0.1:0") as process:
+def test_neither_a_manager_that_is_not_there_nor_a_sighup_before_it_is_ready_ends_it(tmp_path: Path) -> None:
+    env = {"NOTIFY_SOCKET": f"{tmp_path}/nobody", "WATCHDOG_USEC": "100000", "WATCHDOG_PID": "1"}
+    with served(f"{HERE}/lively.py:Slow", "--url", "http://127.0.0.1:0", env=env) as process:
         assert next(iter(process.running.stdout or ())) == "setting up\n"
         process.signal(signal.SIGHUP)
         process.signal()
-        assert process.end().code == 128 + signal.SIGTERM
+        ended = process.end()
+
+    assert ended.code == 128 + signal.SIGTERM
+    told, early = ended.err.splitlines()
+    assert "WARNING xooai: the service manager cannot be told how this server is: NOTIFY_SOCKET" in told
+    assert "SIGTERM came before the server was ready" in early
