@@ -23,6 +23,7 @@ COMMANDS = {
     "node": "nodejs",
     "npm": "npm",
     "openssl": "openssl",
+    "promtool": "prometheus",
     "strace": "strace",
     "systemd-analyze": "systemd",
     "systemd-socket-activate": "systemd",

@@ -17,7 +17,7 @@ import msgspec
 from xooai.asgi_incoming import StreamLimits
 from xooai.asgi_messages import IDENTITY, Left, Message, Receive, Send, body_of, caller_of, leaving, refuse, respond
 from xooai.asgi_stream import BODY, CutOff, answer_stream
-from xooai.driver import MESSAGE_LIMIT, Guarding, Head, Outcome, Shape, Site
+from xooai.driver import MESSAGE_LIMIT, METRICS, Guarding, Head, Measuring, Outcome, Shape, Site
 from xooai.errors import Code, Internal, InvalidArgument, NotFound, Unavailable, Unimplemented, XooaiError
 from xooai.guard import check_request, check_site
 from xooai.http import is_page, problem, request_head, response_headers, status_of
@@ -35,6 +35,10 @@ __all__ = ["BODY", "IDENTITY", "Application", "CutOff", "StreamLimits", "is_page
 _OK = Outcome()
 _FOR_ALL = frozenset({"/livez", "/readyz"})  # whoever starts and restarts servers asks, and learns nothing else
 _PAGES = "/xooai/pages"  # as which a page is asked for: every key may see them
+_MEASURED = frozenset(("/metrics", "/status.json"))
+_OPENMETRICS = b"application/openmetrics-text"  # who can read it names it
+_OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+_TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SHOWN = 200  # characters of a client's text in an error
 
 
@@ -70,7 +74,7 @@ class Application:
         path, method = _path(scope), scope["method"]
         if self._admit is not None and path not in _FOR_ALL:  # who calls is asked again with the call
             headers = [(bytes(name).lower(), bytes(value)) for name, value in scope["headers"]]
-            self._admit(request_head(path if not is_page(path) else _PAGES, headers, dict(headers), *caller_of(scope)))
+            self._admit(request_head(_asked(path), headers, dict(headers), *caller_of(scope)))
         if not is_page(path):
             if method == "POST":
                 if (names := _names(scope.get("query_string", b""))) and path in self._endpoints():
@@ -86,7 +90,8 @@ class Application:
             else:
                 raise NotFound(f"nothing is at {path!r}; see /openapi.json")
         elif method in ("GET", "HEAD"):
-            await respond(send, *self._page(path))
+            measured = path in _MEASURED
+            await respond(send, *(await self._measured(path, scope) if measured else self._page(path)))
         else:
             await _wrong_method(send, method, path, "GET, HEAD")
 
@@ -111,6 +116,17 @@ class Application:
             paths = frozenset(msgspec.json.decode(current).get("paths", ()))
             self._described = (current, paths)
         return paths
+
+    async def _measured(self, path: str, scope: Message) -> tuple[int, Iterable[tuple[str, str]], bytes]:
+        """What was counted, in the form that is asked for."""
+        if not isinstance(self._site, Measuring):
+            raise NotFound(f"nothing is at {path!r}; this site counts nothing")
+        if path == "/status.json":
+            return 200, [("content-type", "application/json"), *_FRESH], await self._site.measured("json")
+        accept = dict(scope["headers"]).get(b"accept", b"")
+        if _OPENMETRICS in accept.lower():
+            return 200, [("content-type", _OPENMETRICS_TYPE), *_FRESH], await self._site.measured("openmetrics")
+        return 200, [("content-type", _TEXT_TYPE), *_FRESH], await self._site.measured("text")
 
     def _page(self, path: str) -> tuple[int, Iterable[tuple[str, str]], bytes]:
         if path == "/docs/":
@@ -184,17 +200,21 @@ class _Channel:
         self._is_open = False
 
 
-_PLAIN = (
-    ("content-type", "text/plain; charset=utf-8"),
-    ("x-content-type-options", "nosniff"),
-    ("cache-control", "no-store"),
-)
+_FRESH = (("x-content-type-options", "nosniff"), ("cache-control", "no-store"))
+_PLAIN = (("content-type", "text/plain; charset=utf-8"), *_FRESH)
 _JSON = (("content-type", "application/json"), ("x-content-type-options", "nosniff"), ("cache-control", "no-cache"))
 
 
 def _names(query: bytes) -> str:
     """The names in a query; never their values, which may be secret."""
     return ", ".join(dict.fromkeys(name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)))
+
+
+def _asked(path: str) -> str:
+    """As what a path is asked for, where callers have to say who they are."""
+    if not is_page(path):
+        return path
+    return METRICS if path in _MEASURED or path.startswith("/status") else _PAGES
 
 
 def _path(scope: Message) -> str:

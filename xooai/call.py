@@ -22,6 +22,7 @@ from xooai.origin import NO_MARKS, Marks
 from xooai.timed import handled
 
 if TYPE_CHECKING:
+    from xooai.tally import Calls
     from xooai.timing import Timing
 
 __all__ = [
@@ -62,6 +63,13 @@ class Call:
     outer: Any = None
     hops: int = 0
     """How many servers the call came through, this one among them, once somebody asked."""
+    tally: Calls
+    """Where its site counts it."""
+    began: float = 0.0
+    """The second, of the clock that timing goes by, at which its site took it."""
+    taken: int = 0
+    """Bytes of the caller's frames that were read, and of those `given` that were sent to it before the last."""
+    given: int = 0
     reply: bytes | None = None
     reply_codec: str = ""
     reply_marks: Marks = NO_MARKS
@@ -150,6 +158,7 @@ class StreamCall(Call):
         if not self._gives_stream:
             self.reply = frame
             return DONE
+        self.given += len(frame)
         return self.channel.send(frame)
 
 

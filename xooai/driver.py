@@ -15,6 +15,7 @@ __all__ = [
     "AUTHORIZATION",
     "EMPTY",
     "MESSAGE_LIMIT",
+    "METRICS",
     "Channel",
     "DialOptions",
     "Driver",
@@ -23,6 +24,7 @@ __all__ = [
     "Link",
     "ListenOptions",
     "Listener",
+    "Measuring",
     "Neighbour",
     "Offering",
     "Outcome",
@@ -37,6 +39,8 @@ MESSAGE_LIMIT = (
 EMPTY: Mapping[str, str] = MappingProxyType({})
 AUTHORIZATION = "authorization"
 """The metadata by which a caller says who it is (RFC 9110 11.6.2)."""
+METRICS = "/xooai/metrics"
+"""The endpoint that tells what a server has counted, and what its pages are asked for as that show it."""
 
 
 class Shape(IntFlag):
@@ -56,6 +60,7 @@ class Head(msgspec.Struct):
     it came from, for the log; `identity` who sent it, by the certificate of the client, "" without one. Only the driver
     sets these two, and a site that asks for keys the second: nothing else that a client sends may. `is_timed` says that
     `xooai-timing` is in the metadata, which the driver has at hand: the caller is told how long the stages of the call took.
+    `driver` is set by the site that answers: the scheme of the listener that the call came by, "" within the process.
     """
 
     path: str
@@ -67,6 +72,7 @@ class Head(msgspec.Struct):
     peer: str = ""
     identity: str = ""
     is_timed: bool = False
+    driver: str = ""
 
 
 class Outcome(msgspec.Struct):
@@ -188,6 +194,14 @@ class Guarding(Protocol):
 
     def admit(self, head: Head) -> str:
         """Return whose request this is, where it is no call but tells of the site. Raises Unauthenticated, PermissionDenied."""
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """What a site may have beside: it tells what it has counted."""
+
+    async def measured(self, form: Literal["text", "openmetrics", "json"]) -> bytes:
+        """All that was counted, by all its workers: as Prometheus reads it, or as JSON. For whom `admit` lets to `METRICS`."""
 
 
 class ListenOptions(msgspec.Struct, frozen=True):

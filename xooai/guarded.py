@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from xooai.driver import AUTHORIZATION, Channel, Head, Outcome
+from xooai.driver import AUTHORIZATION, Channel, Head
 from xooai.errors import XooaiError
 from xooai.keys import Keyring
 from xooai.server import Hosted, Site
+from xooai.tally import OTHER, calls
 
 __all__ = ["GuardedSite"]
 
@@ -15,13 +16,19 @@ __all__ = ["GuardedSite"]
 class GuardedSite(Site):
     """Implements `xooai.driver.Guarding` beside."""
 
+    is_guarded = True
+
     def __init__(self, executors: tuple[Hosted, ...], keys: Keyring) -> None:
         super().__init__(executors)
         self._keys = keys
 
     def admit(self, head: Head) -> str:
         """Whose request this is. Raises Unauthenticated and PermissionDenied."""
-        return self._keys.admit(head.path, head.metadata, head.identity)
+        try:
+            return self._keys.admit(head.path, head.metadata, head.identity)
+        except XooaiError as error:  # who asks for it ends the request by that, and no call comes of it
+            calls(OTHER, OTHER, head.driver).refused(error.code)
+            raise
 
     def reload(self) -> None:
         """Read the file of keys as it is now. Implements `xooai.driver.Reloading`."""
@@ -31,9 +38,9 @@ class GuardedSite(Site):
         """Answer one call, if its caller may make it."""
         head = channel.head
         try:
-            identity = self.admit(head)
+            identity = self._keys.admit(head.path, head.metadata, head.identity)
         except XooaiError as error:
-            await channel.end(None, Outcome(error.code, error.message, error.details))
+            await self._refuse(channel, error)
             return
         # A handler is not given what the caller proved it by.
         metadata = {name: value for name, value in head.metadata.items() if name != AUTHORIZATION}

@@ -59,6 +59,8 @@ def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads, 
         if timing is not None:
             timing.enter("decode")
         frame = await call.receive()
+        if frame is not None:
+            call.taken = len(frame)
         codec = _BY_MEDIA_TYPE.get(call.head.codec)
         arguments = (
             _arguments(endpoint, call, codec, frame, contents)

@@ -21,6 +21,7 @@ from xooai.ending import Ending, all_closed
 from xooai.errors import FailedPrecondition, InvalidArgument
 from xooai.lazy import lazy
 from xooai.log import logger
+from xooai.over import over
 from xooai.redact import redact
 from xooai.server import Hosted, Site
 from xooai.sync import serving
@@ -57,7 +58,7 @@ async def _listen(site: Site, urls: Sequence[str], options: ListenOptions, liste
         scheme = urlsplit(url).scheme
         if not scheme:
             raise InvalidArgument(f"{redact(url)!r} is not a URL to listen at; it is written scheme://host:port")
-        listeners.append(await plugins.driver(scheme).listen(url, site, options))
+        listeners.append(await plugins.driver(scheme).listen(url, over(site, scheme), options))
     if left := handed.unused():
         raise InvalidArgument(
             f"sockets at {', '.join(left)} were handed over, and no URL is there; listen at scheme://host:port of each"

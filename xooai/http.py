@@ -50,7 +50,7 @@ LINES = "application/x-ndjson"
 EVENTS = "text/event-stream"
 """For everybody else: a line, or an event, is the JSON of an item; one called `error` is the problem that ended the stream."""
 
-_PAGES = frozenset(("/livez", "/readyz", "/openapi.json", "/docs"))
+_PAGES = frozenset(("/livez", "/readyz", "/openapi.json", "/docs", "/metrics", "/status", "/status.json"))
 
 STATUS: Mapping[int, int] = {
     Code.OK: 200,
@@ -125,7 +125,7 @@ class Headers(Mapping[str, str]):
 
 def is_page(path: str) -> bool:
     """Whether a path is answered by the server itself, and never by the site."""
-    return path in _PAGES or path.startswith("/docs/")
+    return path in _PAGES or path.startswith(("/docs/", "/status/"))
 
 
 def request_head(

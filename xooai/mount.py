@@ -9,6 +9,7 @@ from typing import Any
 from xooai.asgi import Application
 from xooai.executor import Executor
 from xooai.hosting import site_of
+from xooai.over import over
 from xooai.server import Site
 from xooai.sync import serving
 
@@ -24,7 +25,7 @@ class _Mounted:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._application = Application(site)
+        self._application = Application(over(site, "asgi"))
         self._setting_up: asyncio.Future[None] | None = None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:

@@ -6,13 +6,14 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from math import inf
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
+from xooai import control
 from xooai.call import Call, Layer, Service, StreamCall, composed, entered
-from xooai.driver import EMPTY, Channel, Outcome, Shape
+from xooai.driver import EMPTY, METRICS, Channel, Head, Outcome, Shape
 from xooai.endpoint import Endpoint, nearest
 from xooai.errors import Code, InvalidArgument, NotFound, Unavailable, XooaiError
 from xooai.handler import Serving, handler
@@ -22,19 +23,21 @@ from xooai.log import logger
 from xooai.memory import MemoryChannel
 from xooai.metadata import TIMES
 from xooai.shared_stores import Stores
+from xooai.tally import OTHER, SAMPLED, Calls, batches, calls
 from xooai.threads import Threads
 
 if TYPE_CHECKING:
-    from xooai import batch, deadline, describe, results
+    from xooai import batch, deadline, describe, metrics, results
     from xooai import stream_handler as streaming
     from xooai import timing as timings
 else:
     batch = lazy("xooai.batch")  # few endpoints take them
     deadline = lazy("xooai.deadline")
     describe = lazy("xooai.describe")
+    metrics = lazy("xooai.metrics")  # for who asks what was counted
     results = lazy("xooai.results")  # few endpoints ask for it
     streaming = lazy("xooai.stream_handler")
-    timings = lazy("xooai.timing")  # few callers ask
+    timings = lazy("xooai.timing")
 
 __all__ = ["Hosted", "Site"]
 
@@ -64,13 +67,24 @@ class Hosted(Protocol):
 
 
 class _Route(msgspec.Struct, frozen=True):
+    executor: str
     endpoint: Endpoint
     service: Service
     call: type[Call]
+    tallies: dict[str, Calls]
+    """By the driver that calls come over."""
+
+    def tally(self, driver: str) -> Calls:
+        """Where its calls over a driver are counted."""
+        found = self.tallies[driver] = calls(self.executor, self.endpoint.name, driver)
+        return found
 
 
 class Site:
-    """Several executors behind one set of listeners. Implements `xooai.driver.Site`."""
+    """Several executors behind one set of listeners. Implements `xooai.driver.Site` and `Measuring`."""
+
+    is_guarded = False
+    """Whether it answers known callers only."""
 
     def __init__(self, executors: tuple[Hosted, ...], threads: Threads | None = None) -> None:
         self.executors = executors
@@ -93,8 +107,10 @@ class Site:
             if not endpoints:
                 raise InvalidArgument(f"the executor {name!r} has no endpoints; @post makes a method one")
             for endpoint, function in endpoints:
-                service, call = self._answering(endpoint, function)
-                self._known[f"/{name}/{endpoint.name}"] = _Route(endpoint, composed(executor.layers, service), call)
+                service, call = self._answering(endpoint, function, name)
+                self._known[f"/{name}/{endpoint.name}"] = _Route(
+                    name, endpoint, composed(executor.layers, service), call, {}
+                )
 
     def names(self) -> list[str]:
         """The names of the executors."""
@@ -115,6 +131,7 @@ class Site:
         """Take calls; for executors that are set up by other means."""
         self._open = self._known
         self._ready = True
+        control.answer("metrics", _counted)
 
     def drain(self) -> None:
         """Say that calls are welcome no more; those under way go on."""
@@ -131,7 +148,7 @@ class Site:
         route = self._known.get(path)
         if route is None:
             return (
-                Shape.UNARY if path == _DESCRIBE else SHAPES.get(path)
+                Shape.UNARY if path in (_DESCRIBE, METRICS) else SHAPES.get(path)
             )  # which are made when they are first asked for
         return route.endpoint.shape
 
@@ -144,19 +161,21 @@ class Site:
     async def _describe(self) -> dict[str, Any]:
         return dict(msgspec.json.decode(self.describe("json")))
 
+    async def measured(self, form: Literal["text", "openmetrics", "json"]) -> bytes:
+        """All that was counted, see `xooai.driver.Measuring`."""
+        return await metrics.measured(form, self.is_guarded)
+
+    async def _report(self) -> dict[str, Any]:
+        return dict(msgspec.json.decode(await self.measured("json")))
+
     async def accept(self, channel: Channel) -> None:
         """Answer one call, and end its channel whatever happens."""
         head = channel.head
         route = self._open.get(head.path) or self._own(head.path)
-        if route is None:
-            await channel.end(None, self._failure(self._unopened(head.path), None, channel))
+        if route is None or head.shape is not route.endpoint.shape:
+            await self._refuse(channel, self._unfit(head, route), route)
             return
-        if head.shape is not route.endpoint.shape:
-            await channel.end(None, self._failure(route.endpoint.misshapen(head.shape), None, channel))
-            return
-        call = route.call(route.endpoint, channel)
-        if head.is_timed and not head.shape:
-            call.timing = timings.Timing()
+        call = _begun(route, channel)
         in_memory = channel if isinstance(channel, MemoryChannel) else None
         token = entered.set(call)
         if in_memory is not None:
@@ -172,6 +191,7 @@ class Site:
                 raise RuntimeError("a layer neither called the service nor answered")
         except BaseException as error:
             if self._is_for_others(error, in_memory):
+                _ended(call, Code.CANCELLED, None)
                 raise
             reply, outcome = None, self._failure(error, call, channel)
         finally:
@@ -183,8 +203,17 @@ class Site:
         except Unavailable:  # the caller has left: nobody is to be told, and nothing went wrong here
             channel.abort()
         except Exception as error:  # noqa: BLE001 - what a handler put beside its reply, or into its error, cannot be written
-            failure = self._failure(RuntimeError(f"the reply cannot be written: {error}"), call, channel)
-            await channel.end(None, Outcome(failure.code, failure.message, id=failure.id))
+            reply, outcome = None, self._unwritten(error, call, channel)
+            await channel.end(None, outcome)
+        finally:
+            _ended(call, outcome.code, reply)
+
+    async def _refuse(self, channel: Channel, error: XooaiError, route: _Route | None = None) -> None:
+        """End a call that does not begin. A path that names nothing is no label: callers make them up."""
+        driver = channel.head.driver
+        tally = calls(OTHER, OTHER, driver) if route is None else route.tally(driver)
+        tally.refused(error.code)
+        await channel.end(None, self._failure(error, None, channel))
 
     def _own(self, path: str) -> _Route | None:
         """The route to what every site has; made when it is first asked for."""
@@ -192,22 +221,25 @@ class Site:
             return None
         if path == _DESCRIBE:
             endpoint, function = describe.endpoint(), self._describe
+        elif path == METRICS:
+            endpoint, function = metrics.endpoint(), self._report
         elif path in SHAPES:
             made, function = self.contents.answers(path)
             endpoint = made()
         else:
             return None
-        route = self._known[path] = _Route(endpoint, *self._answering(endpoint, function))
+        route = self._known[path] = _Route("xooai", endpoint, *self._answering(endpoint, function, "xooai"), {})
         return route
 
-    def _answering(self, endpoint: Endpoint, function: Callable[..., Any]) -> tuple[Service, type[Call]]:
-        """What answers the calls of an endpoint, and what these are."""
+    def _answering(self, endpoint: Endpoint, function: Callable[..., Any], executor: str) -> tuple[Service, type[Call]]:
+        """What answers the calls of an endpoint of an executor, and what these are."""
         if endpoint.shape:
             return streaming.stream_handler(endpoint, function, self.threads, self.contents), StreamCall
         if isinstance(function, Serving):
             return function.service(endpoint, self.threads, self.contents), Call
         if endpoint.batch is not None:
-            made = batch.batched(endpoint, function, self.threads, self._handler)
+            tally = batches(executor, endpoint.name)
+            made = batch.batched(endpoint, function, self.threads, self._handler, tally)
         else:
             made = self._handler(endpoint, function)
         return made, Call if endpoint.cache is None else results.CachedCall
@@ -220,8 +252,12 @@ class Site:
             self._results = results.Results()
         return results.cached(endpoint, function, self.threads, self.contents, self._results)
 
+    def _unfit(self, head: Head, route: _Route | None) -> XooaiError:
+        """Why a call does not begin."""
+        return self._unopened(head.path) if route is None else route.endpoint.misshapen(head.shape)
+
     def _unopened(self, path: str) -> XooaiError:
-        if self._open is not self._known and (path in self._known or path == _DESCRIBE or path in SHAPES):
+        if self._open is not self._known and (path in self._known or path in (_DESCRIBE, METRICS) or path in SHAPES):
             return Unavailable("the server sets up and takes no calls yet", details={"retry_after": _SETTING_UP})
         return self._unknown(path)
 
@@ -237,6 +273,11 @@ class Site:
         if found and monotonic() >= self._cuts_from:
             self.cut += 1
         return found
+
+    def _unwritten(self, error: Exception, call: Call, channel: Channel) -> Outcome:
+        """How a call ended whose end could not be written as it was."""
+        failure = self._failure(RuntimeError(f"the reply cannot be written: {error}"), call, channel)
+        return Outcome(failure.code, failure.message, id=failure.id)
 
     def _failure(self, error: BaseException, call: Call | None, channel: Channel) -> Outcome:
         """How a call ended that raised: our errors as they are; of anything else the peer learns an id, the log the rest.
@@ -260,6 +301,32 @@ class Site:
             id=call.id,
             metadata=metadata,
         )
+
+
+def _begun(route: _Route, channel: Channel) -> Call:
+    """A call that begins, and is counted from now on; the stages of some are timed beside those whose callers ask."""
+    head = channel.head
+    call = route.call(route.endpoint, channel)
+    call.tally = tally = route.tallies.get(head.driver) or route.tally(head.driver)
+    call.began = began = perf_counter()
+    tally.begun += 1
+    if not head.shape and (began >= tally.due or head.is_timed):
+        tally.due = began + SAMPLED
+        call.timing = timings.Timing()
+    return call
+
+
+def _ended(call: Call, code: int, reply: bytes | None) -> None:
+    """A call is over: count it."""
+    tally = call.tally
+    if call.timing is not None:
+        tally.timed(call.timing)
+    given = call.given if reply is None else call.given + len(reply)
+    tally.ended(code, perf_counter() - call.began, call.taken, given)
+
+
+def _counted() -> bytes:
+    return metrics.counted()
 
 
 def _is_for_others(error: BaseException, in_memory: MemoryChannel | None) -> bool:
@@ -286,7 +353,7 @@ def _is_cancelled() -> bool:
 
 def _beside(call: Call) -> Mapping[str, str]:
     """What goes beside the reply of a call, or its error."""
-    if call.timing is None:
+    if call.timing is None or not call.head.is_timed:
         return dict(call.reply_metadata) if call.has_reply_metadata else EMPTY
     told, own = call.timing.told(), call.reply_metadata.get(TIMES)
     return {**call.reply_metadata, TIMES: f"{own}, {told}" if own else told}
@@ -294,7 +361,7 @@ def _beside(call: Call) -> Mapping[str, str]:
 
 def _success(call: Call) -> Outcome:
     codec = call.reply_codec
-    if call._reply_metadata or call.timing is not None:
+    if call._reply_metadata or call.head.is_timed:
         return Outcome(codec=codec, metadata=_beside(call))
     found = _OK.get(codec)
     if found is None:

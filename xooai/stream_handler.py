@@ -72,6 +72,7 @@ def _many(endpoint: Endpoint, function: Callable[..., Any], threads: Threads, co
                 if frame is None:
                     await give(item)
                 elif offer(frame):
+                    call.given += len(frame)
                     continue  # what it is offered to gives others their turn
                 else:
                     await send(frame)
@@ -130,6 +131,7 @@ class _Frames:
             raise InvalidArgument(
                 f"{self._endpoint.name} was called without its opening frame: an object of its arguments"
             )
+        self._call.taken += len(frame)
         return dict(self.reader(self._endpoint.arguments)(frame))
 
     def reader(self, schema: Schema) -> Callable[[bytes], Any]:
@@ -209,7 +211,7 @@ class _Items(AsyncIterator[Any]):
     """What the caller sends, one by one. Once the call is over there are none, and that is no end."""
 
     def __init__(self, call: Call, read: Callable[[bytes], Any]) -> None:
-        self._receive = call.receive
+        self._call, self._receive = call, call.receive
         self._read = read
         self._name = call.endpoint.incoming
         self._count = 0
@@ -225,6 +227,7 @@ class _Items(AsyncIterator[Any]):
         if frame is None:
             self._is_over = True
             raise StopAsyncIteration
+        self._call.taken += len(frame)
         index = self._count
         self._count = index + 1
         try:

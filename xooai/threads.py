@@ -17,6 +17,7 @@ from typing import Any
 from xooai import forks
 from xooai.bell import Bell, make
 from xooai.errors import ResourceExhausted
+from xooai.tally import queue
 
 __all__ = ["Threads"]
 
@@ -151,6 +152,12 @@ class Threads:
         self._state = _State(size)
         self._returns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Return] = weakref.WeakKeyDictionary()
         forks.renewed(self)
+        queue("threads", self)
+
+    @property
+    def waiting(self) -> int:
+        """Calls that no thread has taken yet."""
+        return len(self._state.work)
 
     def renew(self) -> None:
         """Begin without threads and without work, in the child of a fork: what is here is the parent's."""

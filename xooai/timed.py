@@ -5,7 +5,10 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Protocol
 
-__all__ = ["Stages", "Timed", "fetching", "found_here", "handled"]
+__all__ = ["STAGES", "Stages", "Timed", "fetching", "found_here", "handled"]
+
+STAGES = ("queue", "decode", "fetch", "handle", "encode")
+"""Waiting for a thread, a batch or a layer; reading the arguments; having contents that are elsewhere; the handler; the reply."""
 
 
 class Stages(Protocol):

@@ -13,10 +13,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-__all__ = ["STAGES", "Timing", "Told", "read_timing"]
+from xooai.timed import STAGES
 
-STAGES = ("queue", "decode", "fetch", "handle", "encode")
-"""Waiting for a thread, a batch or a layer; reading the arguments; having contents that are elsewhere; the handler; the reply."""
+__all__ = ["STAGES", "Timing", "Told", "read_timing"]
 
 _LEAST = 5e-6  # seconds that are told: what is shorter is written as 0.00
 _DURATION = re.compile(r"dur=([0-9]{1,9}(?:\.[0-9]{1,9})?)")

@@ -16,6 +16,7 @@ from xooai.batch.cost import Cost
 from xooai.batching import Batch
 from xooai.call import entered
 from xooai.errors import InvalidArgument, ResourceExhausted, XooaiError
+from xooai.tally import Batches, queue
 
 __all__ = ["Batcher", "Item", "Why", "anew", "weighed"]
 
@@ -79,9 +80,11 @@ class _Group:
 class Batcher:
     """The batches of one endpoint on one loop. All is called in that loop."""
 
-    def __init__(self, batch: Batch, run: Run, *, cancels: bool) -> None:
+    def __init__(self, batch: Batch, run: Run, tally: Batches, *, cancels: bool) -> None:
         """`cancels` says that a run of the handler ends where it is cancelled."""
         self._batch, self._run, self._cancels = batch, run, cancels
+        self._tally = tally
+        queue("batch", self, *tally.names)
         is_counted = batch.weight is None
         self._limit = max(QUEUE_LIMIT, 2 * AHEAD * batch.size) if is_counted else QUEUE_LIMIT
         self.ahead = AHEAD * batch.size if is_counted else min(AHEAD * batch.size, QUEUE_LIMIT // 2)
@@ -154,6 +157,11 @@ class Batcher:
         size, target = self._batch.size, self._batch.target
         return size if target is None else max(1.0, min(float(size), self._cost.weight_within(target / 2)))
 
+    @property
+    def waiting(self) -> int:
+        """Items that are in no batch yet."""
+        return self._waiting
+
     # When a batch leaves
 
     def _look_at(self, when: float) -> None:
@@ -215,6 +223,7 @@ class Batcher:
         if not taken:
             return
         self.left[why] += 1
+        self._tally.left(why.value, len(taken))
         task = asyncio.get_running_loop().create_task(self._run_batch(taken, weight, group), context=Context())
         self._running.add(task)
         if self._cancels:

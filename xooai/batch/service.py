@@ -25,6 +25,7 @@ from xooai.handler import codec_said
 from xooai.memory import MemoryChannel
 from xooai.metadata import HOPS_HEADER
 from xooai.results.key import Key, Unkeyed
+from xooai.tally import Batches
 from xooai.threads import Threads
 from xooai.walk import documents
 
@@ -46,17 +47,18 @@ class BatchCall(Call):
         self.deadline = deadline
 
 
-def batched(endpoint: Endpoint, function: Callable[..., Any], threads: Threads, make: Make) -> Service:
+def batched(endpoint: Endpoint, function: Callable[..., Any], threads: Threads, make: Make, tally: Batches) -> Service:
     """The service of an endpoint whose method takes batches; `make` makes those of one item, and of a list of items."""
     assert endpoint.batch is not None
     assert endpoint.many is not None
-    batching = _Batching(endpoint, endpoint.batch, function, threads)
+    batching = _Batching(endpoint, endpoint.batch, function, threads, tally)
     one = make(replace(endpoint, is_async=True), batching.one)
     many = make(replace(endpoint.many, is_async=True), batching.many)
     name = endpoint.batch.parameter
 
     async def serve(call: Call) -> None:
         frame = await call.receive()
+        call.taken = len(frame or b"")
         call.receive = partial(_again, frame)  # type: ignore[method-assign]
         if frame is not None and _is_list(call.head.codec, frame, name):
             await many(call)
@@ -94,9 +96,12 @@ def _is_list(media_type: str, frame: bytes, name: str) -> bool:
 class _Batching:
     """Calls of one endpoint, each on its loop, and what runs the batches."""
 
-    def __init__(self, endpoint: Endpoint, batch: Batch, function: Callable[..., Any], threads: Threads) -> None:
+    def __init__(
+        self, endpoint: Endpoint, batch: Batch, function: Callable[..., Any], threads: Threads, tally: Batches
+    ) -> None:
         self._endpoint, self._batch, self._function, self._threads = endpoint, batch, function, threads
         self._where = f"{endpoint.owner}.{endpoint.name}"
+        self._tally = tally
         self.renew()
         forks.renewed(self)
 
@@ -166,7 +171,9 @@ class _Batching:
             with self._lock:  # loops of several threads may come at once
                 for closed in [other for other in self._batchers if other.is_closed()]:  # what waited there holds them
                     del self._batchers[closed]
-                found = self._batchers[loop] = Batcher(self._batch, self._run, cancels=self._endpoint.is_async)
+                found = self._batchers[loop] = Batcher(
+                    self._batch, self._run, self._tally, cancels=self._endpoint.is_async
+                )
         return found
 
     async def _run(self, items: Sequence[Item], arguments: Mapping[str, Any]) -> Sequence[Any]:

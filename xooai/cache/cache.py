@@ -74,7 +74,7 @@ class Cache:
         check(source.signature)
         data = self._memory.get(source.signature)
         if data is not None:
-            self.counts.hits += 1
+            self.counts.add("hits")
             found_here()
             return _of_size(data, len(data), source)
         data = await self._read(source)
@@ -169,7 +169,7 @@ class Cache:
                 file = await self._shelf.find(signature)
                 if file is not None:
                     if attempt == 0:
-                        self.counts.hits += 1
+                        self.counts.add("hits")
                         found_here()
                     return _sized(file, source)
             await self._flights.join(signature, source, lambda: self._shelf.bring(source, again=verify))
@@ -200,7 +200,7 @@ class Cache:
             self._flights.start("sweep", lambda: sweep_when_due(self._shelf))
 
     def _around(self, trouble: Unusable) -> None:
-        self.counts.around += 1
+        self.counts.add("around")
         self._tell(trouble)
 
     def _tell(self, trouble: Unusable) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+from xooai import tally
 
 __all__ = ["Counts"]
 
@@ -25,3 +28,8 @@ class Counts:
 
     evicted: int = 0
     """Contents removed for others."""
+
+    def add(self, what: Literal["hits", "misses", "around", "corrupt", "evicted"], number: int = 1) -> None:
+        """Count it here, and for the process."""
+        setattr(self, what, getattr(self, what) + number)
+        tally.count("content_cache", what, number=number)

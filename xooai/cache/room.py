@@ -137,7 +137,7 @@ class Room:
                     gone.append(content.digest)
             await self._marks.remove(*gone)
         await asyncio.to_thread(self._write, held)
-        self._counts.evicted += before - held.number
+        self._counts.add("evicted", before - held.number)
         return before - held.number
 
     def _unlocked(self, contents: list[_Content]) -> list[_Content]:

@@ -84,7 +84,7 @@ class Shelf:
             await self.files()
             async with self.locks.held(check(source.signature)[1]):
                 if not await self.is_whole(source.signature, again=again):
-                    self.counts.misses += 1
+                    self.counts.add("misses")
                     await self._fetch(source)
 
     async def take(self, content: Content) -> None:
@@ -232,7 +232,7 @@ class Shelf:
     async def _move_away(self, signature: str, found: str) -> Literal[False]:
         await self.marks.remove(check(signature)[1])
         if await self._usable(lambda: self.corrupt.move(signature)):
-            self.counts.corrupt += 1
+            self.counts.add("corrupt")
             _log.warning("the cache had %s, which should be %s: moved to %s", found, signature, self.folder.corrupt)
         await self.room.forget()
         return False

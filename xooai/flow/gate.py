@@ -34,10 +34,11 @@ class Gate(Serving):
 
         async def handle(call: Call) -> None:
             codec = codec_named(call.head.codec)
-            if call.marks is not None or call.timing is not None or codec is None:
+            if call.marks is not None or call.head.is_timed or codec is None:
                 await plain(call)
                 return
             frame = await call.receive()
+            call.taken = len(frame or b"")
             given: Any
             if frame is None or is_bound(frame):
                 given = read_arguments(endpoint, call, frame, contents)

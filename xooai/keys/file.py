@@ -17,6 +17,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from xooai.driver import METRICS
 from xooai.errors import InvalidArgument, PermissionDenied
 from xooai.keys.secret import fingerprint
 
@@ -58,9 +59,9 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         return "expired" if self.ended(now) else "valid"
 
     def allows(self, path: str) -> bool:
-        """Whether `/{executor}/{endpoint}` is in its scopes; what every server has is in all."""
+        """Whether `/{executor}/{endpoint}` is in its scopes; what every server has is in all, but what tells of other callers."""
         executor, _, endpoint = path.removeprefix("/").partition("/")
-        return executor == "xooai" or any(
+        return (executor == "xooai" and path != METRICS) or any(
             scope in ("*", f"{executor}/*", f"{executor}/{endpoint}") for scope in self.scopes
         )
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from xooai import tally
 from xooai.accept import Form, form_of
 from xooai.call import Call, Service, entered
 from xooai.codec import CODECS, MSGPACK
@@ -65,6 +66,7 @@ class CachedCall(Call):
     async def look(self) -> bytes | None:
         """The frame of the request, which `receive` gives once more."""
         self._frame = await self.receive()
+        self.taken = len(self._frame or b"")
         return self._frame
 
 
@@ -95,6 +97,7 @@ class _Cached:
         assert isinstance(call, CachedCall)
         key = await self._key(call)
         if key is None:
+            _count(call, "passed")
             await self._run(call)
             return
         form = form_of(call.head.codec, call.head.accept)
@@ -105,11 +108,13 @@ class _Cached:
                 return
             kept = waiter.result() if call.inline else await asyncio.wrap_future(waiter)
             if kept is Ended.ALONE:
+                _count(call, "misses")
                 await self._run(call)
                 self._keep(call, key, form)
                 return
             if isinstance(kept, Kept) and await self._served(call, key, form, kept):
-                return
+                break
+        _count(call, "hits")
 
     async def _key(self, call: CachedCall) -> bytes | None:
         """The key of a call; None for one that is not to be kept. Raises InvalidArgument, as the handler would."""
@@ -189,7 +194,9 @@ class _Cached:
         token = leading.set(leading.get() | {key})
         try:
             if await self._found(call, key, form):  # kept since we looked, by the one before
+                _count(call, "hits")
                 return
+            _count(call, "misses")
             await self._run(call)
             ended = self._keep(call, key, form) or Ended.ALONE
         except Exception:
@@ -261,6 +268,11 @@ class _Cached:
             except InvalidArgument:
                 return None
         return Written(frame, media_type, refs)
+
+
+def _count(call: Call, what: str) -> None:
+    executor, endpoint, _ = call.tally.names
+    tally.count("result_cache", what, executor, endpoint)
 
 
 def _defaults(endpoint: Endpoint) -> Iterator[tuple[str, Any]]:

@@ -1,0 +1,193 @@
+"""What is counted in this process, for whoever asks: calls by endpoint, batches, and what happened otherwise.
+
+Counted on the way of every call, so all of it is plain integers in lists: no lock, no look-up by labels. An addition may be lost
+where two threads meet in the very same one, which the interpreter allows at few places and a counter can bear. What is asked for
+is put together when somebody asks, by `xooai.metrics`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from typing import Protocol
+from weakref import WeakKeyDictionary
+
+from xooai import forks
+from xooai.timed import STAGES
+
+__all__ = [
+    "BOUNDS",
+    "OTHER",
+    "SIZES",
+    "Batches",
+    "Calls",
+    "Waiting",
+    "batches",
+    "calls",
+    "count",
+    "counted",
+    "queue",
+    "waiting",
+]
+
+BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Seconds: at most this long, each; what is longer is in one more bucket. From a call of nothing to a client's usual timeout."""
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+"""Items of a batch: at most as many, each; larger ones are in one more bucket."""
+SAMPLED = 0.01  # seconds: of the calls that come within, the stages of one are timed. A tenth of a per cent of a core, at most
+KNOWN = 1024  # endpoints and drivers that are counted apart: what any program has; those made without end are one
+OTHER = "-"
+"""What stands for the executor and the endpoint of calls to none, and of what is not counted apart. None can be called so."""
+_CODES = 17  # gRPC's, 0 to 16
+
+
+class _Stages(Protocol):
+    """How long the stages of a call took; see `xooai.timing.Timing`."""
+
+    seconds: dict[str, float]
+
+    def enter(self, stage: str | None) -> None: ...
+
+
+class Waiting(Protocol):
+    """Something in which calls or items wait."""
+
+    @property
+    def waiting(self) -> int: ...
+
+
+class Calls:
+    """The calls of one endpoint over one driver. `due` is the monotonic second from which on the next one is timed by stages."""
+
+    __slots__ = ("begun", "buckets", "codes", "due", "given", "names", "seconds", "stages", "taken")
+
+    def __init__(self, owner: str, endpoint: str, driver: str) -> None:
+        self.names = (owner, endpoint, driver)
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin at nothing."""
+        self.begun = 0
+        self.codes = [0] * _CODES
+        self.buckets = [0] * (len(BOUNDS) + 1)
+        self.seconds = 0.0
+        self.taken = self.given = 0
+        self.due = 0.0
+        self.stages: dict[str, tuple[list[int], list[float]]] = {}
+        """Of those that were timed: how often each took how long, and its seconds in all."""
+
+    def ended(self, code: int, seconds: float, taken: int, given: int) -> None:
+        """A call has ended; it had `taken` bytes of the caller's, and has `given` as many."""
+        self.codes[code if code < _CODES else 2] += 1
+        self.buckets[bisect_left(BOUNDS, seconds)] += 1
+        self.seconds += seconds
+        self.taken += taken
+        self.given += given
+
+    def refused(self, code: int) -> None:
+        """A call has ended that never began."""
+        self.begun += 1
+        self.ended(code, 0.0, 0, 0)
+
+    def timed(self, timing: _Stages) -> None:
+        """How long the stages of a call took that ends here."""
+        timing.enter(None)
+        for stage in STAGES:
+            seconds = timing.seconds[stage]
+            buckets, total = self.stages.get(stage) or self.stages.setdefault(stage, ([0] * (len(BOUNDS) + 1), [0.0]))
+            buckets[bisect_left(BOUNDS, seconds)] += 1
+            total[0] += seconds
+
+
+class Batches:
+    """The batches of one endpoint: by why they left, and how many items they had."""
+
+    __slots__ = ("buckets", "items", "names", "reasons")
+
+    def __init__(self, owner: str, endpoint: str) -> None:
+        self.names = (owner, endpoint)
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin at nothing."""
+        self.reasons: dict[str, int] = {}
+        self.buckets = [0] * (len(SIZES) + 1)
+        self.items = 0
+
+    def left(self, reason: str, items: int) -> None:
+        """A batch has left with as many items; `reason` is of a closed set."""
+        self.reasons[reason] = self.reasons.get(reason, 0) + 1
+        self.buckets[bisect_left(SIZES, items)] += 1
+        self.items += items
+
+
+class _Tallies:
+    """All of one process."""
+
+    def __init__(self) -> None:
+        self.calls: dict[tuple[str, str, str], Calls] = {}
+        self.batches: dict[tuple[str, str], Batches] = {}
+        self.counts: dict[tuple[str, str, str, str], int] = {}
+
+        self.queues: WeakKeyDictionary[Waiting, tuple[str, str, str]] = WeakKeyDictionary()
+
+    def renew(self) -> None:
+        """Begin at nothing, in the child of a fork: what the parent has counted, the parent tells."""
+        for calls in self.calls.values():
+            calls.clear()
+        for batches in self.batches.values():
+            batches.clear()
+        self.counts.clear()
+
+
+_tallies = _Tallies()
+forks.renewed(_tallies)
+
+
+def calls(owner: str, endpoint: str, driver: str) -> Calls:
+    """Where the calls of an endpoint over a driver are counted; executors of one name are one."""
+    key = (owner, endpoint, driver)
+    found = _tallies.calls.get(key)
+    if found is None:
+        if len(_tallies.calls) >= KNOWN:
+            key = (OTHER, OTHER, driver)
+        found = _tallies.calls.setdefault(key, Calls(*key))
+    return found
+
+
+def batches(owner: str, endpoint: str) -> Batches:
+    """Where the batches of an endpoint are counted."""
+    key = (owner, endpoint)
+    found = _tallies.batches.get(key)
+    if found is None:
+        if len(_tallies.batches) >= KNOWN:
+            key = (OTHER, OTHER)
+        found = _tallies.batches.setdefault(key, Batches(*key))
+    return found
+
+
+def count(name: str, what: str, owner: str = "", endpoint: str = "", number: int = 1) -> None:
+    """Count something else that happened: `name` is one of `xooai.metrics.COUNTS`, `what` one of a closed set of its own."""
+    key = (name, what, owner, endpoint)
+    counts = _tallies.counts
+    if key not in counts and len(counts) >= KNOWN:
+        key = (name, what, OTHER, OTHER)
+    counts[key] = counts.get(key, 0) + number
+
+
+def queue(name: str, thing: Waiting, owner: str = "", endpoint: str = "") -> None:
+    """Tell how many wait in `thing`, as long as it lives; several of one name are added up. `name` is of a closed set."""
+    _tallies.queues[thing] = (name, owner, endpoint)
+
+
+def waiting() -> dict[tuple[str, str, str], int]:
+    """How many wait now, by queue, executor and endpoint."""
+    found: dict[tuple[str, str, str], int] = {}
+    for thing, key in list(_tallies.queues.items()):
+        found[key] = found.get(key, 0) + thing.waiting
+    return found
+
+
+def counted() -> tuple[list[Calls], list[Batches], Mapping[tuple[str, str, str, str], int]]:
+    """All that was counted until now."""
+    return list(_tallies.calls.values()), list(_tallies.batches.values()), dict(_tallies.counts)
