@@ -43,8 +43,8 @@ class Conditions(msgspec.Struct, frozen=True):
 
 
 class Calls(msgspec.Struct, frozen=True):
-    """How many calls while it counted: `answered` well and `failed` of those that were `sent`; `unsent` were due and had no
-    place until the end, `left` were given up when the run was stopped.
+    """How many calls while it counted: `answered` well and `failed` of those that were `sent`; `unsent` were due and did not
+    begin until the end, `left` were given up when the run was stopped.
     """
 
     sent: int
@@ -63,8 +63,9 @@ class Failed(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """A run. `rate` is the good answers a second; `late` how long after they were due calls began, at a rate; `first` until the
-    first item of a stream; `client_cpu` the share of a core that this side used, `caller_cpu` that of the thread which calls.
+    """A run. `rate` is the good answers a second; `late` how long after they were due calls began, at a rate, and `was_full` that
+    some had to wait until others ended; `first` until the first item of a stream; `client_cpu` the share of a core that this
+    side used, `caller_cpu` that of the thread which calls.
     """
 
     url: str
@@ -82,6 +83,7 @@ class Report(msgspec.Struct, frozen=True):
     client_cpu: float
     caller_cpu: float
     parts: Sequence[Part]
+    was_full: bool = False
     was_stopped: bool = False
     xooai_bench: int = 1
     """The version of this form."""
@@ -116,6 +118,7 @@ def report_of(url: str, run: Run, request: Request, was_stopped: bool) -> Report
         client_cpu=tally.cpu,
         caller_cpu=tally.own_cpu,
         parts=tally.parts,
+        was_full=run.was_full,
         was_stopped=was_stopped,
     )
 

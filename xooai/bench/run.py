@@ -80,6 +80,8 @@ class Run:
         self.sent = self.unsent = self.left = 0
         """Calls that began while it counted; that were due and never began; that were given up when it was stopped."""
         self.under_way = 0
+        self.was_full = False
+        """Whether a call that was due had to wait for a place."""
         self._remote, self._head, self._frame = remote, request.head, request.frame
         self._once = self._stream if request.head.shape else self._unary
         self._is_over = False
@@ -164,6 +166,7 @@ class Run:
                 if due < self.tally.begun <= now:
                     due = self.tally.begun  # what could not begin while it warmed up is not asked for any more
                 if due > now or not places:
+                    self.was_full |= due <= now
                     await self._rest(due - now if places else inf)
                     continue
                 self._begins(due)

@@ -15,6 +15,7 @@ _ROWS, _WIDTH = 12, 40  # of the histogram: lines, and characters of its longest
 _BUSY = 0.9  # of a core: a thread that uses this much of one makes calls no faster
 _LATE = 0.1  # of the median latency: calls that begin later than this change what is measured
 _SHORT = 0.98  # of the rate that was asked for
+_ENOUGH = 100  # calls, for what is told of one in a hundred
 
 
 def report_text(report: Report) -> str:
@@ -63,7 +64,7 @@ def _figures(report: Report) -> Iterator[str]:
     for name, number in (("not sent", calls.unsent), ("given up", calls.left)):
         if number:
             yield _row(
-                name, f"{number:,}", "were due and had no place" if name == "not sent" else "under way at the end"
+                name, f"{number:,}", "were due and never began" if name == "not sent" else "under way at the end"
             )
     for code, one in report.errors.items():
         p99 = one.took.percentiles.get("p99", one.took.high)
@@ -114,23 +115,19 @@ def concerns(report: Report) -> Iterator[str]:
             f"this client used {report.caller_cpu:.0%} of the core that it can use: it is the limit, and the figures tell more"
             " of it than of the server; ask for less, or run several at once"
         )
-    if calls.unsent or (asked.rate and calls.sent >= 100 and report.sent_rate < _SHORT * asked.rate):
-        yield f"{report.sent_rate:,.1f} calls/s were sent of {asked.rate:,g}/s: " + (
-            "this client is too slow" if is_busy else f"{asked.at_once:,} were under way already (--concurrency)"
-        )
+    reason = (
+        f"{asked.at_once:,} were under way already (--concurrency)"
+        if report.was_full
+        else "this client is too slow"
+        if is_busy
+        else "other programs use this machine's processors"
+    )
     late, median = report.late, report.latency.percentiles.get("p50")
-    if (
-        late
-        and median
-        and not is_busy
-        and not calls.unsent
-        and late.percentiles.get("p99", 0) > max(1e-3, _LATE * median)
-    ):
-        yield (
-            f"1 in 100 calls began {in_seconds(late.percentiles['p99'])} late or later, which their latency counts: something"
-            " else uses this machine's processors, or all places were taken"
-        )
-    if 0 < report.latency.count < 100:
+    if asked.rate and calls.sent + calls.unsent >= _ENOUGH and report.sent_rate < _SHORT * asked.rate:
+        yield f"{report.sent_rate:,.1f} calls/s were sent of {asked.rate:,g}/s: {reason}"
+    elif late and median and (p99 := late.percentiles.get("p99", 0)) > max(1e-3, _LATE * median):
+        yield f"1 in 100 calls began {in_seconds(p99)} late or later, which their latency counts: {reason}"
+    if 0 < report.latency.count < _ENOUGH:
         yield f"{report.latency.count} answers are too few for the higher percentiles"
 
 
