@@ -176,6 +176,9 @@ class Pool:
         """Open a connection in a place that was taken already."""
         try:
             connection = await self._connect(deadline)
+            if self._is_closed:  # as it opened, too late for its timeout to tell
+                connection.abort()
+                raise self._closed()
         except BaseException:
             self._free_place()
             raise

@@ -693,6 +693,25 @@ def test_closing_ends_a_call_that_is_still_connecting(run: Run) -> None:
     run(scenario())
 
 
+def test_closing_ends_a_call_whenever_it_happens(run: Run) -> None:
+    """Also between the moment when its connection is open and the one when it would be used."""
+
+    async def scenario() -> None:
+        async with serving(silent) as url:
+            for turns in range(30):
+                async with linked(url) as link:
+                    task = asyncio.create_task(call(link))
+                    for _ in range(turns):
+                        await asyncio.sleep(0)
+
+                    await link.aclose()
+
+                    with pytest.raises(Unavailable, match="has been closed"):
+                        await asyncio.wait_for(task, 5)
+
+    run(scenario())
+
+
 def test_a_link_that_was_never_used_can_be_closed_and_is_closed_then(run: Run) -> None:
     async def scenario() -> None:
         link = HttpLink("http://127.0.0.1:9", PLAIN)
