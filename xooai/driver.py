@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import IntFlag
+from socket import socket
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -30,7 +31,10 @@ __all__ = [
     "Outcome",
     "Reloading",
     "Shape",
+    "Shared",
+    "Sharing",
     "Site",
+    "Taken",
 ]
 
 MESSAGE_LIMIT = (
@@ -204,10 +208,25 @@ class Measuring(Protocol):
         """All that was counted, by all its workers: as Prometheus reads it, or as JSON. For whom `admit` lets to `METRICS`."""
 
 
+class Shared(Protocol):
+    """The ports that this process shares with others, which serve the same."""
+
+    is_last: bool
+    """Whether nobody listens after this process: then it takes who waits in the kernel's queue when it ends."""
+
+    def sockets(self, url: str) -> Sequence[socket]:
+        """The sockets that are bound for a URL, and listen; none where this process binds its own beside those of others."""
+
+    def is_next(self, connections: int, calls: int) -> bool:
+        """Whether to take the next connection, with so many connections and calls under way: False where another process has
+        clearly less to do. Who is told so leaves it to the others for a moment, and then takes it.
+        """
+
+
 class ListenOptions(msgspec.Struct, frozen=True):
     """How to listen. `certificate` and `key` are PEM file names; `hosts` the names by which a server is called beside
     the loopback names and its own; `insecure` allows an address beyond loopback; `clients` is a PEM file with authorities,
-    and only clients with a certificate of one of them may connect.
+    and only clients with a certificate of one of them may connect; `shared` tells of ports that several processes listen at.
     """
 
     certificate: str | None = None
@@ -216,6 +235,7 @@ class ListenOptions(msgspec.Struct, frozen=True):
     insecure: bool = False
     message_limit: int = MESSAGE_LIMIT
     clients: str | None = None
+    shared: Shared | None = None
 
 
 class DialOptions(msgspec.Struct, frozen=True):
@@ -238,3 +258,21 @@ class Driver(Protocol):
 
     async def listen(self, url: str, site: Site, options: ListenOptions) -> Listener:
         """Listen at `scheme://host:port` (port 0: any free one). Raises Unavailable when the address is in use."""
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """A port that is kept for several processes. `url` has it resolved; each process gets `sockets`, and `kept` stay with who
+    took it.
+    """
+
+    url: str
+    sockets: tuple[socket, ...] = ()
+    kept: tuple[socket, ...] = ()
+
+
+@runtime_checkable
+class Sharing(Protocol):
+    """What a driver may have beside: several processes can listen at one of its URLs, each by `listen` with `shared` options."""
+
+    async def take(self, url: str, options: ListenOptions) -> Taken:
+        """Take a port for several processes. Raises what `listen` raises."""

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 
 from xooai import handed, plugins, signals
-from xooai.driver import Listener, ListenOptions, Neighbour, Reloading
+from xooai.driver import Driver, Listener, ListenOptions, Neighbour, Reloading
 from xooai.ending import Ending, all_closed
 from xooai.errors import FailedPrecondition, InvalidArgument
 from xooai.lazy import lazy
@@ -33,18 +33,51 @@ else:
     keys = lazy("xooai.keys")  # most servers have none
     notify = lazy("xooai.notify")  # most are started by no service manager
 
-__all__ = ["DEFAULT_URL", "GRACE", "Background", "announce", "check", "serve_until_signal", "site_of"]
+__all__ = [
+    "CUT",
+    "DEFAULT_URL",
+    "GRACE",
+    "SIGNALLED",
+    "Background",
+    "announce",
+    "check",
+    "driver_of",
+    "in_place_of",
+    "instead",
+    "keyed",
+    "listening",
+    "managed",
+    "new_loop",
+    "refuse_unused",
+    "serve_until_signal",
+    "site_of",
+]
 
 _LOG = logger("xooai")
-_SIGNALLED = 128  # plus its number: the exit code of who was ended by a signal, as shells tell it
-_CUT = 1  # the exit code of who has cut off calls
+SIGNALLED = 128  # plus its number: the exit code of who was ended by a signal, as shells tell it
+CUT = 1  # the exit code of who has cut off calls
 KEYS = "XOOAI_KEYS"
 """The environment variable with the name of the file of keys: where it is set, nobody calls without one."""
 DEFAULT_URL = "http://127.0.0.1:8080"
 GRACE = 30.0  # seconds that calls under way may take when a server stops
 
 
-def _new_loop() -> asyncio.AbstractEventLoop:
+Serve = Callable[[Sequence[Hosted], ListenOptions, Ending, Callable[[list[str]], None]], None]
+_instead: Serve | None = None
+
+
+def in_place_of(serve: Serve) -> None:
+    """Serve by this function where this process is to serve until a signal: it is a worker, whose supervisor has the ports."""
+    global _instead  # noqa: PLW0603 - a process is a worker, or it is none
+    _instead = serve
+
+
+def instead() -> Serve | None:
+    """What serves where this process is a worker; None elsewhere."""
+    return _instead
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
     """uvloop where it is installed (the extra `http` brings it), asyncio's own loop elsewhere."""
     try:
         uvloop = importlib.import_module("uvloop")
@@ -53,19 +86,40 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()  # type: ignore[no-any-return]
 
 
+def driver_of(url: str) -> Driver:
+    """The driver that listens at a URL. Raises InvalidArgument and PluginError."""
+    scheme = urlsplit(url).scheme
+    if not scheme:
+        raise InvalidArgument(f"{redact(url)!r} is not a URL to listen at; it is written scheme://host:port")
+    return plugins.driver(scheme)
+
+
 async def _listen(site: Site, urls: Sequence[str], options: ListenOptions, listeners: list[Listener]) -> None:
     for url in urls:
-        scheme = urlsplit(url).scheme
-        if not scheme:
-            raise InvalidArgument(f"{redact(url)!r} is not a URL to listen at; it is written scheme://host:port")
-        listeners.append(await plugins.driver(scheme).listen(url, over(site, scheme), options))
+        listener = await driver_of(url).listen(url, over(site, urlsplit(url).scheme), options)
+        listeners.append(listener)
+
+
+def refuse_unused() -> None:
+    """Raise InvalidArgument where a socket was handed over, and no URL is there."""
     if left := handed.unused():
         raise InvalidArgument(
             f"sockets at {', '.join(left)} were handed over, and no URL is there; listen at scheme://host:port of each"
         )
+
+
+def _introduce(listeners: Sequence[Listener]) -> None:
     for listener in listeners:
         if isinstance(listener, Neighbour):
             listener.beside([other.url for other in listeners if other is not listener])
+
+
+def keyed(options: ListenOptions) -> ListenOptions:
+    """Options that allow any address where callers are asked for keys. Raises what is wrong with their file."""
+    if not os.environ.get(KEYS):
+        return options
+    keys.Keyring(os.environ[KEYS])
+    return replace(options, insecure=True)
 
 
 def check(urls: Sequence[str], options: ListenOptions) -> None:
@@ -74,9 +128,7 @@ def check(urls: Sequence[str], options: ListenOptions) -> None:
     Where sockets were handed over, callers wait there already: then only what is slow is begun.
     """
 
-    if os.environ.get(KEYS):
-        keys.Keyring(os.environ[KEYS])  # raises here what is wrong with it
-        options = replace(options, insecure=True)
+    options = keyed(options)
     if handed.all_handed():
         return
 
@@ -85,11 +137,12 @@ def check(urls: Sequence[str], options: ListenOptions) -> None:
         listeners: list[Listener] = []
         try:
             await _listen(site, urls, options, listeners)
+            refuse_unused()
         finally:
             await all_closed(listeners, 0)
             site.threads.close()
 
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(main())
 
 
@@ -100,7 +153,7 @@ def site_of(executors: Sequence[Hosted]) -> Site:
 
 
 @asynccontextmanager
-async def _listening(
+async def listening(
     executors: Sequence[Hosted], urls: Sequence[str], options: ListenOptions, ending: Ending
 ) -> AsyncIterator[tuple[Site, list[Listener]]]:
     """Listen at `urls`, then set up; on leaving, end as `ending` says.
@@ -114,12 +167,18 @@ async def _listening(
     listeners: list[Listener] = []
     loop = asyncio.get_running_loop()
     serving.add(loop)
+    shared = options.shared
+    own = [url for url in urls if shared is not None and not shared.sockets(url)]
     try:
         if handed.all_handed():  # who has connected there waits, also for the setup, and is not turned away
             await site.set_up()
-        await _listen(site, urls, options, listeners)
+        # A port that each process binds for itself brings calls from then on; of a socket that all share, another may accept.
+        await _listen(site, [url for url in urls if url not in own], options, listeners)
+        refuse_unused()
         if not site.ready():
             await site.set_up()
+        await _listen(site, own, options, listeners)
+        _introduce(listeners)
         yield site, listeners
     finally:
         await ending.end(site, listeners)
@@ -140,8 +199,11 @@ def serve_until_signal(
     """Serve in this thread until SIGINT or SIGTERM; a second one ends the grace. Only the main thread hears signals.
 
     Raises SystemExit when one comes before the server is ready, and when calls were cut off: who started it must not take that
-    for a good end.
+    for a good end. In a worker it is the supervisor that says when to end.
     """
+    if _instead is not None and threading.current_thread() is threading.main_thread():
+        _instead(executors, options, Ending(grace, drain_delay), announce)
+        return
     if threading.current_thread() is not threading.main_thread():
         raise FailedPrecondition(
             "serve() waits for a signal, which only the main thread gets; elsewhere use start() and stop()"
@@ -149,7 +211,7 @@ def serve_until_signal(
     if asyncio._get_running_loop() is not None:
         raise FailedPrecondition("serve() blocks, and a loop runs in this thread; use start() and stop()")
 
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         code = runner.run(_until_signal(executors, urls, options, Ending(grace, drain_delay), announce))
     if code:
         raise SystemExit(code)
@@ -184,8 +246,8 @@ async def _until_signal(
             reload()
 
     try:
-        with signals.heard(loop, stop, hang_up), _managed() as manager:
-            async with _listening(executors, urls, options, ending) as (site, listeners):
+        with signals.heard(loop, stop, hang_up), managed() as manager:
+            async with listening(executors, urls, options, ending) as (site, listeners):
                 reload = partial(_reload, site, listeners, manager)
                 bound = [listener.url for listener in listeners]
                 announce(bound)
@@ -198,8 +260,8 @@ async def _until_signal(
         if early is None:
             raise
         _LOG.warning("%s came before the server was ready; nothing was served", early.name)
-        return _SIGNALLED + early
-    return _CUT if ending.cut else 0
+        return SIGNALLED + early
+    return CUT if ending.cut else 0
 
 
 def _reload(site: Site, listeners: Sequence[Listener], manager: notify.Manager | None) -> None:
@@ -214,7 +276,7 @@ def _reload(site: Site, listeners: Sequence[Listener], manager: notify.Manager |
 
 
 @contextmanager
-def _managed() -> Iterator[notify.Manager | None]:
+def managed() -> Iterator[notify.Manager | None]:
     """The service manager, where one wants to be told."""
     if not os.environ.get("NOTIFY_SOCKET"):
         yield None
@@ -267,7 +329,7 @@ class Background:
 
     def _run(self) -> None:
         try:
-            with asyncio.Runner(loop_factory=_new_loop) as runner:
+            with asyncio.Runner(loop_factory=new_loop) as runner:
                 runner.run(self._serve())
         except BaseException as error:  # noqa: BLE001 - handed to whoever started or stops this server
             self._error = error
@@ -277,7 +339,7 @@ class Background:
     async def _serve(self) -> None:
         executors, urls, options, grace = self._arguments
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        async with _listening(executors, urls, options, Ending(grace)) as (_, listeners):
+        async with listening(executors, urls, options, Ending(grace)) as (_, listeners):
             self._bound = [listener.url for listener in listeners]
             self._started.set()
             await self._stopping.wait()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from xooai import sync
@@ -17,8 +17,10 @@ from xooai.local import Local
 
 if TYPE_CHECKING:
     from xooai import mapping
+    from xooai import workers as processes
 else:
     mapping = lazy("xooai.mapping")
+    processes = lazy("xooai.workers")  # most serve alone
 
 __all__ = ["Served"]
 
@@ -93,14 +95,20 @@ class Served(Caller):
         grace: float = GRACE,
         drain_delay: float = 0,
         insecure: bool = False,
+        workers: int | None = None,
+        devices: Sequence[str | int] = (),
     ) -> None:
         """Serve at `urls` (http://127.0.0.1:8080 where none is given) until SIGINT or SIGTERM.
 
         Calls under way then get `grace` seconds; for `drain_delay` seconds before, the server says that it is not ready and
         goes on: balancers find out. `certificate` and `key` are PEM files, for TLS. Beyond loopback it refuses unless
-        `insecure`.
+        `insecure`. With `workers` so many processes serve, each with one of these made from what the constructor of this one
+        got; `devices` are dealt to them. See `xooai.serve`.
         """
         options = ListenOptions(certificate, key, insecure=insecure)
+        if workers is not None or devices != ():
+            processes.serve_made([self], urls or (DEFAULT_URL,), options, (grace, drain_delay), workers, devices)
+            return
         try:
             serve_until_signal(
                 [self._xooai_hosted()], urls or (DEFAULT_URL,), options, grace, announce, drain_delay=drain_delay

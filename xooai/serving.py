@@ -3,37 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from xooai.driver import ListenOptions
 from xooai.errors import InvalidArgument
 from xooai.hosting import DEFAULT_URL, GRACE, announce, serve_until_signal
+from xooai.lazy import lazy
 from xooai.served import Served
+
+if TYPE_CHECKING:
+    from xooai import workers as processes
+else:
+    processes = lazy("xooai.workers")  # most serve alone
 
 __all__ = ["serve"]
 
 
-def serve(
-    *executors: Served,
+def serve(  # noqa: PLR0913 - all that can be said of a server (design: the public face)
+    *executors: Served | type[Served],
     at: Sequence[str] = (DEFAULT_URL,),
     certificate: str | None = None,
     key: str | None = None,
     grace: float = GRACE,
     drain_delay: float = 0,
     insecure: bool = False,
+    workers: int | None = None,
+    devices: Sequence[str | int] = (),
 ) -> None:
     """Serve several executors and Flows in one server, at one or several URLs, until SIGINT or SIGTERM.
 
     `certificate` and `key` are PEM files, for TLS. Beyond loopback it refuses unless `insecure`. Calls under way get `grace`
-    seconds; a second signal ends them. for `drain_delay` seconds before, the server says that it is not ready and goes on, so
-    that balancers find out.
+    seconds; a second signal ends them. For `drain_delay` seconds before, the server says that it is not ready and goes on, so
+    that balancers find out. A class is made here by its constructor without arguments.
+
+    With `workers`, so many processes serve, each with executors of its own: a class is made there alone; what was made here is
+    made again from what its constructor got. One that ends or hangs is replaced, and SIGHUP replaces all, one by one. `devices`
+    are dealt to them: as XOOAI_DEVICE, and as the parameter `device` of a constructor; without `workers` there is one for each.
     """
     if not executors:
         raise InvalidArgument("serve() takes at least one executor")
     urls = (at,) if isinstance(at, str) else tuple(at)
     options = ListenOptions(certificate, key, insecure=insecure)
+    if workers is not None or devices != ():
+        processes.serve_made(executors, urls, options, (grace, drain_delay), workers, devices)
+        return
+    served = [one() if isinstance(one, type) else one for one in executors]
     try:
-        hosted = [executor._xooai_hosted() for executor in executors]
+        hosted = [executor._xooai_hosted() for executor in served]
         serve_until_signal(hosted, urls, options, grace, announce, drain_delay=drain_delay)
     finally:
-        for executor in executors:
+        for executor in served:
             executor._xooai_served()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from xooai.driver import DialOptions, ListenOptions, Site
+from xooai.driver import DialOptions, ListenOptions, Site, Taken
 from xooai_grpc import core
 from xooai_grpc.limits import ClientLimits, Limits
 
@@ -37,3 +37,9 @@ class GrpcDriver:
         core.load()
         listener: GrpcListener = await import_module("xooai_grpc.listener").listen(url, site, options, self._limits)
         return listener
+
+    async def take(self, url: str, options: ListenOptions) -> Taken:
+        """Take a port for several processes, each of which binds it again. Raises as `listen`."""
+        core.load()
+        taken: Taken = await import_module("xooai_grpc.listener").take(url, options)
+        return taken

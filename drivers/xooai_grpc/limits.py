@@ -35,9 +35,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     connection_age_grace: float = 5 * _MINUTE  # and calls under way have so long to end
     connection_idle: float = 5 * _MINUTE  # without a call; a client connects anew by itself
 
-    def options(self, message_limit: int) -> list[Option]:
+    def options(self, message_limit: int, *, is_shared: bool = False) -> list[Option]:
+        """`is_shared` says that several processes listen at one port."""
         return [
-            ("grpc.so_reuseport", 0),  # with it, a second server would take half of the first one's connections
+            (
+                "grpc.so_reuseport",
+                int(is_shared),
+            ),  # else a second server would take half of the first one's connections
             ("grpc.max_receive_message_length", message_limit),
             ("grpc.max_send_message_length", -1),  # what a reply may have is its reader's business
             ("grpc.max_concurrent_streams", self.streams),

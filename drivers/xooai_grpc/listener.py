@@ -13,9 +13,9 @@ from typing import Any
 import grpc
 
 from xooai import handed
-from xooai.driver import ListenOptions, Site
+from xooai.driver import ListenOptions, Site, Taken
 from xooai.errors import InvalidArgument, Unavailable
-from xooai.place import Address, Place, cannot_listen, listened_at, resolve
+from xooai.place import Address, Place, bound_at, cannot_listen, listened_at, resolve
 from xooai.renewal import Renewal
 from xooai_grpc.health import Health
 from xooai_grpc.limits import PORTS, Limits
@@ -23,7 +23,7 @@ from xooai_grpc.reflection import Reflection
 from xooai_grpc.secure import Pair, credentials, files_of
 from xooai_grpc.server import Server
 
-__all__ = ["GrpcListener", "listen"]
+__all__ = ["GrpcListener", "listen", "take"]
 
 _LOG = logging.getLogger("xooai.grpc")
 _ATTEMPTS = 8  # to find a port that is free at both addresses of localhost
@@ -41,13 +41,50 @@ async def listen(url: str, site: Site, options: ListenOptions, limits: Limits) -
         calls, check = Server(site, limits, asks_clients=options.clients is not None), Health(site.ready)
         server = grpc.aio.server(
             handlers=[calls, check.handler(), *Reflection(calls.services, calls.admit).handlers()],
-            options=limits.options(options.message_limit),
+            options=limits.options(options.message_limit, is_shared=options.shared is not None),
         )
         port = _bind(server, place, addresses, files)
         if port is not None:
             await server.start()
             return GrpcListener(Place(place.scheme, place.host, port).url, server, calls, check, files)
     raise Unavailable(f"cannot listen at {place.url}: no port is free at all of its addresses; give one")
+
+
+async def take(url: str, options: ListenOptions) -> Taken:
+    """Take a port for several processes. Raises as `listen`.
+
+    grpcio takes no socket, so each process binds one of its own beside the others (SO_REUSEPORT), and the kernel deals the
+    connections among those that listen. The one that is bound here keeps the port, and never listens.
+    """
+    place = listened_at(url, PORTS)
+    files_of(place, options)
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise InvalidArgument(f"cannot listen at {url!r} by several processes: this system has no SO_REUSEPORT")
+    addresses = await resolve(place, options.insecure)
+    for family, host in addresses:
+        _refuse_handed(place, family, host)
+    for made in bound_at(place, addresses, socket.SOCK_STREAM, _bind_alone):
+        made.close()  # free, and of nobody else's who would share it
+    kept = bound_at(place, addresses, socket.SOCK_STREAM, _bind_beside)
+    return Taken(Place(place.scheme, place.host, kept[0].getsockname()[1]).url, kept=tuple(kept))
+
+
+def _refuse_handed(place: Place, family: socket.AddressFamily, host: str) -> None:
+    if (one := handed.at(family, socket.SOCK_STREAM, host, place.port)) is not None:
+        one.close()
+        raise InvalidArgument(f"{place.url}: gRPC cannot listen at a socket that is handed over; let it make its own")
+
+
+def _bind_alone(made: socket.socket, host: str, port: int) -> None:
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind((host, port))
+    made.listen()
+
+
+def _bind_beside(made: socket.socket, host: str, port: int) -> None:
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    made.bind((host, port))
 
 
 def _bind(server: grpc.aio.Server, place: Place, addresses: list[Address], files: Renewal[Pair] | None) -> int | None:
@@ -57,11 +94,7 @@ def _bind(server: grpc.aio.Server, place: Place, addresses: list[Address], files
     """
     port = place.port
     for family, host in addresses:
-        if (one := handed.at(family, socket.SOCK_STREAM, host, place.port)) is not None:
-            one.close()
-            raise InvalidArgument(
-                f"{place.url}: gRPC cannot listen at a socket that is handed over; let it make its own"
-            )
+        _refuse_handed(place, family, host)
         address = f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}"
         try:
             port = (

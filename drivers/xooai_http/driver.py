@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from xooai.driver import DialOptions, ListenOptions, Site
+from xooai.driver import DialOptions, ListenOptions, Site, Taken
 from xooai_http.limits import Limits
 
 if TYPE_CHECKING:
@@ -32,3 +32,8 @@ class HttpDriver:
         """Listen at `http(s)://host:port`. Raises Unavailable, InvalidArgument or PermissionDenied."""
         listener: HttpListener = await import_module("xooai_http.listener").listen(url, site, options, self._limits)
         return listener
+
+    async def take(self, url: str, options: ListenOptions) -> Taken:
+        """Take a port for several processes, which all accept from one socket. Raises as `listen`."""
+        taken: Taken = await import_module("xooai_http.listener").take(url, options)
+        return taken

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from xooai.driver import ListenOptions, Site
+from xooai.driver import ListenOptions, Shared, Site, Taken
 from xooai.guard import Hosts
 from xooai.log import logger
 from xooai.place import Place, is_loopback, resolve
@@ -24,7 +24,7 @@ from xooai_http.server import Server
 if TYPE_CHECKING:
     from xooai.renewal import Renewal
 
-__all__ = ["HttpListener", "listen"]
+__all__ = ["HttpListener", "listen", "take"]
 
 _LOG = logger("xooai.http")
 _AT_ONCE = 64  # connections accepted before the others get their turn
@@ -32,6 +32,9 @@ _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _RETRY = 1.0  # seconds without accepting when the process has no room for another connection; as asyncio
 _SETTLE = 0.05  # seconds for requests that clients in this process have just sent, and for last words to be written
 _ALTERNATIVE = 3600  # seconds for which a browser tries the port of HTTP/3 first, also when it is no more
+_LEFT = 0.002  # seconds for which a connection is left to other processes that have less to do, again and again,
+_LEFT_AT_MOST = 0.016  # until it has waited so long: they may be stuck
+_AGAIN = 0.1  # seconds after which it is another connection that waits
 _STOP = 5.0  # seconds for cancelled calls to end; what then still runs has ignored its cancellation
 
 
@@ -47,9 +50,24 @@ async def listen(url: str, site: Site, options: ListenOptions, limits: Limits) -
 
     server = Server(site, hosts(()), options.message_limit, limits)
     server.asks_clients = options.clients is not None
-    sockets = bind(place, addresses)
-    bound = Place(place.scheme, place.host, sockets[0].getsockname()[1])
-    return HttpListener(bound.url, server, sockets, None if files is None else Secure(files, hosts))
+    shared = options.shared
+    sockets = list(shared.sockets(url)) if shared is not None else bind(place, addresses)
+    bound = _bound(place, sockets)
+    return HttpListener(bound.url, server, sockets, None if files is None else Secure(files, hosts), shared)
+
+
+async def take(url: str, options: ListenOptions) -> Taken:
+    """Take a port for several processes. Raises as `listen`."""
+    place = parse(url)
+    files = tls(place, options)
+    if files is not None:
+        files.current()  # raises what is wrong with them
+    sockets = bind(place, await resolve(place, options.insecure))
+    return Taken(_bound(place, sockets).url, tuple(sockets))
+
+
+def _bound(place: Place, sockets: Sequence[socket.socket]) -> Place:
+    return Place(place.scheme, place.host, sockets[0].getsockname()[1])
 
 
 class Secure:
@@ -75,8 +93,17 @@ class Secure:
 class HttpListener:
     """One URL: one or two listening sockets, and the connections that came through them."""
 
-    def __init__(self, url: str, server: Server, sockets: list[socket.socket], secure: Secure | None) -> None:
+    def __init__(
+        self,
+        url: str,
+        server: Server,
+        sockets: list[socket.socket],
+        secure: Secure | None,
+        shared: Shared | None = None,
+    ) -> None:
         self.url = url
+        self._shared = shared
+        self._left_until = 0.0  # when a connection that is left to others is taken all the same
         self._server = server
         self._sockets = sockets
         self._secure = secure
@@ -121,6 +148,8 @@ class HttpListener:
             if self._clients.total() >= self._server.limits.connections:
                 self._pause()  # until one leaves; the kernel keeps the others waiting
                 return
+            if self._shared is not None and self._leaves(self._shared):
+                return
             try:
                 accepted, address = bound.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -129,6 +158,21 @@ class HttpListener:
                 self._wait_for_room(error)
                 return
             self._take(accepted, (str(address[0]), int(address[1])))
+
+    def _leaves(self, shared: Shared) -> bool:
+        """Leave the next connection to other processes for a moment, where they have less to do."""
+        if shared.is_last or shared.is_next(self._clients.total(), len(self._server.tasks)):
+            self._left_until = 0.0
+            return False
+        now = self._loop.time()
+        if now > self._left_until + _AGAIN:
+            self._left_until = now + _LEFT_AT_MOST
+        elif now >= self._left_until:
+            self._left_until = 0.0
+            return False
+        self._pause()
+        self._loop.call_later(_LEFT, self._resume)
+        return True
 
     def _wait_for_room(self, error: OSError) -> None:
         if error.errno in _NO_ROOM:  # others are a network's error that came before the accept (man 2 accept)
@@ -201,7 +245,7 @@ class HttpListener:
         return [found for found in self._server.state.connections if isinstance(found, HttpConnection)]
 
     def _close_sockets(self) -> None:
-        for bound in self._sockets:
+        for bound in self._sockets if self._shared is None or self._shared.is_last else ():
             self._accept(bound)  # who is in the kernel's queue believes to be connected
         self._server.is_draining = True
         self._pause()

@@ -14,7 +14,7 @@ from xooai.codec import invalid
 from xooai.errors import XooaiError
 from xooai.log import one_line
 
-__all__ = ["reason", "report"]
+__all__ = ["line", "reason", "report"]
 
 _LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 _NO_COMMAND: type[click.UsageError] | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())
@@ -30,10 +30,17 @@ def report(error: Exception) -> int:
     if isinstance(error, _NO_COMMAND):
         click.echo(error.format_message(), err=True)
         return error.exit_code
+    text, code = line(error)
     if os.environ.get("XOOAI_TRACEBACK", "0") not in ("", "0"):
         traceback.print_exception(error)
-    click.echo(f"xooai: {one_line(_text(error))}", err=True)
-    return error.exit_code if isinstance(error, click.ClickException) else 1
+    click.echo(f"xooai: {text}", err=True)
+    return code
+
+
+def line(error: Exception) -> tuple[str, int]:
+    """A failure in one line, and the exit code that goes with it."""
+    code = getattr(error, "exit_code", 1)  # click's errors have one, and a worker's that could not start
+    return one_line(_text(error)), code if isinstance(code, int) else 1
 
 
 def _text(error: Exception) -> str:

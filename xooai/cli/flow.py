@@ -9,13 +9,14 @@ from typing import Any
 import click
 
 from xooai.cli.flow_post import command as post
-from xooai.cli.listening import MODULE, OPTIONS, RELOAD, listen
+from xooai.cli.listening import MODULE, OPTIONS, RELOAD, is_for_workers, listen, listen_by_workers
 from xooai.cli.load import flow_from
 from xooai.cli.reload import supervised
 from xooai.log import printable
 
 __all__ = ["command"]
 
+_ARGS = "xooai.cli.flow.args"  # where the context keeps them
 TIMEOUT = 10.0  # seconds, as for `xooai describe`
 
 
@@ -41,8 +42,10 @@ class _Reloading(click.Command):
     """A command that is run by a process of its own, anew after each change, where that is asked for."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if "--reload" in args and {"-h", "--help"}.isdisjoint(args):
+        is_alone = not any(arg.startswith(("--workers", "--devices")) for arg in args)
+        if "--reload" in args and is_alone and {"-h", "--help"}.isdisjoint(args):
             ctx.exit(supervised(["flow", "serve", *(arg for arg in args if arg != "--reload")]))
+        ctx.meta[_ARGS] = list(args)
         return super().parse_args(ctx, args)
 
 
@@ -105,7 +108,9 @@ def serve(file: str, modules: Sequence[str], **values: Any) -> None:
 
     Without --keys or --insecure only addresses of this machine are served.
     """
-    del values["reload"]  # done before this
+    if is_for_workers(values):
+        listen_by_workers(values, ["flow", "serve", *click.get_current_context().meta[_ARGS]])
+        return
     listen(values, lambda stack: [stack.enter_context(flow_from(file, modules))])
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -15,7 +15,7 @@ import click
 
 from xooai.cli import logs
 from xooai.driver import ListenOptions
-from xooai.hosting import DEFAULT_URL, GRACE, check, serve_until_signal
+from xooai.hosting import DEFAULT_URL, GRACE, check, instead, serve_until_signal
 from xooai.lazy import lazy
 from xooai.log import logger
 from xooai.served import Served
@@ -23,11 +23,12 @@ from xooai.server import Hosted
 from xooai.shared_stores import store_of
 
 if TYPE_CHECKING:
-    from xooai import fetch
+    from xooai import fetch, workers
 else:
     fetch = lazy("xooai.fetch")
+    workers = lazy("xooai.workers")
 
-__all__ = ["MODULE", "OPTIONS", "RELOAD", "listen"]
+__all__ = ["MODULE", "OPTIONS", "RELOAD", "is_for_workers", "listen", "listen_by_workers"]
 
 _LOG = logger("xooai")
 _TERMINATED = 128 + signal.SIGTERM
@@ -71,6 +72,15 @@ OPTIONS: list[click.Parameter] = [
     ),
     click.Option(["--insecure"], is_flag=True, help="Allow addresses beyond this machine, where anybody may call."),
     click.Option(
+        ["--workers"], type=click.IntRange(1, 1024), metavar="N",
+        help="How many processes serve, each with executors of its own. SIGHUP replaces them one by one.  [default: this one]",
+    ),
+    click.Option(
+        ["--devices"], metavar="NAME,...",
+        help="Devices that are dealt to the workers, as 0,1 or cuda:0,cuda:1: by XOOAI_DEVICE, and a constructor's parameter "
+        "device. Without --workers there is one for each.",
+    ),
+    click.Option(
         ["--log"], type=click.Choice(["text", "json"]), default="text", show_default=True,
         help="How the log on stderr is written.",
     ),
@@ -90,16 +100,14 @@ def listen(values: dict[str, Any], opened: Callable[[ExitStack], Sequence[Served
     """Serve what is opened, with the values of `OPTIONS`, until SIGINT or SIGTERM."""
     logs.configure(values["log"])
     with _ending(), _terminable(), ExitStack() as stack:
-        hosts, urls = tuple(values["hosts"]), values["urls"]
-        files = {name: values[name] for name in ("certificate", "key", "clients")}
-        listening = ListenOptions(hosts=hosts, insecure=values["insecure"], **files)
+        urls, listening = values["urls"], _options(values)
         stores, fetched = store_of(values["store"]), values["fetched"]
         if fetched:
             os.environ["XOOAI_FETCH"] = ",".join(fetched)
             fetch.switched_on()  # raises here what is wrong with it
-        if (keys := values.pop("keys")) is not None:
-            os.environ["XOOAI_KEYS"] = keys
-        check(urls, listening)
+        _ask_for_keys(values["keys"])
+        if instead() is None:
+            check(urls, listening)
         executors = opened(stack)
         for executor in executors:
             if stores and not executor._xooai_stores:
@@ -128,6 +136,36 @@ def _ending() -> Iterator[None]:
             sys.stderr.flush()
             os._exit(int(end.code))
         raise
+
+
+def is_for_workers(values: Mapping[str, Any]) -> bool:
+    """Whether several processes are asked for, and this is none of them."""
+    return (values["workers"] is not None or values["devices"] is not None) and instead() is None
+
+
+def listen_by_workers(values: Mapping[str, Any], args: Sequence[str]) -> None:
+    """Serve by processes that each run `xooai` with `args`, until SIGINT or SIGTERM."""
+    logs.configure(values["log"])
+    if values["reload"]:
+        raise click.UsageError("--reload starts one process anew; leave out --workers and --devices")
+    _ask_for_keys(values["keys"])
+    devices = () if values["devices"] is None else workers.checked_devices(values["devices"])
+    count = workers.counted(values["workers"], devices)
+    ending = values["grace"], values["drain_delay"]
+    with _terminable():
+        workers.serve_by_workers(
+            workers.Plan(tuple(values["urls"]), _options(values), ending, count, devices, workers.Command(tuple(args)))
+        )
+
+
+def _options(values: Mapping[str, Any]) -> ListenOptions:
+    files = {name: values[name] for name in ("certificate", "key", "clients")}
+    return ListenOptions(hosts=tuple(values["hosts"]), insecure=values["insecure"], **files)
+
+
+def _ask_for_keys(keys: str | None) -> None:
+    if keys is not None:
+        os.environ["XOOAI_KEYS"] = keys
 
 
 @contextmanager

@@ -22,12 +22,14 @@ from xooai.lazy import lazy
 
 if TYPE_CHECKING:
     from xooai import flow as flows
+    from xooai import workers
     from xooai.config import executors, names
     from xooai.describe import Described
 else:
     flows = lazy("xooai.flow")
     executors = lazy("xooai.config.executors")
     names = lazy("xooai.config.names")
+    workers = lazy("xooai.workers")
 
 __all__ = ["allowed", "flow_from", "from_file", "is_file", "load", "made", "unmade"]
 
@@ -84,8 +86,9 @@ def allowed(modules: Sequence[str]) -> names.Modules:
 
 def made(cls: type[Executor], options: Mapping[str, Any]) -> Executor:
     """An executor, by its constructor. Raises ClickException with one line for whatever that raises."""
+    device = "XOOAI_DEVICE" in os.environ
     try:
-        return cls(**options)
+        return cls(**(workers.with_device(cls, (), options) if device else options))
     except Exception as error:
         raise click.ClickException(f"{cls.__name__}() failed: {reason(error)}") from error
 

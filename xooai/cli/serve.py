@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from xooai.cli import options
-from xooai.cli.listening import MODULE, OPTIONS, RELOAD, listen
+from xooai.cli.listening import MODULE, OPTIONS, RELOAD, is_for_workers, listen, listen_by_workers
 from xooai.cli.load import from_file, is_file, load, made
 from xooai.cli.reload import supervised
 from xooai.executor import Executor
@@ -34,8 +34,11 @@ class Serve(click.Command):
         return [*super().get_params(ctx), *ctx.meta.get(_OPTIONS, ())]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        targets, modules, reload, asks = _looked_through(args)
-        if reload and not asks:  # the classes are read by the process that serves, anew after each change
+        targets, modules, values, asks = _looked_through(args)
+        if not asks and is_for_workers(values):
+            listen_by_workers(values, ["serve", *args])
+            ctx.exit(0)
+        if values["reload"] and not asks:  # the classes are read by the process that serves, anew after each change
             ctx.exit(supervised(["serve", *(arg for arg in args if arg != "--reload")]))
         ctx.meta[_CLASSES] = _distinct(targets, modules)
         taken = ["--help", *(flag for param in _STATIC for flag in param.opts)]
@@ -56,9 +59,9 @@ def _write(formatter: click.HelpFormatter, ctx: click.Context, title: str, param
             formatter.write_dl(records)
 
 
-def _looked_through(args: Sequence[str]) -> tuple[list[str], Sequence[str], bool, bool]:
-    """The targets, the modules that files may name, whether to reload, and whether help is asked for, before the options of the
-    classes are known.
+def _looked_through(args: Sequence[str]) -> tuple[list[str], Sequence[str], dict[str, Any], bool]:
+    """The targets, the modules that files may name, all values of serve's own, and whether help is asked for, before the options
+    of the classes are known.
     """
     probe = click.Command(
         "serve", params=_STATIC, add_help_option=False, context_settings={"ignore_unknown_options": True}
@@ -70,7 +73,7 @@ def _looked_through(args: Sequence[str]) -> tuple[list[str], Sequence[str], bool
     return (
         targets,
         context.params["modules"] or (),
-        bool(context.params["reload"]),
+        context.params,
         not {"-h", "--help"}.isdisjoint(given),
     )
 

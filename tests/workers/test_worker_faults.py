@@ -1,0 +1,197 @@
+"""Promises about workers that crash, hang and are replaced, each with its fault and its figure."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from supervised import PROGRAM, Program, running
+from worker_program import Faulty
+
+from xooai import Unavailable, XooaiError
+
+pytest.importorskip("uvicorn")
+pytest.importorskip("grpc")
+pytestmark = pytest.mark.slow
+
+DRIVERS = pytest.mark.parametrize("driver", [0, 1], ids=["http", "grpc"])
+PACE = 2.0  # times that a busy machine may take, where the figure is of one that has nothing else to do
+URLS = "http://127.0.0.1:0,grpc://127.0.0.1:0"
+
+
+@pytest.fixture
+def program() -> Iterator[Program]:
+    with running([str(PROGRAM), URLS, "2"]) as found:
+        for _ in range(2):
+            found.until("is ready after")
+        yield found
+
+
+class Load:
+    """Calls at a rate, by one client over one URL, whether those before have been answered or not."""
+
+    def __init__(self, url: str, rate: float) -> None:
+        self.client = Faulty.at(url, timeout=60)
+        self.rate = rate
+        self.answered: list[tuple[float, str]] = []
+        """When, and by which process."""
+        self.failed: list[tuple[float, XooaiError]] = []
+        """After how many seconds of waiting, and how."""
+        self._calls: set[asyncio.Task[None]] = set()
+
+    async def run(self, seconds: float) -> None:
+        began = time.monotonic()
+        count = 0
+        while time.monotonic() < began + seconds:
+            self._calls.add(asyncio.create_task(self._one()))
+            count += 1
+            await asyncio.sleep(max(0.0, began + count / self.rate - time.monotonic()))
+
+    async def ended(self) -> None:
+        await asyncio.gather(*self._calls)
+        await self.client.__aexit__()
+
+    async def _one(self) -> None:
+        began = time.monotonic()
+        try:
+            told = await self.client.apost(on="who")
+            self.answered.append((time.monotonic(), told["pid"]))
+        except XooaiError as error:
+            self.failed.append((time.monotonic() - began, error))
+
+
+@DRIVERS
+def test_no_call_fails_while_workers_are_replaced_again_and_again(program: Program, driver: int) -> None:
+    async def main() -> Load:
+        load = Load(program.urls[driver], rate=50)
+        running = asyncio.create_task(load.run(20))
+        for _ in range(3):
+            await asyncio.sleep(1)
+            program.process.send_signal(signal.SIGHUP)
+            await asyncio.to_thread(program.until, "all 2 workers are new")
+        await running
+        await load.ended()
+        return load
+
+    load = asyncio.run(main())
+
+    assert not load.failed
+    assert len(load.answered) > 500
+    assert len({pid for _, pid in load.answered}) > 2
+
+
+@DRIVERS
+@pytest.mark.parametrize("fault", ["kill", "exit", "crash"])
+def test_a_worker_that_ends_fails_only_its_own_calls_and_is_replaced(program: Program, driver: int, fault: str) -> None:
+    async def main() -> tuple[Load, float]:
+        load = Load(program.urls[driver], rate=20)
+        running = asyncio.create_task(load.run(5))
+        await asyncio.sleep(1)
+        began = time.monotonic()
+        async with Faulty.at(program.urls[driver]) as client:
+            if fault == "kill":
+                os.kill(int((await client.apost(on="who"))["pid"]), signal.SIGKILL)
+            else:
+                with pytest.raises(Unavailable):
+                    await client.apost(on=fault)
+        await asyncio.to_thread(program.until, "is ready after")
+        replaced = time.monotonic() - began
+        await running
+        await load.ended()
+        return load, replaced
+
+    load, replaced = asyncio.run(main())
+
+    assert replaced < 2 * PACE
+    assert len(load.failed) <= 5
+    assert all(seconds < 1 * PACE and isinstance(error, Unavailable) for seconds, error in load.failed)
+    assert load.answered
+
+
+def test_a_handler_that_runs_out_of_memory_fails_its_own_call_alone(program: Program) -> None:
+    with Faulty.at(program.urls[0]) as client:
+        before = client.post(on="who")["pid"]
+        with pytest.raises(XooaiError):
+            client.post(on="exhaust")
+
+        assert client.post(on="who")["pid"] == before
+
+
+@DRIVERS
+@pytest.mark.parametrize("fault", ["stop", "block"])
+def test_traffic_leaves_a_worker_that_hangs(program: Program, driver: int, fault: str) -> None:
+    async def main() -> tuple[Load, float]:
+        load = Load(program.urls[driver], rate=20)
+        running = asyncio.create_task(load.run(10))
+        await asyncio.sleep(1)
+        began = time.monotonic()
+        async with Faulty.at(program.urls[driver]) as client:
+            if fault == "stop":
+                os.kill(int((await client.apost(on="who"))["pid"]), signal.SIGSTOP)
+            else:
+                with pytest.raises(Unavailable):
+                    await client.apost(on="block", seconds=60)
+        await asyncio.to_thread(program.until, "is ready after")
+        replaced = time.monotonic() - began
+        await running
+        await load.ended()
+        return load, replaced
+
+    load, replaced = asyncio.run(main())
+
+    assert replaced < 5 + 2 * PACE
+    assert all(seconds < 5 * PACE and isinstance(error, Unavailable) for seconds, error in load.failed)
+    assert max(when for when, _ in load.answered) > time.monotonic() - 10
+    program.process.kill()
+    said = program.said()
+    assert "hangs: its loop has not run" in said
+    if fault == "block":
+        assert " in block" in said
+
+
+def test_a_successor_that_cannot_start_leaves_the_old_workers_at_work(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    with running([str(PROGRAM), URLS, "2"], TEST_FAILS=str(broken)) as program:
+        broken.touch()
+
+        async def main() -> Load:
+            load = Load(program.urls[0], rate=50)
+            running = asyncio.create_task(load.run(3))
+            program.process.send_signal(signal.SIGHUP)
+            await asyncio.to_thread(program.until, "those that serve go on")
+            await running
+            await load.ended()
+            return load
+
+        load = asyncio.run(main())
+
+    assert not load.failed
+    assert len({pid for _, pid in load.answered}) <= 2
+    assert "no such model" in program.said()
+
+
+def test_a_server_with_few_files_outlives_the_end_of_its_workers(tmp_path: Path) -> None:
+    limited = tmp_path / "limited.py"
+    limited.write_text(
+        "import resource, runpy, sys\n"
+        "sys.argv = sys.argv[1:]\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 64
+    with running([str(limited), str(PROGRAM), "http://127.0.0.1:0", "2"]) as program:
+        for _ in range(3):
+            with Faulty.at(program.urls[0]) as client:
+                os.kill(int(client.post(on="who")["pid"]), signal.SIGKILL)
+            program.until("was ended by SIGKILL")
+            program.until("is ready after")
+        with Faulty.at(program.urls[0]) as client:
+            assert client.post(on="who")
+
+        assert program.end(signal.SIGTERM) == 0

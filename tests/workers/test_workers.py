@@ -1,0 +1,152 @@
+"""Several processes serve at the same ports: each for itself, and replaced when it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from threading import Event, Thread
+
+import pytest
+from supervised import PATIENCE, PROGRAM, Program, running
+from worker_program import Faulty
+
+from xooai import Executor, InvalidArgument, Unavailable, XooaiError, post, serve
+
+pytest.importorskip("uvicorn")
+pytest.importorskip("grpc")
+
+
+class Holder(Executor):
+    def __init__(self, model: object = None) -> None:
+        super().__init__()
+        self.model = model
+
+    @post
+    def nothing(self) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def program() -> Iterator[Program]:
+    with running([str(PROGRAM), "http://127.0.0.1:0,grpc://127.0.0.1:0", "2"]) as found:
+        yield found
+
+
+def everyone(url: str, count: int = 2) -> dict[str, dict[str, str]]:
+    """Who answers at a URL, by number, once so many do: each call by a connection of its own."""
+    found: dict[str, dict[str, str]] = {}
+    until = time.monotonic() + PATIENCE
+    while len(found) < count:
+        assert time.monotonic() < until, f"only {found} answered"
+        with Faulty.at(url) as client:
+            told = client.post(on="who")
+            found[told["number"]] = told
+    return found
+
+
+def test_each_worker_has_its_number_and_its_device(program: Program) -> None:
+    found = everyone(program.urls[0])
+
+    assert {number: told["device"] for number, told in found.items()} == {"1": "cpu:0", "2": "cpu:1"}
+    assert len({told["pid"] for told in found.values()}) == 2
+
+
+def test_a_worker_may_ask_all_others(program: Program) -> None:
+    found = everyone(program.urls[0])
+    with Faulty.at(program.urls[0]) as client:
+        answers = client.post(on="asked")
+        (states,) = client.post(on="states")
+
+    assert sorted(answers) == sorted(told["pid"] for told in found.values())
+    assert [one["state"] for one in json.loads(states)] == ["ready", "ready"]
+
+
+@pytest.mark.parametrize("driver", [0, 1], ids=["http", "grpc"])
+def test_a_killed_worker_fails_its_own_calls_at_once_and_is_replaced(program: Program, driver: int) -> None:
+    url = program.urls[driver]
+    with Faulty.at(url) as client:
+        victim = client.post(on="who")
+        ended: list[object] = []
+        is_over = Event()
+
+        def wait() -> None:
+            try:
+                ended.append(client.post(on="wait", seconds=PATIENCE))
+            except XooaiError as error:
+                ended.append(error)
+            is_over.set()
+
+        caller = Thread(target=wait)
+        caller.start()
+        time.sleep(0.2)  # on its way: that the call has begun there, nobody tells
+        began = time.monotonic()
+        os.kill(int(victim["pid"]), signal.SIGKILL)
+        assert is_over.wait(PATIENCE)
+        seconds = time.monotonic() - began
+        caller.join()
+
+    assert isinstance(ended[0], Unavailable)
+    assert seconds < 1
+    program.until(f"worker {victim['number']} of 2 is ready")
+    assert everyone(url)[victim["number"]]["pid"] != victim["pid"]
+
+
+def test_hanging_up_replaces_all_without_a_failed_call(program: Program) -> None:
+    url = program.urls[0]
+    before = everyone(url)
+    stop, failed, made = Event(), [], []
+
+    def call() -> None:
+        with Faulty.at(url) as client:
+            while not stop.is_set():
+                try:
+                    made.append(client.post(on="who"))
+                except XooaiError as error:
+                    failed.append(error)
+
+    caller = Thread(target=call)
+    caller.start()
+    program.process.send_signal(signal.SIGHUP)
+    program.until("all 2 workers are new")
+    stop.set()
+    caller.join()
+
+    assert not failed
+    assert made
+    assert not {told["pid"] for told in before.values()} & {told["pid"] for told in everyone(url).values()}
+
+
+def test_what_cannot_start_ends_the_program_with_one_line(tmp_path: pytest.TempPathFactory) -> None:
+    with running([str(PROGRAM), "http://127.0.0.1:0", "2"], TEST_FAILS="/") as program:
+        code = program.process.wait(PATIENCE)
+        said = program.said()
+
+    assert code == 1
+    assert program.urls == []
+    assert said.splitlines()[-1].endswith("cannot start: ValueError: no such model (worker_program.py, line 24)")
+
+
+@pytest.mark.parametrize(
+    ("executor", "options", "message"),
+    [
+        (Holder(object()), {"workers": 2}, r"serve\(Holder, workers=...\)"),
+        (Holder, {"workers": 0}, "it takes 1 to"),
+        (Holder, {"workers": 2, "devices": ("",)}, "names no devices"),
+        (Holder, {"workers": 2, "at": "memory://here"}, "leave out workers"),
+    ],
+    ids=["instance", "none", "device", "driver"],
+)
+def test_what_workers_cannot_serve_is_refused(executor: Executor, options: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        serve(executor, **{"at": "http://127.0.0.1:0", **options})  # type: ignore[arg-type]
+
+
+def test_a_class_within_a_function_is_refused() -> None:
+    class Local(Executor):
+        @post
+        def nothing(self) -> None: ...
+
+    with pytest.raises(InvalidArgument, match="define the class at the top of a module"):
+        serve(Local, at="http://127.0.0.1:0", workers=2)

@@ -1,0 +1,61 @@
+"""A program that serves by workers, and whose endpoints do to their process what they are asked to.
+
+`python worker_program.py URLS WORKERS`, URLS with commas between them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import time
+from pathlib import Path
+
+from xooai import Executor, control, post, serve
+
+control.answer("test.pid", lambda: str(os.getpid()).encode())
+
+
+class Faulty(Executor):
+    def __init__(self, device: str = "none") -> None:
+        super().__init__()
+        self.device = device
+        if (told := os.environ.get("TEST_FAILS")) and Path(told).exists():
+            raise ValueError("no such model")
+
+    @post
+    async def who(self) -> dict[str, str]:
+        return {"pid": str(os.getpid()), "number": os.environ["XOOAI_WORKER"], "device": self.device}
+
+    @post
+    async def asked(self) -> list[str]:
+        return [answer.decode() for answer in await control.ask("test.pid")]
+
+    @post
+    async def states(self) -> list[str]:
+        return [answer.decode() for answer in await control.ask("workers")]
+
+    @post
+    def wait(self, seconds: float) -> str:
+        time.sleep(seconds)
+        return str(os.getpid())
+
+    @post
+    async def block(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251 - the loop is to stand still
+
+    @post
+    async def exit(self) -> None:
+        os._exit(3)
+
+    @post
+    async def crash(self) -> None:
+        ctypes.string_at(0)
+
+    @post
+    async def exhaust(self) -> None:
+        raise MemoryError
+
+
+if __name__ == "__main__":
+    serve(Faulty, at=sys.argv[1].split(","), workers=int(sys.argv[2]), devices=("cpu:0", "cpu:1"))

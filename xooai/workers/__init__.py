@@ -1,0 +1,25 @@
+"""Serving by several processes, which a supervisor starts and looks after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xooai.driver import ListenOptions
+from xooai.workers.plan import Command, Plan, Servable, checked_devices, counted, recipes, with_device
+from xooai.workers.serving import serve_by_workers
+
+__all__ = ["Command", "Plan", "checked_devices", "counted", "serve_by_workers", "serve_made", "with_device"]
+
+
+def serve_made(
+    executors: Sequence[Servable | type[Servable]],
+    urls: Sequence[str],
+    options: ListenOptions,
+    ending: tuple[float, float],
+    workers: int | None,
+    devices: Sequence[str | int],
+) -> None:
+    """Serve executors by workers, each of which makes them for itself. Raises InvalidArgument where one cannot be made again."""
+    dealt = checked_devices(devices)
+    count = counted(workers, dealt)
+    serve_by_workers(Plan(tuple(urls), options, ending, count, dealt, recipes(executors)))

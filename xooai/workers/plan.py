@@ -1,0 +1,170 @@
+"""What is served by workers: how many there are, where, and what each makes of what it is given."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import pickle
+import sys
+from collections.abc import Mapping, Sequence
+from multiprocessing import spawn
+from typing import Any, Protocol
+
+import msgspec
+
+from xooai.driver import ListenOptions
+from xooai.errors import InvalidArgument
+from xooai.server import Hosted
+
+__all__ = [
+    "DEVICE",
+    "NUMBER",
+    "Command",
+    "Plan",
+    "Recipe",
+    "Servable",
+    "checked_devices",
+    "counted",
+    "made",
+    "recipes",
+    "with_device",
+]
+
+NUMBER, DEVICE = "XOOAI_WORKER", "XOOAI_DEVICE"
+"""The environment variables by which a worker knows its number, from 1 on, and its device."""
+MOST = 1024  # workers: more than any machine has cores for
+
+
+class Servable(Protocol):
+    """What a worker makes, and hosts: an executor or a Flow."""
+
+    def _xooai_hosted(self) -> Hosted: ...
+
+    def _xooai_served(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Command(msgspec.Struct, frozen=True):
+    """Workers that run a command line, each from the start: `xooai` with these arguments."""
+
+    args: tuple[str, ...]
+
+
+class Recipe(msgspec.Struct, frozen=True):
+    """An executor to be made in each worker: its class, and what its constructor gets."""
+
+    kind: type[Servable]
+    places: tuple[Any, ...] = ()
+    names: Mapping[str, Any] = {}
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """`ending` is the grace and the delay before it, in seconds; `load` what each worker is given to make what it serves."""
+
+    urls: tuple[str, ...]
+    options: ListenOptions
+    ending: tuple[float, float]
+    count: int
+    devices: tuple[str, ...]
+    load: Command | tuple[Recipe, ...]
+
+    def device(self, number: int) -> str | None:
+        """Devices are dealt to the workers in turn."""
+        return self.devices[(number - 1) % len(self.devices)] if self.devices else None
+
+    def packed(self) -> bytes:
+        """What a worker needs to make what it serves, beside the URLs. Raises InvalidArgument for what cannot be sent."""
+        if isinstance(self.load, Command):
+            return pickle.dumps((None, pickle.dumps(self.load)))
+        main = {key: value for key, value in spawn.get_preparation_data("xooai").items() if key in _PREPARED}
+        return pickle.dumps((main, pickle.dumps((self.load, self.urls, self.options, self.ending))))
+
+
+_PREPARED = frozenset({"sys_path", "sys_argv", "orig_dir", "dir", "init_main_from_name", "init_main_from_path"})
+"""Of what multiprocessing tells a new process: how its `__main__` and its imports come to be as in this one."""
+
+
+def counted(workers: object, devices: Sequence[str]) -> int:
+    """The number of workers: as many as devices where it is not given. Raises InvalidArgument."""
+    if workers is None:
+        return len(devices)
+    if not isinstance(workers, int) or isinstance(workers, bool) or not 1 <= workers <= MOST:
+        raise InvalidArgument(f"workers={repr(workers)[:80]} is no number of processes; it takes 1 to {MOST}")
+    if sys.platform == "win32":
+        raise InvalidArgument(f"workers={workers} needs sockets and signals that Windows does not have; leave it out")
+    return workers
+
+
+def checked_devices(devices: object) -> tuple[str, ...]:
+    """Devices as texts: `0,1`, a list of texts or numbers. Raises InvalidArgument."""
+    given = devices.split(",") if isinstance(devices, str) else devices
+    if not isinstance(given, Sequence):
+        given = (given,)
+    found = tuple(str(one).strip() for one in given)
+    if not all(found) or any(isinstance(one, bool) or not isinstance(one, str | int) for one in given):
+        raise InvalidArgument(f"devices={repr(devices)[:80]} names no devices; it takes such as ('cuda:0', 'cuda:1')")
+    return found
+
+
+def recipes(executors: Sequence[Servable | type[Servable]]) -> tuple[Recipe, ...]:
+    """How to make executors once more in another process. Raises InvalidArgument where that cannot be known."""
+    return tuple(_recipe(executor) for executor in executors)
+
+
+def _recipe(executor: Servable | type[Servable]) -> Recipe:
+    if isinstance(executor, type):
+        found = Recipe(executor)
+    else:
+        given = getattr(executor, "_xooai_given", None)
+        if given is None:
+            raise InvalidArgument(_unknown(executor))
+        found = Recipe(type(executor), *given)
+    try:
+        pickle.dumps(found.kind)
+    except (pickle.PicklingError, AttributeError) as error:
+        raise InvalidArgument(
+            f"{found.kind.__name__} cannot be made in a worker, which looks for it in its module: {error}; "
+            "define the class at the top of a module, or serve its file by xooai serve FILE.yaml --workers N"
+        ) from None
+    main = sys.modules["__main__"]
+    if found.kind.__module__ == "__main__" and not (getattr(main, "__file__", None) or getattr(main, "__spec__", None)):
+        raise InvalidArgument(
+            f"{found.kind.__name__} cannot be made in a worker: it was typed in, and stands in no file; "
+            "put it into a module"
+        )
+    try:
+        pickle.dumps(found)
+    except Exception as error:  # noqa: BLE001 - whatever an object inside refuses it with
+        raise InvalidArgument(f"{_unknown(executor)} ({error})") from None
+    return found
+
+
+def _unknown(executor: Servable | type[Servable]) -> str:
+    kind = executor if isinstance(executor, type) else type(executor)
+    if kind.__module__.startswith("xooai.flow"):
+        return f"{executor!r} cannot be made again in a worker; dump() it, then: xooai flow serve FILE.yaml --workers N"
+    return (
+        f"{executor!r} cannot be made again in a worker: its constructor got more than texts, numbers, truth values, lists and "
+        f"dicts; give the class, which each worker makes for itself: serve({kind.__name__}, workers=...)"
+    )
+
+
+def made(recipe: Recipe) -> Servable:
+    """The executor; a parameter named `device` that is not given gets this worker's. Raises what the constructor raises."""
+    return recipe.kind(*recipe.places, **with_device(recipe.kind, recipe.places, recipe.names))
+
+
+def with_device(kind: type, places: Sequence[Any], names: Mapping[str, Any]) -> dict[str, Any]:
+    """What a constructor gets by name, and by `device` the device of this process where it takes one that is not given."""
+    device = os.environ.get(DEVICE)
+    found = dict(names)
+    if device is None:
+        return found
+    try:
+        signature = inspect.signature(kind)
+        if "device" in signature.parameters and "device" not in signature.bind_partial(*places, **names).arguments:
+            found["device"] = device
+    except (TypeError, ValueError):
+        pass  # its constructor says what is wrong
+    return found

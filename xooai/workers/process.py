@@ -1,0 +1,258 @@
+"""A worker's own side: makes what it serves, tells its supervisor how it is, and ends when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import io
+import itertools
+import os
+import pickle
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from importlib import import_module
+from multiprocessing import current_process, spawn
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from xooai import control, hosting
+from xooai.driver import ListenOptions
+from xooai.ending import Ending
+from xooai.errors import XooaiError
+from xooai.log import logger, one_line
+from xooai.server import Hosted
+from xooai.workers.messages import (
+    Answers,
+    Ask,
+    Beat,
+    Connection,
+    Drain,
+    Failed,
+    Force,
+    Question,
+    Ready,
+    Told,
+    read_first,
+    tell,
+)
+from xooai.workers.plan import Command, Recipe, made
+from xooai.workers.spawned import Start
+from xooai.workers.table import Share, State, Table
+
+__all__ = ["main"]
+
+_LOG = logger("xooai.workers")
+BEAT = 0.5  # seconds between two signs of life: some beats must be missed before a loop is called stuck
+_OWN = str(Path(__file__).resolve().parent.parent)
+_TERMINATED = 128 + signal.SIGTERM
+
+
+def main(descriptor: int) -> None:
+    """Serve as a worker, whose supervisor is at the other end of a socket."""
+    used = socket.socket(fileno=descriptor)
+    start = msgspec.msgpack.decode(read_first(used), type=Start)
+    for handed in (descriptor, start.stacks, start.table, *(fd for fds in start.sockets.values() for fd in fds)):
+        os.set_inheritable(handed, False)  # what this worker starts must not hold them open
+    for number in (
+        signal.SIGINT,
+        signal.SIGHUP,
+    ):  # Ctrl-C goes to all processes of a terminal; the supervisor says what follows
+        signal.signal(number, lambda *_: None)
+    faulthandler.enable(start.stacks)
+    faulthandler.register(signal.SIGQUIT, start.stacks)
+    serving = _Serving(used.dup(), start)
+    hosting.in_place_of(serving.serve)
+    code = 1
+    try:
+        code = _run(start.packed)
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+        if isinstance(error.code, str):
+            _fail(used, error.code, code)
+    except Exception as error:  # noqa: BLE001 - the one place that tells of it
+        if os.environ.get("XOOAI_TRACEBACK", "0") not in ("", "0"):
+            traceback.print_exception(error)
+        reason, code = _told(error)
+        _fail(used, reason, code)
+    sys.exit(code)
+
+
+def _run(packed: bytes) -> int:
+    """Make what is served, and serve it to the end; return the exit code."""
+    preparation, inner = pickle.loads(packed)  # noqa: S301 - of the supervisor, by a socket that only this process has
+    if preparation is not None:
+        # As in multiprocessing's own: meanwhile no process may be started.
+        current_process()._inheriting = True  # type: ignore[attr-defined]
+        try:
+            spawn.prepare(preparation)
+        finally:
+            del current_process()._inheriting  # type: ignore[attr-defined]
+    load = pickle.loads(inner)  # noqa: S301 - as above
+    if isinstance(load, Command):
+        code: int = import_module("xooai.cli.worker").run(load.args)
+        return code
+    _serve_made(*load)
+    return 0
+
+
+def _serve_made(
+    recipes: Sequence[Recipe], urls: Sequence[str], options: ListenOptions, ending: tuple[float, float]
+) -> None:
+    executors = [made(recipe) for recipe in recipes]
+    try:
+        hosted = [one._xooai_hosted() for one in executors]
+        hosting.serve_until_signal(hosted, urls, options, ending[0], hosting.announce, drain_delay=ending[1])
+    finally:
+        for one in executors:
+            one._xooai_served()
+            one.close()
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """A failure in one line, and the exit code that goes with it."""
+    if isinstance(code := getattr(error, "exit_code", None), int) and isinstance(error, XooaiError):
+        return one_line(error.message), code  # of the command line, which has found words for it
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_OWN)]
+    text = error.message if isinstance(error, XooaiError) else f"{type(error).__name__}: {error}"
+    where = f" ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else ""
+    return one_line(f"{text}{where}"), 1
+
+
+def _fail(used: socket.socket, reason: str, code: int) -> None:
+    try:
+        tell(used, Failed(reason, code))
+    except OSError:
+        print(f"xooai: {reason}", file=sys.stderr)
+
+
+class _Serving:
+    """What serves in a worker, in place of `serve_until_signal`."""
+
+    def __init__(self, used: socket.socket, start: Start) -> None:
+        self._socket = used
+        self._start = start
+        self._table = Table(start.table, start.rows)
+        handed = {url: [socket.socket(fileno=fd) for fd in fds] for url, fds in start.sockets.items()}
+        for one in itertools.chain(*handed.values()):
+            one.setblocking(False)
+        self._share = Share(self._table, start.row, handed)
+        self._asked: dict[int, asyncio.Future[list[bytes]]] = {}
+        self._ids = itertools.count()
+        self._connection: Connection | None = None
+        self._is_up = False
+        self._is_ended = False
+
+    def serve(
+        self,
+        executors: Sequence[Hosted],
+        options: ListenOptions,
+        ending: Ending,
+        announce: Callable[[list[str]], None],
+    ) -> None:
+        """Serve at the URLs of the supervisor until it says that it is enough. Raises SystemExit where calls were cut off."""
+        with asyncio.Runner(loop_factory=hosting.new_loop) as runner:
+            runner.run(self._serve(executors, replace(options, shared=self._share), ending, announce))
+        if not self._is_up:
+            raise SystemExit(_TERMINATED)
+        if ending.cut:
+            raise SystemExit(hosting.CUT)
+
+    async def _serve(
+        self,
+        executors: Sequence[Hosted],
+        options: ListenOptions,
+        ending: Ending,
+        announce: Callable[[list[str]], None],
+    ) -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        self._stopping, self._forced, self._task = asyncio.Event(), ending.forced, task
+        self._connection = connection = await Connection.over(self._socket)
+        control.join(self)
+        loop.add_signal_handler(signal.SIGTERM, self._stop)
+        others = [loop.create_task(self._listen(connection)), loop.create_task(_beat(connection))]
+        try:
+            async with hosting.listening(executors, self._start.urls, options, ending) as (_, listeners):
+                self._is_up = True
+                self._table.tell(self._start.row, State.READY)
+                connection.send(Ready(_printed(announce, [one.url for one in listeners])))
+                await self._stopping.wait()
+                if not self._share.is_last:  # others are ready, so nobody needs to find out
+                    self._table.clear(self._start.row)
+                    ending.delay = 0
+        except asyncio.CancelledError:
+            if not self._is_ended:
+                raise
+        finally:
+            control.join(None)
+            for one in others:
+                one.cancel()
+            await asyncio.wait(others)
+            await connection.flushed()
+            connection.close()
+
+    def _stop(self) -> None:
+        """End, once; a setup that takes long is not waited for."""
+        if not self._is_ended:
+            self._is_ended = True
+            self._stopping.set()
+            if not self._is_up:
+                self._task.cancel()
+
+    async def _listen(self, connection: Connection) -> None:
+        """Do what the supervisor says; without one, end."""
+        while (message := await connection.receive()) is not None:
+            match message:
+                case Drain(is_last):
+                    self._share.is_last = is_last
+                    self._stop()
+                case Force():
+                    self._forced.set()
+                case Question(id, name):
+                    connection.send(Told(id, _own(name)))
+                case Answers(id, answers) if (asked := self._asked.get(id)) is not None and not asked.done():
+                    asked.set_result(answers)
+        self._stop()
+
+    async def ask(self, name: str) -> list[bytes]:
+        """The answers of the other workers, by way of the supervisor."""
+        connection, number = self._connection, next(self._ids)
+        assert connection is not None
+        asked = self._asked[number] = asyncio.get_running_loop().create_future()
+        connection.send(Ask(number, name))
+        try:
+            async with asyncio.timeout(control.WAIT):
+                answers: list[bytes] = await asked
+        except TimeoutError:
+            answers = []
+        finally:
+            del self._asked[number]
+        return answers
+
+
+def _own(name: str) -> bytes | None:
+    try:
+        return control.own(name)
+    except Exception:  # noqa: BLE001 - somebody's code, which must not end this worker
+        _LOG.exception("the answer to %s failed", name)
+        return None
+
+
+async def _beat(connection: Connection) -> None:
+    while True:
+        connection.send(Beat())
+        await asyncio.sleep(BEAT)
+
+
+def _printed(announce: Callable[[list[str]], None], bound: list[str]) -> str:
+    """What a server alone would print when it is up."""
+    text = io.StringIO()
+    with redirect_stdout(text):
+        announce(bound)
+    return text.getvalue()

@@ -1,0 +1,114 @@
+"""Serving by several processes: the ports, the signals, and what is printed."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import threading
+
+from xooai import hosting, signals
+from xooai.driver import Sharing, Taken
+from xooai.errors import FailedPrecondition, InvalidArgument
+from xooai.log import logger
+from xooai.notify import Manager
+from xooai.workers.plan import Plan
+from xooai.workers.supervisor import Supervisor, handed_out
+
+__all__ = ["serve_by_workers"]
+
+_LOG = logger("xooai.workers")
+
+
+def serve_by_workers(plan: Plan) -> None:
+    """Serve by workers until SIGINT or SIGTERM; a second one ends the grace, SIGHUP replaces the workers one by one.
+
+    Raises CannotStart where a worker fails before all are ready, and SystemExit where a signal comes before.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        raise FailedPrecondition("serve(workers=...) waits for a signal, which only the main thread gets")
+    if asyncio._get_running_loop() is not None:
+        raise FailedPrecondition("serve() blocks, and a loop runs in this thread")
+    if hosting.instead() is not None:
+        raise FailedPrecondition(
+            'serve(workers=...) is called while a worker imports the program; put it under: if __name__ == "__main__":'
+        )
+    with asyncio.Runner() as runner:
+        code = runner.run(_supervised(plan))
+    if code:
+        raise SystemExit(code)
+
+
+async def _supervised(plan: Plan) -> int:
+    """Serve; return the exit code."""
+    taken: list[Taken] = []
+    try:
+        for url in plan.urls:
+            one = await _taken(url, plan)
+            taken.append(one)
+        hosting.refuse_unused()
+        sockets = {one.url: [made.fileno() for made in one.sockets] for one in taken}
+        handed, table = handed_out(plan, tuple(one.url for one in taken), sockets)
+        with hosting.managed() as manager:
+            return await _Run(Supervisor(plan, handed, table, _tell), list(sockets), manager).run()
+    finally:
+        for one in taken:
+            for made in (*one.sockets, *one.kept):
+                made.close()
+
+
+class _Run:
+    """One server from its start to its end, as signals have it."""
+
+    def __init__(self, supervisor: Supervisor, urls: list[str], manager: Manager | None) -> None:
+        self._supervisor, self._urls, self._manager = supervisor, urls, manager
+        self._stopping, self._forced = asyncio.Event(), asyncio.Event()
+        self._early: signal.Signals | None = None
+        self._is_up = False
+
+    async def run(self) -> int:
+        """Return the exit code. Raises CannotStart."""
+        with signals.heard(asyncio.get_running_loop(), self._stop, self._supervisor.roll):
+            starting = asyncio.ensure_future(self._supervisor.start())
+            waiting = asyncio.ensure_future(self._stopping.wait())
+            try:
+                await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
+                if starting.done():
+                    self._up(starting.result())
+                    await waiting
+            finally:
+                starting.cancel()
+                waiting.cancel()
+                if self._manager is not None:
+                    self._manager.stopping()
+                await self._supervisor.stop(self._forced)
+        if self._early is not None:
+            _LOG.warning("%s came before the server was ready; nothing was served", self._early.name)
+            return hosting.SIGNALLED + self._early
+        return hosting.CUT if self._supervisor.has_cut else 0
+
+    def _up(self, banner: str) -> None:
+        self._is_up = True
+        print(banner, end="", flush=True)
+        if self._manager is not None:
+            self._manager.ready(self._urls)
+
+    def _stop(self, number: signal.Signals) -> None:
+        if self._stopping.is_set():
+            self._forced.set()
+        self._stopping.set()
+        if not self._is_up:
+            self._early = number
+
+
+async def _taken(url: str, plan: Plan) -> Taken:
+    driver = hosting.driver_of(url)
+    if not isinstance(driver, Sharing):
+        raise InvalidArgument(
+            f"cannot listen at {url!r} by several processes: its driver keeps all connections in one; leave out workers"
+        )
+    return await driver.take(url, hosting.keyed(plan.options))
+
+
+def _tell(text: str) -> None:
+    print(f"xooai: {text}", file=sys.stderr, flush=True)

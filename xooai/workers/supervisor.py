@@ -1,0 +1,370 @@
+"""The supervisor of workers: starts them, looks after them, replaces those that end or hang, and ends them in good order.
+
+It holds the ports and makes no executor, so that nothing of theirs can end it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from xooai import control
+from xooai.errors import FailedPrecondition
+from xooai.log import logger
+from xooai.workers.messages import Answers, Ask, Beat, Drain, Failed, Force, Question, Ready, Told
+from xooai.workers.plan import Plan
+from xooai.workers.spawned import Handed, Phase, Worker, spawned
+from xooai.workers.table import State, Table, unnamed_file
+
+__all__ = ["CannotStart", "Supervisor", "handed_out"]
+
+_LOG = logger("xooai.workers")
+TICK = 0.5  # seconds between two looks at the workers
+STATE = "workers"  # what a worker asks for, to be told by the supervisor how all of them are
+LATE = 1.5  # seconds without a sign of life, after which a worker is given no more connections,
+HUNG = "XOOAI_HUNG"  # and, by this variable, after which it is replaced,
+HUNG_AFTER = 3.5  # else these: six beats. Its connections are reset, and calls go elsewhere
+GLANCE = 0.01  # seconds between two looks whether a process that is ending has ended
+STACK = 0.3  # seconds for a stuck worker to write what it is doing
+FIRST_WAIT, LONGEST_WAIT = 0.1, 30.0  # seconds between the starts of a worker that does not last, doubled each time
+LASTS = 10.0  # seconds after which a worker that ends is started again at once
+MARGIN = 15.0  # seconds beside the grace for a worker to end: as long as listeners take for calls that ignore their end
+_TERMINATED = 128 + signal.SIGTERM  # the exit code of one that was not ready yet
+_LINES = 60  # of a stack: the thread that hangs comes first
+
+
+class CannotStart(FailedPrecondition):
+    """A worker cannot start, and never could. `exit_code` is that of the program."""
+
+    exit_code = 1
+
+
+class _Slot:
+    """The place of one worker, by its number: who is in it, and how those before fared."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.worker: Worker | None = None
+        self.failures = 0
+        """How many have ended one after the other without having lasted."""
+        self.restarts = 0
+
+
+class Supervisor:
+    """Of one server. Belongs to the loop that it is made on."""
+
+    def __init__(self, plan: Plan, handed: Handed, table: Table, tell: Callable[[str], None]) -> None:
+        """`tell` shows how far the start is."""
+        self._plan = plan
+        self._handed = handed
+        self._table = table
+        self._tell = tell
+        self._loop = asyncio.get_running_loop()
+        self._slots = [_Slot(number) for number in range(1, plan.count + 1)]
+        self._alive: set[Worker] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._waiting: dict[int, asyncio.Future[bytes | None]] = {}
+        self._ids = itertools.count()
+        self._ticked = time.monotonic()
+        self._hung_after = _seconds(HUNG, HUNG_AFTER)
+        self._is_rolling = self._is_stopping = False
+        self._failed: asyncio.Future[Worker] = self._loop.create_future()
+        """The worker that could not start when none ever had."""
+        self._was_up = False
+        self.has_cut = False
+        """Whether calls were cut off at the end of a worker that was told to end."""
+
+    # -- from start to end
+
+    async def start(self) -> str:
+        """Start all workers; return what a server alone prints once it is up. Raises CannotStart."""
+        self._begin(self._ticking())
+        for slot in self._slots:
+            await self._fill(slot)
+        ups = asyncio.gather(*(slot.worker.up for slot in self._slots if slot.worker is not None))
+        ends: list[asyncio.Future[Any]] = [ups, self._failed]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if self._failed.done():
+            worker = self._failed.result()
+            reason, code = worker.failure or (worker.how(), 1)
+            error = CannotStart(f"worker {worker.number} cannot start: {reason}")
+            error.exit_code = code
+            raise error
+        self._was_up = True
+        return next(slot.worker.banner for slot in self._slots if slot.worker is not None)
+
+    async def stop(self, forced: asyncio.Event) -> None:
+        """End all workers: calls under way have the grace, until `forced`."""
+        self._is_stopping = True
+        for worker in self._alive:
+            self._drain(worker, is_last=True)
+        force = asyncio.ensure_future(forced.wait())
+        patience = sum(self._plan.ending) + MARGIN
+        await self._until_ended({force}, patience)
+        force.cancel()
+        for worker in self._alive:
+            if worker.connection is not None:
+                worker.connection.send(Force())
+        await self._until_ended(set(), MARGIN / 2 if forced.is_set() else TICK)
+        for worker in list(self._alive):
+            worker.signal(signal.SIGKILL)
+        await self._until_ended(set(), MARGIN)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _until_ended(self, others: set[asyncio.Future[Any]], patience: float) -> None:
+        """Wait for all workers to end, one of `others` to be done, or so many seconds."""
+        ends = [worker.ended for worker in self._alive]
+        if ends:
+            everyone = asyncio.gather(*ends)
+            await asyncio.wait({everyone, *others}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+
+    def _drain(self, worker: Worker, *, is_last: bool) -> None:
+        if worker.phase is Phase.READY and worker.connection is not None:
+            worker.connection.send(Drain(is_last))
+        else:
+            worker.signal(signal.SIGTERM)
+        worker.phase = Phase.DRAINS
+
+    def _begin(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- one worker
+
+    async def _fill(self, slot: _Slot) -> Worker | None:
+        """Start a worker in its place. Where there is no room for it now, it is tried again."""
+        worker = await self._spawn(slot.number)
+        if worker is None:
+            slot.failures += 1
+            self._begin(self._again(slot))
+        else:
+            slot.worker = worker
+        return worker
+
+    async def _spawn(self, number: int) -> Worker | None:
+        taken = {worker.row for worker in self._alive}
+        row = next(row for row in range(self._handed.rows) if row not in taken)
+        try:
+            worker = await spawned(self._handed, number, row, self._plan.device(number))
+        except OSError as error:
+            _LOG.error("worker %d cannot be started: %s", number, error.strerror or error)
+            return None
+        self._table.tell(row, State.STARTS)
+        self._alive.add(worker)
+        device = self._plan.device(number)
+        where = f" on {device}" if device is not None else ""
+        self._tell(f"worker {number} of {self._plan.count} loads{where}")
+        self._begin(self._listen(worker))
+        return worker
+
+    async def _listen(self, worker: Worker) -> None:
+        """Do what a worker says, until it has ended."""
+        connection = worker.connection
+        while connection is not None and (message := await connection.receive()) is not None:
+            worker.beat, worker.hung = time.monotonic(), None
+            match message:
+                case Beat():
+                    pass
+                case Ready(banner):
+                    self._up(worker, banner)
+                case Failed(reason, code):
+                    worker.failure = reason, code
+                case Ask(id, name):
+                    self._begin(self._gather(worker, id, name))
+                case Told(id, answer) if (asked := self._waiting.get(id)) is not None and not asked.done():
+                    asked.set_result(answer)
+        patience = time.monotonic() + MARGIN
+        while worker.process.poll() is None:  # its socket is closed a moment before it has ended
+            await asyncio.sleep(GLANCE)  # no child watcher: that of asyncio takes a thread for each process
+            if time.monotonic() > patience:
+                worker.signal(signal.SIGKILL)
+        self._gone(worker)
+
+    def _up(self, worker: Worker, banner: str) -> None:
+        if worker.phase is Phase.STARTS:
+            worker.phase, worker.banner = Phase.READY, banner
+            seconds = time.monotonic() - worker.began
+            self._tell(f"worker {worker.number} of {self._plan.count} is ready after {seconds:.1f} s")
+            worker.up.set_result(True)
+
+    def _gone(self, worker: Worker) -> None:
+        """A worker has ended: for whatever reason."""
+        phase, worker.phase = worker.phase, Phase.ENDED
+        self._table.clear(worker.row)
+        self._alive.discard(worker)
+        if not worker.up.done():
+            worker.up.set_result(False)
+        worker.ended.set_result(None)
+        slot = self._slots[worker.number - 1]
+        if phase is Phase.DRAINS and worker.process.returncode not in (0, -signal.SIGTERM, _TERMINATED):
+            self.has_cut = self.has_cut or self._is_stopping
+        if phase is not Phase.DRAINS:
+            self._report(worker)
+            if not self._was_up and phase is Phase.STARTS and not self._failed.done():
+                self._failed.set_result(worker)
+            elif slot.worker is worker and not self._is_stopping:
+                lasted = phase is Phase.READY and time.monotonic() - worker.began > LASTS
+                slot.failures = 0 if lasted else slot.failures + 1
+                slot.restarts += 1
+                self._begin(self._again(slot))
+        worker.close()
+
+    def _report(self, worker: Worker) -> None:
+        if worker.failure is not None:
+            if self._was_up:
+                _LOG.error("worker %d cannot start: %s", worker.number, worker.failure[0])
+            return
+        if self._was_up or worker.phase is not Phase.STARTS:
+            _LOG.error("worker %d (process %d) %s", worker.number, worker.pid, worker.how())
+        for line in worker.stack()[:_LINES]:
+            _LOG.error("worker %d: %s", worker.number, line)
+
+    async def _again(self, slot: _Slot) -> None:
+        """Start a worker again: at once, or later and later where none lasts."""
+        if slot.failures > 1:
+            wait = min(FIRST_WAIT * 2 ** (slot.failures - 2), LONGEST_WAIT)
+            if slot.failures > 3:
+                _LOG.error(
+                    "worker %d has ended %d times in a row; it is started again in %g s",
+                    slot.number,
+                    slot.failures,
+                    wait,
+                )
+            await asyncio.sleep(wait)
+        if not self._is_stopping:
+            await self._fill(slot)
+
+    # -- looking after them
+
+    async def _ticking(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            now = time.monotonic()
+            if (
+                now - self._ticked > 2 * TICK
+            ):  # it was this process that was held up, and their beats are yet to be read
+                for worker in self._alive:
+                    worker.beat = max(worker.beat, now)
+            self._ticked = now
+            for worker in list(self._alive):
+                if worker.process.poll() is not None and worker.connection is not None:
+                    worker.connection.close()  # which a child that it has left behind may hold open
+                if worker.phase in (Phase.READY, Phase.DRAINS):
+                    self._look_at(worker, now)
+
+    def _look_at(self, worker: Worker, now: float) -> None:
+        silent = now - worker.beat
+        if worker.phase is Phase.READY:
+            self._table.tell(worker.row, State.NONE if silent > LATE else State.READY)
+        if silent > self._hung_after and worker.hung is None:
+            worker.hung = now
+            _LOG.error(
+                "worker %d (process %d) hangs: its loop has not run for %.1f s; it is replaced",
+                worker.number,
+                worker.pid,
+                silent,
+            )
+            worker.signal(signal.SIGQUIT)  # by which it writes its stacks
+            self._loop.call_later(STACK, self._kill, worker)
+
+    def _kill(self, worker: Worker) -> None:
+        if worker.hung is not None:  # else it has come back in the meantime
+            worker.signal(signal.SIGKILL)
+
+    # -- new workers for old ones
+
+    def roll(self) -> None:
+        """Replace the workers one by one, each once its successor is ready."""
+        if self._is_stopping:
+            return
+        if not self._was_up or self._is_rolling:
+            _LOG.warning("the workers are being started; they are not replaced once more")
+            return
+        self._is_rolling = True
+        self._begin(self._rolled())
+
+    async def _rolled(self) -> None:
+        try:
+            for slot in self._slots:
+                if not await self._replaced(slot) or self._is_stopping:
+                    return
+            self._tell(f"all {self._plan.count} workers are new")
+        finally:
+            self._is_rolling = False
+
+    async def _replaced(self, slot: _Slot) -> bool:
+        """Whether a new worker has taken a place; else the old one goes on."""
+        new = await self._spawn(slot.number)
+        if new is None or not await new.up:
+            _LOG.error("the workers are not replaced: worker %d could not start; those that serve go on", slot.number)
+            return False
+        old, slot.worker = slot.worker, new
+        slot.failures = 0
+        if old is not None and old.phase is not Phase.ENDED:
+            self._drain(old, is_last=False)
+            await asyncio.wait([old.ended], timeout=self._plan.ending[0] + MARGIN)
+            old.signal(signal.SIGKILL)
+            await old.ended
+        return True
+
+    # -- questions
+
+    async def _gather(self, worker: Worker, id: int, name: str) -> None:
+        """Ask all others that serve, and send the answers."""
+        others = [other for other in self._alive if other is not worker and other.phase in (Phase.READY, Phase.DRAINS)]
+        asked: dict[int, asyncio.Future[bytes | None]] = {}
+        for other in others:
+            if other.connection is not None and time.monotonic() - other.beat < LATE:
+                number = next(self._ids)
+                asked[number] = self._waiting[number] = self._loop.create_future()
+                other.connection.send(Question(number, name))
+        if asked:
+            await asyncio.wait(asked.values(), timeout=control.WAIT * 0.9)
+        for number in asked:
+            del self._waiting[number]
+        # A program that is served by its own script has answers of its own here, too, where it serves nothing.
+        found = [self._state() if name == STATE else None, *(one.result() for one in asked.values() if one.done())]
+        if worker.connection is not None:
+            worker.connection.send(Answers(id, [one for one in found if one is not None]))
+
+    def _state(self) -> bytes:
+        """How the workers are, as JSON: what asks for `workers` is given."""
+        now = time.monotonic()
+        return json.dumps(
+            [
+                {
+                    "number": slot.number,
+                    "device": self._plan.device(slot.number),
+                    "state": "waits" if slot.worker is None else slot.worker.phase.name.lower(),
+                    "pid": None if slot.worker is None else slot.worker.pid,
+                    "age": None if slot.worker is None else round(now - slot.worker.began, 1),
+                    "restarts": slot.restarts,
+                }
+                for slot in self._slots
+            ]
+        ).encode()
+
+
+def handed_out(plan: Plan, urls: tuple[str, ...], sockets: dict[str, list[int]]) -> tuple[Handed, Table]:
+    """What all workers are given, and the table of them."""
+    rows = 2 * plan.count + 1  # a worker and its successor, and one to spare
+    file = unnamed_file()
+    table = Table(file, rows, is_new=True)
+    return Handed(urls, sockets, file, rows, plan.count, plan.packed()), table
+
+
+def _seconds(name: str, usual: float) -> float:
+    try:
+        return max(float(os.environ.get(name, usual)), LATE)
+    except ValueError:
+        return usual
