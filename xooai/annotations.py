@@ -259,6 +259,7 @@ def _endpoint(executor: str, name: str, described: object, reader: _Reader) -> E
         incoming=incoming,
         items=_result(found.get("item"), f"{where}({incoming})", reader) if incoming else None,
         batch=_batch(found.get("batch"), parameters, shape),
+        idempotent=found.get("idempotent") is True,
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from functools import partial
+from time import monotonic
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from xooai.describe import endpoint as describe_endpoint
 from xooai.driver import EMPTY, DialOptions, Head, Link, Outcome, Shape
 from xooai.endpoint import Endpoint, nearest
 from xooai.errors import InvalidArgument, NotFound, Unavailable, XooaiError
+from xooai.layers.retry import Retries
 from xooai.lazy import lazy
 from xooai.memory import MemoryChannel
 from xooai.metadata import HOPS_HEADER, Inquiry, metadata_of
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 else:
     elsewhere = lazy("xooai.elsewhere")  # what keeps contents for a server, and reads those that it keeps
 
-__all__ = ["Address", "Elsewhere", "Remote", "endpoints_of", "resolved"]
+__all__ = ["Address", "Elsewhere", "Remote", "Retries", "endpoints_of", "resolved"]
 
 T = TypeVar("T")
 _UNARY = Shape.UNARY
@@ -82,6 +84,7 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
     metadata: Mapping[str, str] = EMPTY
     layers: tuple[Layer, ...] = ()
     stores: Stores | None = None
+    retries: Retries = msgspec.field(default_factory=Retries)
     _origin: Origin | None = None
     _links: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Link] = msgspec.field(
         default_factory=weakref.WeakKeyDictionary
@@ -136,7 +139,11 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
         frame = codec_of_call.encode(schema, arguments)
         head = self._head(executor, endpoint.name, codec_of_call.media_type, timeout, metadata)
         if not self.layers:
-            reply, outcome = await self._exchange(head, frame)
+            began = monotonic()
+            try:
+                reply, outcome = await self._exchange(head, frame)
+            except XooaiError as error:
+                reply, outcome = await self._again(error, head, frame, endpoint, began)
         else:
             reply, outcome = await self._through_layers(endpoint, head, frame)
         reply_codec = outcome.codec
@@ -165,7 +172,11 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
         media_type = codec.media_type
         head = self._head(executor, endpoint.name, media_type, timeout, None, "" if accept == media_type else accept)
         if not self.layers:
-            reply, outcome = await self._exchange(head, frame)
+            began = monotonic()
+            try:
+                reply, outcome = await self._exchange(head, frame)
+            except XooaiError as error:
+                reply, outcome = await self._again(error, head, frame, endpoint, began)
         else:
             reply, outcome = await self._through_layers(endpoint, head, frame)
         return reply, outcome.codec
@@ -253,7 +264,15 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
         outcome = channel.outcome
         if reply is None or outcome is None:
             raise Unavailable("the server ended the call without an answer")
+        if self.retries.spent:
+            self.retries.earn()
         return reply, outcome
+
+    def _again(
+        self, error: XooaiError, head: Head, frame: bytes | None, endpoint: Endpoint, began: float
+    ) -> Awaitable[tuple[bytes, Outcome]]:
+        """What a call gives that has failed, where it may be made anew; `began` in monotonic seconds is when its time did."""
+        return self.retries.again(error, lambda head: self._exchange(head, frame), head, endpoint.idempotent, began)
 
     @property
     def is_leaving(self) -> bool:
@@ -262,7 +281,11 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
 
     async def _send(self, call: Call) -> None:
         """The innermost service, where there are layers."""
-        reply, outcome = await self._exchange(call.head, await call.receive())
+        frame, began = await call.receive(), monotonic()
+        try:
+            reply, outcome = await self._exchange(call.head, frame)
+        except XooaiError as error:
+            reply, outcome = await self._again(error, call.head, frame, call.endpoint, began)
         if outcome.metadata:
             call.reply_metadata.update(outcome.metadata)
         call.reply, call.reply_codec = reply, outcome.codec  # read already: its limit is the link's

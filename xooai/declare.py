@@ -106,12 +106,13 @@ class Declared:
         if declared is not None and declared.attributes.get(name) == attribute:
             if declared._endpoints is not None and not getattr(home, "__parameters__", ()):
                 kept = declared._endpoints[name]
-                many = None if kept.many is None else replace(kept.many, owner=owner, cache=mark.cache)
-                return replace(kept, owner=owner, cache=mark.cache, many=many)
+                many = None if kept.many is None else replace(kept.many, owner=owner, **_said(mark))
+                return replace(kept, owner=owner, many=many, **_said(mark))
             namespace = {**declared._namespace, **namespace}
         bind = partial(self._bound, home, variables)
         found = Endpoint.of(vars(home)[attribute], owner, name, namespace, bind, mark.streams, mark.batch)
-        return found if mark.cache is None else replace(found, cache=mark.cache, many=None)
+        said = _said(mark)
+        return replace(found, many=None, **said) if any(said.values()) else found
 
     def _bound(self, home: type, variables: Mapping[Any, Any], annotation: Any) -> Any:
         """An annotation of a method of `home`, as this class has it. Raises LookupError for a type variable that stays open."""
@@ -134,6 +135,11 @@ class Declared:
             if any(vars(home)[attribute] is function for home in _homes(self._cls, attribute)):
                 return self.endpoints[name]
         return None
+
+
+def _said(mark: Mark) -> dict[str, Any]:
+    """What a mark says of the endpoint beside its signature."""
+    return {"cache": mark.cache, "idempotent": mark.idempotent}
 
 
 def _homes(cls: type, attribute: str) -> Iterator[type]:

@@ -36,7 +36,9 @@ class _Own:
 
 def endpoint() -> Endpoint:
     """The endpoint `/xooai/describe`, the same over every driver."""
-    return Endpoint.of(_Own.describe, "xooai", "describe")
+    found = Endpoint.of(_Own.describe, "xooai", "describe")
+    found.idempotent = True
+    return found
 
 
 def document(form: str, executors: Iterable[Described]) -> bytes:
@@ -69,6 +71,8 @@ def plain(executors: Iterable[Described]) -> dict[str, Any]:
             "body": schemas.bodies[path],
             "reply": reply,
         }
+        if one.idempotent:
+            found[executor][name]["idempotent"] = True
         if one.batch is not None:
             found[executor][name]["batch"] = one.batch.parameter
         if one.items is not None:

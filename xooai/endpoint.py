@@ -134,6 +134,8 @@ class Endpoint(msgspec.Struct):
     """Whether the replies are a stream: found here, not given. To ask the shape's flags costs as much as an item."""
     cache: float | None = None
     """Seconds for which a server keeps replies; None where it keeps none."""
+    idempotent: bool = False
+    """Whether a call may run twice, as if it had run once."""
     batch: Batch | None = None
     """How calls are gathered for one run of the method; None where each runs by itself."""
     many: Endpoint | None = None
@@ -164,6 +166,7 @@ class Endpoint(msgspec.Struct):
             summary=self.summary,
             order=self.order,
             cache=self.cache,
+            idempotent=self.idempotent,
         )
 
     def for_(self, given: Mapping[str, Any]) -> Endpoint:

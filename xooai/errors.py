@@ -60,6 +60,8 @@ class XooaiError(Exception):
 
     code: ClassVar[Code] = Code.UNKNOWN
     never_ran: bool = False
+    _has_answer: bool = False
+    """Whether a part of the answer had come."""
     _server: str = ""
     """The server whose trouble it is, as its client knows it."""
     _beside: Mapping[str, str] = {}

@@ -119,11 +119,13 @@ class Executor(Served):
         codec: str | None = None,
         metadata: Mapping[str, str] = EMPTY,
         trust: str | None = None,
+        retry: int = 3,
     ) -> Self:
         """A client of this class at `scheme://host:port[/name]`: same methods, same signatures, run over there.
 
         No constructor runs, nothing is loaded. `timeout` in seconds for each call, None for none; `trust` a PEM file of
-        authorities to trust instead of the system's.
+        authorities to trust instead of the system's. A call that surely has not run, or of an endpoint that is
+        `idempotent`, is made up to `retry` times anew, within its timeout; 0 for never.
         """
         address = remotes.Address.of(url)
         if address.endpoint:
@@ -142,6 +144,7 @@ class Executor(Served):
             MSGPACK if codec is None else asked_codec(codec),
             timeout,
             metadata,
+            retries=remotes.Retries(retry),
         )
         Executor._xooai_keep(client, _xooai_name=address.executor or None, _xooai_remote=remote)
         return client  # type: ignore[no-any-return]

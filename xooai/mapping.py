@@ -17,6 +17,7 @@ from xooai.call import checked_timeout, remaining
 from xooai.driver import Shape
 from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument, ResourceExhausted, Unavailable, XooaiError
+from xooai.layers.repeated import By, outer
 from xooai.lazy import lazy
 from xooai.many import Many, Mapped, Way
 
@@ -36,6 +37,9 @@ _UNARY = Shape.UNARY
 
 class _Caller(Protocol):
     """An executor or a Flow."""
+
+    @property
+    def _xooai_remote(self) -> object: ...
 
     async def apost(self, on: str | None = None, /, **arguments: Any) -> Any: ...
 
@@ -182,15 +186,17 @@ async def _called(asked: Asked, endpoint: Endpoint, parameter: str | None, item:
         raise InvalidArgument(f"calls= gives mappings of arguments by name; this one is {type(item).__name__}")
     own, given = asked.own, asked.timeout
     end = None if given is None else monotonic() + given
-    for _ in range(ATTEMPTS - 1):
-        try:
-            return await asked.caller.apost(asked.on, timeout=_left(end), **own, **arguments)
-        except (ResourceExhausted, Unavailable) as error:
-            pause, left = _pause(error), remaining(_left(end))
-            if pause is None or (left is not None and pause >= left):
-                raise
-        await asyncio.sleep(pause)
-    return await asked.caller.apost(asked.on, timeout=_left(end), **own, **arguments)
+    is_elsewhere = asked.caller._xooai_remote is not None or (isinstance(asked.on, str) and "/" in asked.on)
+    with outer(By.REFUSED if is_elsewhere else By.NOBODY):
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return await asked.caller.apost(asked.on, timeout=_left(end), **own, **arguments)
+            except (ResourceExhausted, Unavailable) as error:
+                pause, left = _pause(error), remaining(_left(end))
+                if pause is None or (left is not None and pause >= left):
+                    raise
+            await asyncio.sleep(pause)
+        return await asked.caller.apost(asked.on, timeout=_left(end), **own, **arguments)
 
 
 def _left(end: float | None) -> float | None:
@@ -198,11 +204,11 @@ def _left(end: float | None) -> float | None:
 
 
 def _pause(error: XooaiError) -> float | None:
-    """Seconds until a call is to be made anew; None where nobody asked for that, or other nodes of a Flow have run.
+    """Seconds until a call is to be made anew; None where nobody asked for that, or something of it has run.
 
     Up to half longer than was asked for: those that were refused together do not come back together.
     """
     asked = error.details.get("retry_after")
-    if not isinstance(asked, int | float) or "node" in error.details:
+    if not isinstance(asked, int | float) or "node" in error.details or error.details.get("began") is True:
         return None
     return max(0.0, asked) * uniform(1, 1.5) if asked <= LONGEST else None

@@ -30,6 +30,7 @@ class Mark(msgspec.Struct, frozen=True):
     streams: bool = False
     cache: float | None = None  # seconds
     batch: Batch | None = None
+    idempotent: bool = False
 
     @property
     def decorator(self) -> str:
@@ -49,6 +50,7 @@ def post(
     batch_concurrency: int | None = None,
     batch_split: bool | None = None,
     weight: Callable[[Any], float] | None = None,
+    idempotent: bool = False,
 ) -> Callable[[F], F]: ...
 def post(  # noqa: PLR0913 - all that can be said of an endpoint (design: the public face)
     function: F | None = None,
@@ -62,6 +64,7 @@ def post(  # noqa: PLR0913 - all that can be said of an endpoint (design: the pu
     batch_concurrency: int | None = None,
     batch_split: bool | None = None,
     weight: Callable[[Any], float] | None = None,
+    idempotent: bool = False,
 ) -> F | Callable[[F], F]:
     """Make a method an endpoint, called after the method or by `name`. The method itself stays plain Python.
 
@@ -74,9 +77,13 @@ def post(  # noqa: PLR0913 - all that can be said of an endpoint (design: the pu
     else 1. With `batch_target` batches are kept small enough for an item to wait and run in so many seconds, as far as can be
     told from the batches before. `batch_concurrency` batches run side by side (1). With `batch_split` a batch that fails is
     run again in halves until the item is found that fails, for a method that may run twice.
+
+    With `idempotent` a call may run twice, as if it had run once: clients make it anew also where nobody knows whether it ran.
     """
     batch = _Batched(batch_size, batch_wait, batch_target, batch_concurrency, batch_split, weight)
-    return _marked(function, Mark(name), "@post", cache, batch)
+    if not isinstance(idempotent, bool):
+        raise TypeError(f"idempotent={repr(idempotent)[:80]} is neither True nor False")
+    return _marked(function, Mark(name, idempotent=idempotent), "@post", cache, batch)
 
 
 @overload

@@ -8,7 +8,9 @@ from typing import Any
 from xooai.errors import InvalidArgument
 
 __all__ = [
+    "ATTEMPT_HEADER",
     "HOPS_HEADER",
+    "IDEMPOTENCY_KEY",
     "ID_HEADER",
     "RESERVED",
     "TIMEOUT_HEADER",
@@ -23,6 +25,8 @@ __all__ = [
 TIMEOUT_HEADER = "xooai-timeout"  # milliseconds left when the request was sent, a whole number
 ID_HEADER = "x-request-id"
 HOPS_HEADER = "xooai-hops"  # servers that the call came through before this one
+ATTEMPT_HEADER = "xooai-retry-attempt"  # how many attempts of its client came before, where there were some
+IDEMPOTENCY_KEY = "idempotency-key"  # calls with the same one are one (draft-ietf-httpapi-idempotency-key-header)
 TIMING = "xooai-timing"  # a caller that sends it wants to know how long the stages of its call took,
 TIMES = "server-timing"  # and is told so beside the reply (https://www.w3.org/TR/server-timing/)
 # Headers that say how the message itself travels: never metadata, in neither direction.

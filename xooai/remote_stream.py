@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from functools import partial
+from time import monotonic
 from typing import Any, Protocol
 
 from xooai.call import Call, Layer, StreamCall, asked_codec, composed, entered, hops
@@ -13,6 +14,7 @@ from xooai.deadline import part_of, passed, within
 from xooai.driver import EMPTY, Channel, DialOptions, Head, Link, Outcome, Shape
 from xooai.endpoint import Endpoint
 from xooai.errors import Code, InvalidArgument, Unavailable, XooaiError
+from xooai.layers.retry import Retries, numbered
 from xooai.memory_stream import MemoryStream
 from xooai.metadata import HOPS_HEADER, metadata_of
 from xooai.origin import Origin
@@ -32,6 +34,7 @@ class Server(Protocol):
     codec: Codec
     metadata: Mapping[str, str]
     layers: tuple[Layer, ...]
+    retries: Retries
 
     @property
     def origin(self) -> Origin:
@@ -90,6 +93,19 @@ async def open_stream(
 
 
 async def _opened(remote: Server, head: Head, opening: bytes) -> Channel:
+    """Open a call; once more, after a pause, where it surely has not begun."""
+    made, end = 0, None if head.timeout is None else monotonic() + head.timeout
+    while True:
+        try:
+            return await _opened_once(remote, head, opening)
+        except XooaiError as error:
+            if not error.never_ran or not await remote.retries.wait(error, made, end):
+                raise
+        made += 1
+        head = numbered(head, made, end)
+
+
+async def _opened_once(remote: Server, head: Head, opening: bytes) -> Channel:
     link = await remote.link()
     takes = bool(head.shape & Shape.CLIENT)
     try:

@@ -49,6 +49,8 @@ _OK_LIMIT = 64
 _EARLY = 0.005  # seconds by which a loop's clock, which some read once a turn in milliseconds, may be ahead
 _OWN = "/xooai/"
 _DESCRIBE = "/xooai/describe"
+_PASSING = (Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED)
+"""Errors of servers behind this one: here the call has begun, and has been made anew there where that was right."""
 _SETTING_UP = 1  # seconds after which a caller may ask again: nobody knows how long a setup takes, and asking is cheap
 
 
@@ -292,6 +294,8 @@ class Site:
             message, details = error.message, error.details
             if is_from_peer and error._to_peers is not None:
                 message, details = error._to_peers[0], dict(error._to_peers[1])
+            if error._server and call is not None and error.code in _PASSING:
+                details = {**details, "began": True}
             return Outcome(error.code, message, details, error.id, metadata=metadata)
         assert call is not None
         _log.error("call %s to %s/%s failed", call.id, call.endpoint.owner, call.endpoint.name, exc_info=error)

@@ -19,6 +19,7 @@ from xooai_grpc.status import failure, was_refused
 __all__ = ["Owner", "StreamCall", "UnaryCall"]
 
 _OK = Outcome()
+_REFUSALS = 10  # in a row: then it is not a moment that the two count differently, and whoever calls waits longer
 _PAUSE = 0.01  # seconds before a call that was refused begins once more
 
 UnaryUnary: TypeAlias = "grpc.aio.UnaryUnaryCall[bytes, bytes]"
@@ -50,6 +51,7 @@ class _Call:
     outcome: Outcome | None = None
     _error: XooaiError | None = None
     _is_given_up = False
+    _refusals = 0
 
     def __init__(self, link: Owner, head: Head, call: Any, begin: Callable[..., Any] | None = None) -> None:
         """`begin(timeout=)` makes the call once more, where all of its request is known."""
@@ -69,8 +71,9 @@ class _Call:
 
     async def _retry(self, error: grpc.aio.AioRpcError) -> None:
         """Begin once more where the server did not; raise what `error` means where it did."""
-        if self._begin is None or not was_refused(error):
+        if self._begin is None or self._refusals >= _REFUSALS or not was_refused(error):
             self._fail(error)
+        self._refusals += 1
         await asyncio.sleep(_PAUSE)
         if self._is_given_up or self._link.is_closed:
             self._end_here()

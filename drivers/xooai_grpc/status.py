@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import grpc
 
@@ -18,6 +19,7 @@ _TOO_LARGE = re.compile(r"(CLIENT: )?Received message larger than max \((\d+) vs
 _NO_CONNECTION = ("failed to connect", "DNS resolution failed", "errors resolving", "Ssl handshake failed")
 _LAST = re.compile(r".*(?:last error: (?:[A-Z_]+: )?)")
 _REFUSED = "RST_STREAM with error code 7"  # REFUSED_STREAM: no part of the call has run (RFC 9113 8.7)
+_PUSHBACK = "grpc-retry-pushback-ms"
 _SHOWN = 500  # characters of the core's text, which repeats itself for every address
 
 
@@ -45,7 +47,11 @@ def failure(error: grpc.aio.AioRpcError, head: Head, peer: str) -> tuple[Outcome
     outcome = error_of(code, text, trailers)
     if outcome is not None:
         return outcome, error_from(code, text, outcome.details, outcome.id)
-    raised = _without_answer(code, text, head, peer)
+    pushback = dict(trailers).get(_PUSHBACK)
+    if pushback is not None and code in (Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED):
+        raised = error_from(code, text[:_SHOWN], _asked(pushback))
+    else:
+        raised = _without_answer(code, text, head, peer)
     return Outcome(raised.code, raised.message, raised.details, metadata=Received(trailers)), raised
 
 
@@ -58,10 +64,20 @@ def _without_answer(code: int, text: str, head: Head, peer: str) -> XooaiError:
         away.never_ran = True
         return away
     if code in (Code.UNAVAILABLE, Code.CANCELLED):
+        if _REFUSED in text:
+            refused = Unavailable(f"{peer} takes no further calls now; this one was not begun")
+            refused.never_ran = True
+            return refused
         return Unavailable(f"{peer} ended the call before it was answered; it may have run ({text[:_SHOWN]})")
     if code == Code.RESOURCE_EXHAUSTED:
         return _exhausted(text)
     return error_from(code, text or f"{peer} ended the call with status {code}", {})
+
+
+def _asked(pushback: str | bytes) -> dict[str, Any]:
+    """What a server says of another attempt: the milliseconds until then; what is no number of them forbids it (gRFC A6)."""
+    text = str(pushback)
+    return {"retry_after": int(text) / 1000} if text.isdecimal() and len(text) < 10 else {"retry": False}
 
 
 def _exhausted(text: str) -> XooaiError:

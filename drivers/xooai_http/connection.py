@@ -253,7 +253,9 @@ class Connection(asyncio.BufferedProtocol):
         """The server has closed it, before or after its answer has begun."""
         when = "in the middle of its answer" if has_begun else "before it answered; the call may have run"
         reason = f" ({cause})" if cause else ""
-        self.fail(Unavailable(f"{self.peer} closed the connection {when}{reason}"))
+        error = Unavailable(f"{self.peer} closed the connection {when}{reason}")
+        error._has_answer = has_begun
+        self.fail(error)
 
     def pause_writing(self) -> None:
         self._is_paused = True

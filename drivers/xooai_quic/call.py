@@ -85,14 +85,19 @@ class QuicCall(Stream):
             refused = Unavailable(f"{self.connection.peer} takes no further calls; this one was not begun")
             refused.never_ran = True
             return refused
-        return Unavailable(f"{self.connection.peer} left before the call to {self.head.path} had ended")
+        return self._broken(f"{self.connection.peer} left before the call to {self.head.path} had ended")
+
+    def _broken(self, message: str) -> Unavailable:
+        error = Unavailable(message)
+        error._has_answer = self._reply is not None
+        return error
 
     def on_malformed(self, reason: str) -> None:
         self._fail(Unavailable(f"{self.connection.peer} sent an answer that is none of HTTP: {reason}"), MALFORMED)
 
     def on_lost(self, reason: str) -> None:
         peer = self.connection.peer
-        self._end_by(Unavailable(f"the connection to {peer} ended during the call to {self.head.path}: {reason}"))
+        self._end_by(self._broken(f"the connection to {peer} ended during the call to {self.head.path}: {reason}"))
 
     def on_flood(self) -> None:
         kept = self.connection.limits.flood

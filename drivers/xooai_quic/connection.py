@@ -74,12 +74,16 @@ class Connection(Datagrams):
         """The peer begins a stream; None where it may not, or has done so: words may still come of one that is over."""
         return None
 
+    def on_going_away(self, stream_id: int) -> None:
+        """The peer has not begun with requests from this stream on, and will not."""
+
     # Events
 
     def speak(self) -> None:
         """Begin with HTTP/3."""
         self.http = self.library.http(self.quic, self._datagram)
         self.http.on_malformed = self._on_malformed
+        self.http.on_going_away = self.on_going_away
 
     def process(self) -> None:
         quic, handlers = self.quic, self._handlers

@@ -11,7 +11,7 @@ from typing import Any
 from xooai.errors import DeadlineExceeded, ResourceExhausted, Unavailable
 from xooai.place import Place, is_loopback
 from xooai_quic.binding import connected
-from xooai_quic.connection import CANCELLED, NO_ERROR, Connection
+from xooai_quic.connection import CANCELLED, NO_ERROR, REJECTED, Connection
 from xooai_quic.library import Library, Quic, standing
 from xooai_quic.limits import ClientLimits
 from xooai_quic.stream import wake
@@ -97,6 +97,10 @@ class ClientConnection(Connection):
             wake(waiter)
         self.flush_soon()
         self.loop.call_soon(self._shut)
+
+    def on_going_away(self, stream_id: int) -> None:
+        for call in [call for id, call in self.streams.items() if id >= stream_id]:
+            call.on_left(REJECTED, True)
 
     def _shut(self) -> None:
         self.abandon()

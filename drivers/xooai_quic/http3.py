@@ -24,6 +24,8 @@ class Http3:
     """Whether the peer takes no further requests."""
     on_malformed: Callable[[int, str], None]
     """Called with a stream whose request or answer is none, and why: it is over, and no other (RFC 9114 4.1.2)."""
+    on_going_away: Callable[[int], None]
+    """Called with the first stream whose request the peer says that it has not begun with (RFC 9114 5.2)."""
     known: Known
     """Where heads of requests are remembered, by who does."""
     _malformed: ClassVar[type[Exception]]
@@ -52,6 +54,13 @@ class Http3:
         """A stream was given up by this side."""
         self._stream.pop(stream_id, None)
 
+    def _gone(self, frame_data: bytes) -> None:
+        """The peer has told with which requests it does not begin."""
+        self.is_going_away = True
+        stream_id = _integer(frame_data)
+        if stream_id is not None:
+            self.on_going_away(stream_id)
+
     def _receive_stream_data(self, event: Any) -> Any:
         try:
             return super()._receive_stream_data(event)  # type: ignore[misc]  # the library's
@@ -67,3 +76,10 @@ class Http3:
         if settings.get(_TABLE_SIZE, 0) > _MOST_TABLE:
             settings[_TABLE_SIZE] = 0
         settings[_BLOCKED] = min(settings.get(_BLOCKED, 0), _MOST_BLOCKED)
+
+
+def _integer(data: bytes) -> int | None:
+    """The number that a frame consists of (RFC 9000 16); None where it is another."""
+    if not data or len(data) != 1 << (data[0] >> 6):
+        return None
+    return int.from_bytes(data, "big") & ((1 << (8 * len(data) - 2)) - 1)

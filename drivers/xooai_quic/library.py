@@ -83,6 +83,8 @@ class Http(Protocol):
     """Whether the peer takes no further requests."""
     on_malformed: Callable[[int, str], None]
     """Called with a stream whose request or answer is none, and why: it is over, and no other (RFC 9114 4.1.2)."""
+    on_going_away: Callable[[int], None]
+    """Called with the first stream whose request the peer says that it has not begun with (RFC 9114 5.2)."""
     known: Known
     """Where heads of requests are remembered: a server's connections share theirs."""
 

@@ -33,6 +33,7 @@ class _Http(Http3, WholeConnection):
     """HTTP/3 without a dynamic table for what comes: a few bytes of one could stand for many (RFC 9204 7.1)."""
 
     _malformed = MessageError
+    _has_gone = False
 
     def __init__(self, quic: QuicConnection, datagram: int) -> None:
         super().__init__(quic, datagram)
@@ -49,7 +50,16 @@ class _Http(Http3, WholeConnection):
     def _check_control_frame_type(self, frame_type: int) -> None:
         super()._check_control_frame_type(frame_type)
         if frame_type == FrameType.GOAWAY:  # which it passes over
-            self.is_going_away = True
+            self.is_going_away = self._has_gone = True
+
+    def _receive_stream_data(self, event: Any) -> Any:
+        found = super()._receive_stream_data(event)
+        if self._has_gone:
+            self._has_gone = False
+            data: bytes = event.data
+            if len(data) > 2 and data[0] == FrameType.GOAWAY and data[1] == len(data) - 2:  # as it is sent: alone
+                self._gone(data[2:])
+        return found
 
     def forget(self, stream_id: int) -> None:
         WholeConnection.forget(self, stream_id)

@@ -82,7 +82,7 @@ class _Http(Http3, H3Connection):
     def _handle_control_frame(self, frame_type: int, frame_data: bytes) -> list[http_events.H3Event]:
         found = super()._handle_control_frame(frame_type, frame_data)
         if frame_type == FrameType.GOAWAY:
-            self.is_going_away = True
+            self._gone(frame_data)
         return found
 
     def respond(self, stream_id: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:

@@ -13,6 +13,7 @@ from xooai.call import remaining
 from xooai.errors import ResourceExhausted, Unavailable, XooaiError
 from xooai.flow.budget import Budget
 from xooai.flow.failure import is_for_others
+from xooai.layers.repeated import By, outer
 
 __all__ = ["EACH", "Limits", "attempted", "for_each"]
 
@@ -44,18 +45,22 @@ async def attempted(
         async with room:
             return await call(None)
     end = None if limits.timeout is None else monotonic() + limits.timeout
-    for attempt in range(limits.retry):
-        try:
-            async with room:
-                return await call(_left(end))
-        except (Unavailable, ResourceExhausted) as error:
-            pause, left = _pause(error, attempt), remaining(_left(end))
-            if pause is None or (left is not None and pause >= left):
-                raise
-        await asyncio.sleep(pause)
-        budget.take(1)
-    async with room:
-        return await call(_left(end))
+    if not limits.retry:
+        async with room:
+            return await call(_left(end))
+    with outer(By.ALL):
+        for attempt in range(limits.retry):
+            try:
+                async with room:
+                    return await call(_left(end))
+            except (Unavailable, ResourceExhausted) as error:
+                pause, left = _pause(error, attempt), remaining(_left(end))
+                if pause is None or (left is not None and pause >= left):
+                    raise
+            await asyncio.sleep(pause)
+            budget.take(1)
+        async with room:
+            return await call(_left(end))
 
 
 async def for_each(items: Collection[Any], call: Callable[[Any], Awaitable[Any]]) -> list[Any]:

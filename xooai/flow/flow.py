@@ -94,7 +94,7 @@ class Flow(Served):
         self._answering: Answering | None = None
         self._layered = Layered(layers)
         self._lock = FreshLock()
-        self._servers: dict[str, remotes.Remote] = {}
+        self._servers: dict[tuple[str, bool], remotes.Remote] = {}
         self._threads = Threads(FUNCTIONS)
 
     def add(  # noqa: PLR0913 - all that can be said of a node (design: the public face)
@@ -327,11 +327,13 @@ class Flow(Served):
                 self._xooai_keep(_xooai_own=own)
             return answering, own
 
-    def _server(self, server: str) -> remotes.Remote:
-        """A server of nodes that are URLs: as many as there are nodes, at most."""
-        found = self._servers.get(server)
+    def _server(self, server: str, goes_on: bool = False) -> remotes.Remote:
+        """A server of nodes that are URLs: as many as there are nodes, at most. A call that fails there `goes_on` to another."""
+        found = self._servers.get((server, goes_on))
         if found is None:
-            found = self._servers.setdefault(server, remotes.Remote(server, stores=self._xooai_stores))
+            retries = remotes.Retries(0) if goes_on else remotes.Retries()
+            made = remotes.Remote(server, stores=self._xooai_stores, retries=retries)
+            found = self._servers.setdefault((server, goes_on), made)
         return found
 
     def _xooai_remotes(self) -> list[remotes.Remote]:

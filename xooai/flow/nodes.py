@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from inspect import isfunction
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ def target_of(
     on: str | None,
     with_: Mapping[str, Any] | None,
     gateway: str | None,
-    server: Callable[[str], Remote],
+    server: Callable[..., Remote],
     namespace: Callable[[], Mapping[str, Any]],
     threads: Threads,
 ) -> Target:
@@ -78,7 +79,7 @@ def target_of(
     )
 
 
-def _at_several(use: Sequence[Any], on: str | None, gateway: str | None, server: Callable[[str], Remote]) -> Target:
+def _at_several(use: Sequence[Any], on: str | None, gateway: str | None, server: Callable[..., Remote]) -> Target:
     if not use or not all(isinstance(one, str) and "://" in one for one in use):
         raise FlowError(
             f"use={_shown(use)} is nothing that a node calls: a list holds the URLs of one endpoint at several servers"
@@ -87,7 +88,7 @@ def _at_several(use: Sequence[Any], on: str | None, gateway: str | None, server:
         return _there(use[0], on, gateway, server)
     urls = use if on is None else [f"{url.rstrip('/')}/{on}" for url in use]
     try:
-        return several.Several(urls, server)
+        return several.Several(urls, partial(server, goes_on=True))
     except InvalidArgument as error:
         raise FlowError(error.message) from None
 

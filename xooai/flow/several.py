@@ -26,6 +26,7 @@ from xooai.flow.agreeing import signature, types
 from xooai.flow.returning import Returning
 from xooai.flow.servers import MOST, Server, Servers
 from xooai.flow.targets import Arguments, Elsewhere, opened, sent
+from xooai.layers.retry import is_turned_away
 from xooai.lazy import lazy
 
 if TYPE_CHECKING:
@@ -234,14 +235,14 @@ class Several(Elsewhere):
 
     def _goes_on(self, error: XooaiError, tried: Mapping[Server, XooaiError]) -> bool:
         """Whether a call may be made at another server. What has cost nobody anything is not counted."""
-        may = error.never_ran or (_is_turned_away(error) and self._servers.may_repeat())
+        may = error.never_ran or (is_turned_away(error) and self._servers.may_repeat())
         return may and len(tried) < ATTEMPTS
 
     def _learn(self, server: Server, times: int, error: XooaiError) -> None:
         """Have a server get no calls for some time that does not work, as far as an error says that."""
         if error._server != server.name:
             return
-        if _is_turned_away(error):
+        if is_turned_away(error):
             wanted = error.details["retry_after"]
             self._servers.out(server, times, error.message, wanted if 0 <= wanted <= MOST else MOST)
         elif isinstance(error, Unavailable) and not error.remote:
@@ -321,16 +322,6 @@ def _refuse_mixed(places: Sequence[_Place]) -> None:
         if place.address.server in seen:
             raise FlowError(f"use= names {place.address.server} twice")
         seen.add(place.address.server)
-
-
-def _is_turned_away(error: XooaiError) -> bool:
-    """Whether a server said that it has not begun with a call, and when to come back.
-
-    Where a Flow over there says so of one of its nodes, others may have run.
-    """
-    is_of_flow = "node" in error.details
-    told = isinstance(error.details.get("retry_after"), int | float)
-    return error.remote and told and not is_of_flow and isinstance(error, Unavailable | ResourceExhausted)
 
 
 def _listed(text: str, failures: Mapping[Server, XooaiError]) -> str:

@@ -1,0 +1,1 @@
+"""What stands around calls: one module a subject."""
