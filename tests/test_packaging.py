@@ -34,7 +34,9 @@ STORES: dict[str, str | None] = {"xooai_fsspec": None}
 """Each store's package, and the extra that all of it needs."""
 PLUGINS = {**DRIVERS, **STORES}
 OBJECTS = ("cloud.py", "failures.py", "objects.py", "places.py", "upload.py", "web.py")
-EXTRAS = {"over_qh3.py": "quic-fast", **dict.fromkeys(OBJECTS, "stores"), "s3.py": "s3"}
+EXTRAS = {"over_qh3.py": "quic-fast", **dict.fromkeys(OBJECTS, "stores"), "s3.py": "s3"} | dict.fromkeys(
+    ("trace.py", "tracing.py"), "otel"
+)
 """Modules that run under an extra of their own."""
 PATIENCE = 120  # seconds for a process
 
@@ -157,7 +159,7 @@ def test_the_wheel_has_its_licence_its_commands_and_a_scheme_for_each_plugin(whe
 
 
 def test_the_extras_are_those_that_the_documentation_names() -> None:
-    extras = "cli http grpc quic quic-fast stores s3 fetch media testing yaml all demo examples dev".split()
+    extras = "cli http grpc quic quic-fast stores s3 fetch media otel testing yaml all demo examples dev".split()
     assert set(project()["optional-dependencies"]) == set(extras)
 
 

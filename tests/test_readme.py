@@ -36,11 +36,18 @@ def is_of_the_system(page: Path) -> bool:
     return "<!-- system: " in page.read_text()
 
 
+def is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package that it is in
+        return False
+
+
 def run(page: Path, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Run a page where its sample files are. What it needs it names in a comment: `<!-- needs: uvicorn, PIL -->`."""
     for needed in re.findall(r"<!-- needs: (.*?) -->", page.read_text()):
         for module in needed.split(", "):
-            if find_spec(module) is None:
+            if not is_there(module):
                 pytest.skip(f"no module {module!r}; it comes with: pip install -e '.[dev]'")
     for sample, ours in SAMPLES.items():
         shutil.copy(DATA / ours, folder / sample)

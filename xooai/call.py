@@ -5,25 +5,27 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import reduce
-from itertools import count
 from math import isnan
 from numbers import Real
-from os import urandom
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from xooai.codec import CODECS, Codec, codec_of
 from xooai.done import DONE
-from xooai.driver import MESSAGE_LIMIT, Channel, Head
+from xooai.driver import EMPTY, MESSAGE_LIMIT, Channel, Head
 from xooai.endpoint import Endpoint
 from xooai.errors import FailedPrecondition, InvalidArgument, too_large
-from xooai.metadata import HOPS_HEADER
+from xooai.lazy import lazy
+from xooai.metadata import HOPS_HEADER, ID_HEADER
 from xooai.origin import NO_MARKS, Marks
 from xooai.timed import handled
 
 if TYPE_CHECKING:
+    from xooai import naming
     from xooai.tally import Calls
     from xooai.timing import Timing
+else:
+    naming = lazy("xooai.naming")
 
 __all__ = [
     "HOPS",
@@ -32,6 +34,7 @@ __all__ = [
     "Service",
     "StreamCall",
     "asked_codec",
+    "carried",
     "checked_timeout",
     "composed",
     "current",
@@ -41,8 +44,6 @@ __all__ = [
     "remaining",
 ]
 
-_PREFIX = urandom(4).hex()  # ids of different processes differ
-_NUMBERS = count(1)
 HOPS = 16  # servers that a call comes through, one calling the next: more than anybody composes, and an end to a circle of them
 
 
@@ -73,7 +74,10 @@ class Call:
     reply: bytes | None = None
     reply_codec: str = ""
     reply_marks: Marks = NO_MARKS
+    span: Any = None
+    """What is recorded of it, where somebody traces."""
     _id: str | None = None
+    _trace: dict[str, str] | None = None
     _reply_metadata: dict[str, str] | None = None
 
     def __init__(self, endpoint: Endpoint, channel: Channel) -> None:
@@ -86,10 +90,22 @@ class Call:
 
     @property
     def id(self) -> str:
-        """A name for this call in logs; a peer that gets an error gets it too."""
+        """A name for this call in logs; a peer that gets an error gets it too.
+
+        It is the `x-request-id` that the caller has sent, where that is well-formed; within another call that one's.
+        """
         if self._id is None:
-            self._id = f"{_PREFIX}-{next(_NUMBERS):x}"
+            given = naming.given_id(self.head.metadata)
+            self._id = given or (self.outer.id if isinstance(self.outer, Call) else naming.new_id())
         return self._id
+
+    @property
+    def trace_id(self) -> str | None:
+        """The trace that this call is a part of, as 32 hexadecimal digits; None where it is in none."""
+        if self.span is not None:
+            return str(self.span.trace_id)
+        found = naming.trace_id_of(self.head.metadata)
+        return self.outer.trace_id if found is None and isinstance(self.outer, Call) else found
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -213,6 +229,27 @@ def hops() -> int:
             f"this call came through {HOPS} servers already, each calling the next; does one of them lead back to this one?"
         )
     return found
+
+
+def carried() -> Mapping[str, str]:
+    """What goes on from the call being handled to one that is made on the way: its trace, and its id if that is known.
+
+    An id that nobody has asked for yet is not made for this: each request would have another head, which costs both sides more
+    than all else that is new in a call.
+    """
+    call = entered.get()
+    found: Mapping[str, str] = EMPTY
+    is_known = False
+    at: Any = call
+    while isinstance(at, Call):
+        if at._trace is None:
+            # Where somebody traces, what goes on comes from the context in which the call is made.
+            given = EMPTY if at.span is not None else at.head.metadata
+            at._trace = naming.trace_headers(given) if given else {}
+        found = found or at._trace
+        is_known = is_known or at.head.is_named or at._id is not None
+        at = at.outer
+    return {**found, ID_HEADER: call.id} if is_known and call is not None else found
 
 
 def checked_timeout(timeout: Any) -> float:

@@ -15,7 +15,7 @@ import msgspec
 
 from xooai import forks, plugins
 from xooai.annotations import executors_from
-from xooai.call import Call, Layer, asked_codec, checked_timeout, composed, entered, hops, remaining
+from xooai.call import Call, Layer, asked_codec, carried, checked_timeout, composed, entered, hops, remaining
 from xooai.codec import MSGPACK, Codec, codec_of
 from xooai.deadline import part_of
 from xooai.describe import endpoint as describe_endpoint
@@ -29,12 +29,15 @@ from xooai.metadata import HOPS_HEADER, Inquiry, metadata_of
 from xooai.origin import Origin
 from xooai.payload import from_peer, refuse_hidden, to_peer, typed, unfit
 from xooai.redact import redact
+from xooai.tracing import tracing
 from xooai.way import Way, room, stays
 
 if TYPE_CHECKING:
     from xooai import elsewhere
+    from xooai.layers import trace as traces
     from xooai.shared_stores import Stores
 else:
+    traces = lazy("xooai.layers.trace")
     elsewhere = lazy("xooai.elsewhere")  # what keeps contents for a server, and reads those that it keeps
 
 __all__ = ["Address", "Elsewhere", "Remote", "Retries", "endpoints_of", "resolved"]
@@ -220,19 +223,20 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
         accept: str = "",
     ) -> Head:
         """The head of a call: the same one again where it says nothing of its own."""
-        before = 0 if entered.get() is None else hops()
-        if metadata is None and timeout == self.timeout:
+        before, carry = (0, EMPTY) if entered.get() is None else (hops(), carried())
+        is_usual = metadata is None and timeout == self.timeout and not carry
+        if is_usual:
             found = self._heads.get((executor, endpoint, codec, accept, before))
             if found is not None:
                 return found
-        if metadata is None:
+        if metadata is None and not carry:
             own = self._with_hops(before) if before else self.metadata
         else:
-            own = {**self.metadata, **metadata_of(metadata)}
+            own = {**carry, **self.metadata, **(EMPTY if metadata is None else metadata_of(metadata))}
             if before:
                 own = {**own, HOPS_HEADER: str(before)}
         found = Head(f"/{executor}/{endpoint}", codec, accept, timeout=timeout, metadata=own)
-        if metadata is None and timeout == self.timeout:
+        if is_usual:
             if len(self._heads) >= _HEADS:
                 self._heads.clear()
             self._heads[executor, endpoint, codec, accept, before] = found
@@ -245,8 +249,13 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
             found = self._hopped[before] = MappingProxyType({**self.metadata, HOPS_HEADER: str(before)})
         return found
 
-    async def _exchange(self, head: Head, frame: bytes | None) -> tuple[bytes, Outcome]:
+    def _exchange(self, head: Head, frame: bytes | None) -> Awaitable[tuple[bytes, Outcome]]:
         """The request goes out, the reply comes in: its frame, and what came beside it."""
+        if (tracer := tracing()) is not None:
+            return traces.called(tracer, self.server, head, frame, self._exchanged)
+        return self._exchanged(head, frame)
+
+    async def _exchanged(self, head: Head, frame: bytes | None) -> tuple[bytes, Outcome]:
         near, loop = self._near, asyncio.get_running_loop()
         link = near[1] if near is not None and near[0] is loop else await self.link()
         try:

@@ -65,6 +65,7 @@ class Head(msgspec.Struct):
     sets these two, and a site that asks for keys the second: nothing else that a client sends may. `is_timed` says that
     `xooai-timing` is in the metadata, which the driver has at hand: the caller is told how long the stages of the call took.
     `driver` is set by the site that answers: the scheme of the listener that the call came by, "" within the process.
+    `is_named` says that `x-request-id` is, and then the reply has it too.
     """
 
     path: str
@@ -77,6 +78,7 @@ class Head(msgspec.Struct):
     identity: str = ""
     is_timed: bool = False
     driver: str = ""
+    is_named: bool = False
 
 
 class Outcome(msgspec.Struct):

@@ -145,6 +145,7 @@ def request_head(
         peer=peer,
         identity=identity,
         is_timed=b"xooai-timing" in table,
+        is_named=b"x-request-id" in table,
     )
 
 
@@ -209,7 +210,7 @@ def response_headers(outcome: Outcome) -> Iterator[tuple[str, str]]:
         yield "retry-after", str(max(1, ceil(retry_after)))
     if outcome.code == Code.UNAUTHENTICATED:
         yield "www-authenticate", "Bearer"
-    if outcome.id is not None:
+    if outcome.id is not None and ID_HEADER not in outcome.metadata:
         yield ID_HEADER, outcome.id
     yield from pairs(outcome.metadata)
 

@@ -17,7 +17,7 @@ from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument, too_large
 from xooai.lazy import lazy
 from xooai.memory import MemoryChannel
-from xooai.metadata import HOPS_HEADER, TIMING, Inquiry, metadata_of
+from xooai.metadata import HOPS_HEADER, ID_HEADER, TIMING, Inquiry, metadata_of
 from xooai.origin import AllBut, Handed
 from xooai.payload import all_pass, from_here, handed, marks_but_own, marks_of, refuse_hidden, unfit
 from xooai.schema import Schema
@@ -211,6 +211,7 @@ class Local:
         head = Head(
             f"/{self.name}/{endpoint.name}", chosen.media_type, shape=endpoint.shape, timeout=timeout, metadata=given
         )
+        head.is_named = ID_HEADER in given
         ours, theirs = memory_stream.MemoryStream.pair(head)
         frames = frames_of(ours)
         await ours.send(await frames.write(endpoint.arguments, chosen, arguments))
@@ -260,8 +261,9 @@ class Local:
                 head = heads[endpoint.name] = Head(f"/{self.name}/{endpoint.name}", codec.media_type)
         else:
             given = EMPTY if metadata is None else metadata_of(metadata)
-            path, is_timed = f"/{self.name}/{endpoint.name}", TIMING in given
-            head = Head(path, codec.media_type, timeout=timeout, metadata=given, is_timed=is_timed)
+            path = f"/{self.name}/{endpoint.name}"
+            head = Head(path, codec.media_type, timeout=timeout, metadata=given)
+            head.is_timed, head.is_named = TIMING in given, ID_HEADER in given
         return head
 
     def _hosting(self) -> Site:

@@ -12,7 +12,7 @@ from textwrap import indent
 
 from xooai.redact import redact
 
-__all__ = ["logger", "message_of", "one_line", "printable", "traceback_of"]
+__all__ = ["logger", "message_of", "one_line", "printable", "shown", "traceback_of"]
 
 LONGEST = 2_000  # characters of one message: what a client wrote into it must not fill the disk
 DEEPEST = 20_000  # characters of one traceback, whose end tells most
@@ -49,6 +49,12 @@ def one_line(text: str) -> str:
 def _without_secrets(text: str) -> str:
     """The text without passwords, keys and tokens: in URLs, and behind a name that says what they are."""
     return re.sub(_NAMED, r"\1\2***", re.sub(_URL, lambda found: redact(found[0]), text))
+
+
+def shown(text: str, longest: int) -> str:
+    """A text of others as it may be written down: one line without secrets, of at most so many characters."""
+    text = one_line(_without_secrets(text[: 2 * longest]))
+    return text if len(text) <= longest else f"{text[:longest]}..."
 
 
 def message_of(record: logging.LogRecord) -> str:

@@ -16,14 +16,17 @@ __all__ = [
     "TIMEOUT_HEADER",
     "TIMES",
     "TIMING",
+    "TRACE_HEADERS",
     "Inquiry",
+    "is_sendable",
     "metadata_of",
     "pairs",
     "printable_ascii",
 ]
 
 TIMEOUT_HEADER = "xooai-timeout"  # milliseconds left when the request was sent, a whole number
-ID_HEADER = "x-request-id"
+ID_HEADER = "x-request-id"  # by which the caller knows the call; a server that is sent one gives it back
+TRACE_HEADERS = ("traceparent", "tracestate", "baggage")  # what it is a part of (W3C Trace Context, W3C Baggage)
 HOPS_HEADER = "xooai-hops"  # servers that the call came through before this one
 ATTEMPT_HEADER = "xooai-retry-attempt"  # how many attempts of its client came before, where there were some
 IDEMPOTENCY_KEY = "idempotency-key"  # calls with the same one are one (draft-ietf-httpapi-idempotency-key-header)
@@ -33,7 +36,7 @@ TIMES = "server-timing"  # and is told so beside the reply (https://www.w3.org/T
 RESERVED = frozenset(
     "accept accept-encoding connection content-encoding content-length content-type date expect host keep-alive "
     "proxy-connection server te trailer transfer-encoding upgrade".split()
-) | {TIMEOUT_HEADER, ID_HEADER}
+) | {TIMEOUT_HEADER}
 _NAME = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 
 
@@ -60,6 +63,11 @@ def pairs(metadata: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         if not lower or not _NAME.issuperset(lower):
             raise InvalidArgument(f"metadata name {name!r} is not a token of letters, digits and -._")
         yield lower, printable_ascii(f"the value of metadata {name!r}", value).strip()
+
+
+def is_sendable(name: str, value: str) -> bool:
+    """Whether this is metadata that every driver carries, its name in lower case."""
+    return bool(name) and name not in RESERVED and _NAME.issuperset(name) and value.isascii() and value.isprintable()
 
 
 class Inquiry(dict[str, str]):

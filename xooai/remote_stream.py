@@ -6,22 +6,29 @@ import asyncio
 from collections.abc import Mapping
 from functools import partial
 from time import monotonic
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from xooai.call import Call, Layer, StreamCall, asked_codec, composed, entered, hops
+from xooai.call import Call, Layer, StreamCall, asked_codec, carried, composed, entered, hops
 from xooai.codec import Codec
 from xooai.deadline import part_of, passed, within
 from xooai.driver import EMPTY, Channel, DialOptions, Head, Link, Outcome, Shape
 from xooai.endpoint import Endpoint
 from xooai.errors import Code, InvalidArgument, Unavailable, XooaiError
 from xooai.layers.retry import Retries, numbered
+from xooai.lazy import lazy
 from xooai.memory_stream import MemoryStream
 from xooai.metadata import HOPS_HEADER, metadata_of
 from xooai.origin import Origin
 from xooai.payload import from_peer, refuse_hidden, to_peer, typed, unfit
 from xooai.schema import Schema
 from xooai.streams import Stream
+from xooai.tracing import tracing
 from xooai.way import Way
+
+if TYPE_CHECKING:
+    from xooai.layers import trace as traces
+else:
+    traces = lazy("xooai.layers.trace")
 
 __all__ = ["Server", "open_stream"]
 
@@ -84,7 +91,7 @@ async def open_stream(
     opening, timeout = await part_of(timeout, partial(frames.write, endpoint.arguments, chosen), arguments)
     if timeout is not None and timeout <= 0:
         raise passed(timeout)
-    own = {**remote.metadata, **(EMPTY if metadata is None else metadata_of(metadata))}
+    own = {**carried(), **remote.metadata, **(EMPTY if metadata is None else metadata_of(metadata))}
     if before := hops():
         own[HOPS_HEADER] = str(before)
     head = Head(path, chosen.media_type, shape=endpoint.shape, timeout=timeout, metadata=own)
@@ -97,6 +104,8 @@ async def _opened(remote: Server, head: Head, opening: bytes) -> Channel:
     made, end = 0, None if head.timeout is None else monotonic() + head.timeout
     while True:
         try:
+            if (tracer := tracing()) is not None:
+                return await traces.opened(tracer, remote.server, head, opening, partial(_opened_once, remote))
             return await _opened_once(remote, head, opening)
         except XooaiError as error:
             if not error.never_ran or not await remote.retries.wait(error, made, end):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from functools import partial
 from math import inf
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -21,23 +22,28 @@ from xooai.kept import SHAPES, Contents
 from xooai.lazy import lazy
 from xooai.log import logger
 from xooai.memory import MemoryChannel
-from xooai.metadata import TIMES
+from xooai.metadata import ID_HEADER, TIMES
 from xooai.shared_stores import Stores
 from xooai.tally import OTHER, SAMPLED, Calls, batches, calls
 from xooai.threads import Threads
+from xooai.tracing import tracing
 
 if TYPE_CHECKING:
-    from xooai import batch, deadline, describe, metrics, results
+    from xooai import batch, deadline, describe, metrics, naming, results, watching
     from xooai import stream_handler as streaming
     from xooai import timing as timings
+    from xooai.layers import trace as traces
 else:
     batch = lazy("xooai.batch")  # few endpoints take them
     deadline = lazy("xooai.deadline")
     describe = lazy("xooai.describe")
     metrics = lazy("xooai.metrics")  # for who asks what was counted
+    naming = lazy("xooai.naming")
     results = lazy("xooai.results")  # few endpoints ask for it
     streaming = lazy("xooai.stream_handler")
     timings = lazy("xooai.timing")
+    traces = lazy("xooai.layers.trace")
+    watching = lazy("xooai.watching")
 
 __all__ = ["Hosted", "Site"]
 
@@ -100,6 +106,8 @@ class Site:
         self._cuts_from = inf  # monotonic seconds from which on calls are cut off
         self.cut = 0
         """How many calls were cut off."""
+        self.watches: tuple[watching.Make, ...] = ()
+        """What watches each call, beside those who trace."""
         for index, executor in enumerate(self.executors):
             name = executor.name
             if name in self.names()[:index]:
@@ -170,18 +178,29 @@ class Site:
     async def _report(self) -> dict[str, Any]:
         return dict(msgspec.json.decode(await self.measured("json")))
 
-    async def accept(self, channel: Channel) -> None:
+    def accept(self, channel: Channel) -> Coroutine[Any, Any, None]:
         """Answer one call, and end its channel whatever happens."""
+        tracer = tracing()
+        if tracer is None and not self.watches:
+            return self._answer(channel, None)
+        watches = self.watches
+        if tracer is not None:
+            watches = (partial(traces.CallSpan, tracer), *watches)
+        return watching.watched(self._answer, channel, watches, self.shape(channel.head.path) is not None)
+
+    async def _answer(self, channel: Channel, watch: watching.Watch | None) -> None:
         head = channel.head
         route = self._open.get(head.path) or self._own(head.path)
         if route is None or head.shape is not route.endpoint.shape:
-            await self._refuse(channel, self._unfit(head, route), route)
+            await self._refuse(channel, self._unfit(head, route), route, watch)
             return
         call = _begun(route, channel)
         in_memory = channel if isinstance(channel, MemoryChannel) else None
         token = entered.set(call)
         if in_memory is not None:
             call.marks, call.inline, call.outer = in_memory.marks, in_memory.inline, token.old_value
+        if watch is not None:
+            watch.began(call)
         try:
             timeout = head.timeout
             if timeout is None:
@@ -191,11 +210,8 @@ class Site:
             reply, outcome = call.reply, _success(call)
             if reply is None and not route.endpoint.shape & Shape.SERVER:
                 raise RuntimeError("a layer neither called the service nor answered")
-        except BaseException as error:
-            if self._is_for_others(error, in_memory):
-                _ended(call, Code.CANCELLED, None)
-                raise
-            reply, outcome = None, self._failure(error, call, channel)
+        except BaseException as error:  # noqa: BLE001 - what is not of the call is raised anew
+            reply, outcome = None, self._failure(self._of_the_call(error, call, in_memory), call, channel)
         finally:
             entered.reset(token)
         if in_memory is not None:
@@ -209,13 +225,20 @@ class Site:
             await channel.end(None, outcome)
         finally:
             _ended(call, outcome.code, reply)
+            if watch is not None:
+                watch.ended(outcome, reply)
 
-    async def _refuse(self, channel: Channel, error: XooaiError, route: _Route | None = None) -> None:
+    async def _refuse(
+        self, channel: Channel, error: XooaiError, route: _Route | None = None, watch: watching.Watch | None = None
+    ) -> None:
         """End a call that does not begin. A path that names nothing is no label: callers make them up."""
         driver = channel.head.driver
         tally = calls(OTHER, OTHER, driver) if route is None else route.tally(driver)
         tally.refused(error.code)
-        await channel.end(None, self._failure(error, None, channel))
+        outcome = self._failure(error, None, channel)
+        if watch is not None:
+            watch.ended(outcome, None)
+        await channel.end(None, outcome)
 
     def _own(self, path: str) -> _Route | None:
         """The route to what every site has; made when it is first asked for."""
@@ -269,12 +292,14 @@ class Site:
         listed = ", ".join(known) if len(known) <= 50 else f"{', '.join(known[:50])} and {len(known) - 50} more"
         return NotFound(f"no endpoint {given[:200]!r}{nearest(given, known)}; there are: {listed}")
 
-    def _is_for_others(self, error: BaseException, in_memory: MemoryChannel | None) -> bool:
-        """Whether this is no failure of the call; one that is cut off is counted."""
-        found = _is_for_others(error, in_memory)
-        if found and monotonic() >= self._cuts_from:
+    def _of_the_call(self, error: BaseException, call: Call, in_memory: MemoryChannel | None) -> BaseException:
+        """The error that a call ends with. One that is no failure of the call is raised; a call that is cut off is counted."""
+        if not _is_for_others(error, in_memory):
+            return error
+        if monotonic() >= self._cuts_from:
             self.cut += 1
-        return found
+        _ended(call, Code.CANCELLED, None)
+        raise error
 
     def _unwritten(self, error: Exception, call: Call, channel: Channel) -> Outcome:
         """How a call ended whose end could not be written as it was."""
@@ -296,7 +321,8 @@ class Site:
                 message, details = error._to_peers[0], dict(error._to_peers[1])
             if error._server and call is not None and error.code in _PASSING:
                 details = {**details, "began": True}
-            return Outcome(error.code, message, details, error.id, metadata=metadata)
+            id = error.id or (naming.given_id(channel.head.metadata) or naming.new_id() if call is None else call.id)
+            return Outcome(error.code, message, details, id, metadata=metadata)
         assert call is not None
         _log.error("call %s to %s/%s failed", call.id, call.endpoint.owner, call.endpoint.name, exc_info=error)
         return Outcome(
@@ -357,15 +383,18 @@ def _is_cancelled() -> bool:
 
 def _beside(call: Call) -> Mapping[str, str]:
     """What goes beside the reply of a call, or its error."""
+    metadata: Mapping[str, str] = call.reply_metadata if call.has_reply_metadata else EMPTY
+    if call.head.is_named:
+        metadata = {ID_HEADER: call.id, **metadata}
     if call.timing is None or not call.head.is_timed:
-        return dict(call.reply_metadata) if call.has_reply_metadata else EMPTY
-    told, own = call.timing.told(), call.reply_metadata.get(TIMES)
-    return {**call.reply_metadata, TIMES: f"{own}, {told}" if own else told}
+        return dict(metadata) if metadata else EMPTY
+    told, own = call.timing.told(), metadata.get(TIMES)
+    return {**metadata, TIMES: f"{own}, {told}" if own else told}
 
 
 def _success(call: Call) -> Outcome:
     codec = call.reply_codec
-    if call._reply_metadata or call.head.is_timed:
+    if call._reply_metadata or call.head.is_timed or call.head.is_named:
         return Outcome(codec=codec, metadata=_beside(call))
     found = _OK.get(codec)
     if found is None:

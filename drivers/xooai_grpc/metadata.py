@@ -18,6 +18,7 @@ __all__ = [
     "END",
     "ERROR",
     "ERROR_SIZE",
+    "ID",
     "JSON",
     "LEAVING",
     "PROTOBUF",
@@ -40,7 +41,8 @@ __all__ = [
 ]
 
 LEAVING = "xooai-leaving"  # beside a reply: the server is about to stop
-TIMING = "xooai-timing"  # as in `xooai.metadata`
+TIMING = "xooai-timing"  # as in `xooai.metadata`,
+ID = "x-request-id"  # likewise
 CODEC = "xooai-codec"  # json, msgpack, or a media type: what the frames are in
 ACCEPT = "xooai-accept"  # likewise, for the reply, where it is to be in another codec
 SHAPE = "xooai-shape"  # unary, client, server or bidi: gRPC's own protocol does not tell
@@ -188,6 +190,7 @@ def head_of(path: str, raw: Iterable[Pair], found: Mapping[str, Any], shape: Sha
         shape=shape,
         metadata=Received(raw),
         is_timed=TIMING in found,
+        is_named=ID in found,
     )
 
 

@@ -12,7 +12,7 @@ from xooai.driver import Channel, Head, Outcome, Shape, Site
 from xooai.errors import InvalidArgument, Unimplemented
 from xooai.proto import Field, File, Message, Method
 from xooai_grpc.descriptors import added
-from xooai_grpc.metadata import TIMING, codec_name, media_type_of, own
+from xooai_grpc.metadata import ID, TIMING, codec_name, media_type_of, own
 from xooai_grpc.typed import messages_of
 
 __all__ = ["FILE", "Opaque", "OpaqueChannel"]
@@ -109,6 +109,7 @@ class Opaque:
             peer=outer.peer,
             identity=outer.identity,
             is_timed=TIMING in metadata,
+            is_named=ID in metadata,
         )
         return OpaqueChannel(head, channel, self, first["payload"])
 

@@ -308,7 +308,7 @@ def test_metadata_comes_with_the_head_and_with_the_end(run: Run) -> None:
             channel = await link.open(DOWN, b"{}")
             assert await channel.receive() is None
             assert channel.outcome is not None
-            assert channel.outcome.metadata == {"x-a": "1", "x-b": "2", "x-c": "3"}
+            assert channel.outcome.metadata == {"x-a": "1", "x-b": "2", "x-c": "3", "x-request-id": "r7"}
             assert channel.outcome.id == "r7"
 
     run(scenario())

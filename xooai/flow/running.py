@@ -32,12 +32,15 @@ from xooai.lazy import lazy
 from xooai.on_replies import OnReplies
 from xooai.plan import Plan
 from xooai.threads import Threads
+from xooai.tracing import tracing
 
 if TYPE_CHECKING:
     from xooai.flow import per_item, streaming
+    from xooai.layers import trace as traces
 else:
     per_item = lazy("xooai.flow.per_item")
     streaming = lazy("xooai.flow.streaming")
+    traces = lazy("xooai.layers.trace")
 
 __all__ = ["Means", "run"]
 
@@ -139,8 +142,12 @@ class _Running:
             for other in others:
                 assert group is not None  # there is one but for a chain
                 group.create_task(self._branch([other], group))
+            step, tracer = self._plan.steps[id], tracing()
             try:
-                await self._node(self._plan.steps[id])
+                if tracer is None or _is_stage(step):
+                    await self._node(step)
+                else:
+                    await traces.node(tracer, self._plan.endpoint.owner, id, partial(self._node, step))
             except XooaiError as error:
                 self._failure = self._failure or error
                 raise
@@ -291,8 +298,11 @@ class _Running:
         is_given = step.binding.rule is not Rule.INPUT or step.source not in ("", INPUT)
         needs = node.needs if is_given else ()
         teller = streaming.Teller(node.id, target, needs, self._busy, self._trace, late)
+        span = None if (tracer := tracing()) is None else traces.StageSpan(tracer, self._plan.endpoint.owner, node.id)
+        teller.span = span
         if source is not None and not step.endpoint.shape:
-            call = partial(self._of_item, step, target)
+            call: Callable[[Any], Awaitable[Any]] = partial(self._of_item, step, target)
+            call = call if span is None else span.around(call)
             self.replies[node.id] = streaming.Stage(teller, partial(per_item.per_item, call, source))
             return None
         arguments = await self._arguments(step, self.replies)
@@ -300,8 +310,9 @@ class _Running:
             return State.SKIPPED
         assert not isinstance(arguments, Packed)
         timeout = self._means.limits[node.id].timeout
-        opening = partial(target.open, step.endpoint, arguments, timeout)
+        opening: streaming.Opening = partial(target.open, step.endpoint, arguments, timeout)
         if step.gives_stream:
+            opening = opening if span is None else span.opening(opening)
             self.replies[node.id] = streaming.Stage(teller, partial(streaming.through, opening, source))
             return None
         assert source is not None
@@ -333,3 +344,8 @@ class _Running:
         """The error where the time for the whole is over: whoever reads it learns which nodes had not ended."""
         busy = ", ".join(map(repr, self._busy)) or "none"
         return DeadlineExceeded(f"the time allowed for the Flow has passed; nodes that had begun and not ended: {busy}")
+
+
+def _is_stage(step: Step) -> bool:
+    """Whether a node runs when somebody takes what it gives."""
+    return step.is_streamed and (step.gives_stream or not step.endpoint.shape)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 from time import monotonic
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from xooai.call import current
 from xooai.errors import DeadlineExceeded, InvalidArgument, Unavailable, XooaiError
@@ -21,10 +21,14 @@ from xooai.payload import settled
 from xooai.schema import Schema
 from xooai.streams import Stream, fed
 
+if TYPE_CHECKING:
+    from xooai.layers.trace import StageSpan
+
 __all__ = [
     "LEFT_OUT",
     "PATIENCE",
     "Incoming",
+    "Opening",
     "Patience",
     "Source",
     "Stage",
@@ -89,13 +93,20 @@ class Teller:
         self._id, self._target, self._needs = id, target, needs
         self._busy, self._trace, self._late = busy, trace, late
 
+    span: StageSpan | None = None
+    """The node's, where somebody traces."""
+
     def began(self) -> None:
+        if self.span is not None:
+            self.span.began()
         if self._trace is not None:
             self._trace.begin(self._id)
         self._busy[self._id] = None
 
-    def ended(self, state: State, items: int) -> None:
+    def ended(self, state: State, items: int, failure: XooaiError | None) -> None:
         """It has given so many items."""
+        if self.span is not None:
+            self.span.ended(items, failure)
         self._busy.pop(self._id, None)
         if self._trace is not None:
             self._trace.end(self._id, self._target, state, items)
@@ -142,7 +153,7 @@ class Stage:
             self.failure = self._teller.told(error)
             raise self.failure from cause_of(self.failure, error)
         finally:
-            self._teller.ended(state, count)
+            self._teller.ended(state, count, self.failure)
 
 
 async def settling(schema: Schema, given: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:

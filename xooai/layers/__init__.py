@@ -1,1 +1,1 @@
-"""What stands around calls: one module a subject."""
+"""What stands around calls, the same on every side of them: one module a subject."""

@@ -1,0 +1,63 @@
+"""Names of calls: the request id that a log and an error are found by, and the trace that a call is a part of.
+
+Both come from strangers: what is not well-formed counts as not given, and is never written anywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import count
+from os import urandom
+
+from xooai.metadata import ID_HEADER, TRACE_HEADERS
+
+__all__ = ["LONGEST", "given_id", "new_id", "trace_headers", "trace_id_of"]
+
+_PREFIX = urandom(4).hex()  # ids of different processes differ
+_NUMBERS = count(1)
+
+# Patterns as texts, which `re` compiles on first use. An id of 128 characters holds two UUIDs and more.
+_ID = r"[A-Za-z0-9][A-Za-z0-9._:=+/@-]{0,127}"
+_PARENT = r"(?!ff)[0-9a-f]{2}-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"  # W3C Trace Context 3.2.2
+_LATER = r"(?!00)[0-9a-f]{2}-.*"  # of a later version, which may say more behind it
+LONGEST = {
+    "traceparent": 512,  # 55 in this version
+    "tracestate": 512,  # what W3C Trace Context 3.3.1.5 asks to pass on
+    "baggage": 4096,  # W3C Baggage 3.3.2 asks for 8,192, which is all that many servers take of headers, ours among them
+}
+
+
+def new_id() -> str:
+    """An id for a call whose caller gave none."""
+    return f"{_PREFIX}-{next(_NUMBERS):x}"
+
+
+def given_id(metadata: Mapping[str, str]) -> str | None:
+    """The id that the caller gave, where it is one: up to 128 letters, digits and `._:=+/@-`."""
+    given = metadata.get(ID_HEADER)
+    return given if given is not None and re.fullmatch(_ID, given) is not None else None
+
+
+def trace_id_of(metadata: Mapping[str, str]) -> str | None:
+    """The trace that the caller says its call is a part of: 32 hexadecimal digits."""
+    given = metadata.get("traceparent")
+    if given is None or len(given) > LONGEST["traceparent"]:
+        return None
+    found = re.match(_PARENT, given)
+    if found is None or (found.end() != len(given) and re.fullmatch(_LATER, given) is None):
+        return None
+    return found[1]
+
+
+def trace_headers(metadata: Mapping[str, str]) -> dict[str, str]:
+    """What says which trace a call is a part of, as far as it is well-formed: nothing without a `traceparent`, but baggage."""
+    found = {}
+    has_parent = trace_id_of(metadata) is not None
+    for name in TRACE_HEADERS:
+        value = metadata.get(name)
+        if value is None or len(value) > LONGEST[name] or not (value.isascii() and value.isprintable()):
+            continue
+        if has_parent or name == "baggage":
+            found[name] = value
+    return found
