@@ -6,7 +6,6 @@ import base64
 import json
 import logging
 import re
-import shutil
 import socket
 import sys
 import threading
@@ -31,7 +30,6 @@ pytest.importorskip("uvicorn", reason="it comes with: pip install -e '.[http]'")
 
 import uvicorn
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
@@ -39,23 +37,14 @@ from starlette.applications import Starlette
 from starlette.responses import HTMLResponse
 from starlette.routing import Mount, Route
 
+from browsing import chromium_at
+
 pytestmark = pytest.mark.system
 
 SOON = 20  # seconds: a page stands within one or two, on a busy machine too
 HERE = "http://127.0.0.1:0"
 AT_ONCE = 0.0  # seconds of grace: a browser keeps its idle connections, and a server that stops would wait for them
 RECEIPT = Path(__file__).parents[1] / "examples/data/receipt.jpg"
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",  # the sandbox refuses to work for root, which the other tests marked `system` need
-    "--disable-dev-shm-usage",  # /dev/shm of a container is small
-    "--no-proxy-server",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--host-resolver-rules=MAP evil.test 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-    "--window-size=1300,1500",
-)
-
 # Calls arguments[0] with the options of arguments[1]; gives "TYPE STATUS" of the response, or the name of the error.
 FETCH = """
 const [url, options, done] = arguments;
@@ -91,19 +80,8 @@ class Counting(Executor):
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or "chromium"
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("NO_PROXY", "*"), ("no_proxy", "*"), ("SE_OFFLINE", "true"), ("SE_AVOID_STATS", "true")):
-            patch.setenv(name, value)
-        browser = webdriver.Chrome(options, Service(shutil.which("chromedriver") or "chromedriver"))
-        try:
-            yield browser
-        finally:
-            browser.quit()
+    with chromium_at(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -26,9 +26,10 @@ from xooai.lazy import lazy
 from xooai.pages import DOCS_HEADERS, asset, docs_page
 
 if TYPE_CHECKING:
-    from xooai import asgi_websocket
+    from xooai import asgi_websocket, status
 else:
     asgi_websocket = lazy("xooai.asgi_websocket")
+    status = lazy("xooai.status")
 
 __all__ = ["BODY", "IDENTITY", "Application", "CutOff", "StreamLimits", "is_page"]
 
@@ -129,8 +130,8 @@ class Application:
         return 200, [("content-type", _TEXT_TYPE), *_FRESH], await self._site.measured("text")
 
     def _page(self, path: str) -> tuple[int, Iterable[tuple[str, str]], bytes]:
-        if path == "/docs/":
-            return 308, [("location", "../docs")], b""
+        if path in ("/docs/", "/status/"):
+            return 308, [("location", f"..{path[:-1]}")], b""
         if path == "/livez":
             return 200, _PLAIN, b"live\n"
         if path == "/readyz":
@@ -139,6 +140,10 @@ class Application:
             return 200, _PLAIN, b"ready\n"
         if path == "/openapi.json":
             return 200, _JSON, self._site.describe("openapi")
+        if path.startswith("/status"):
+            name = path.removeprefix("/status")
+            media_type, content = status.status_page() if not name else status.status_asset(name[1:])
+            return 200, [("content-type", media_type), *status.STATUS_HEADERS], content
         media_type, content = docs_page() if path == "/docs" else asset(path.removeprefix("/docs/"))
         return 200, [("content-type", media_type), *DOCS_HEADERS], content
 

@@ -25,7 +25,7 @@ from xooai.cli.keys import command
 __all__ = ["poller"]
 
 PATIENCE = 20.0  # seconds
-SHOWN = ("/metrics", "/status.json")
+SHOWN = ("/metrics", "/status", "/status.json", "/status/status.js")
 Key = Callable[[str], str]
 
 
@@ -93,7 +93,7 @@ def test_health_and_strangers_learn_no_version(key: Key, watched: Watched) -> No
     url = watched.start("http://127.0.0.1:0")[0]
     own, python = version("xooai"), platform.python_version()
 
-    for path in ("/livez", "/readyz", "/metrics", "/status.json", "/docs"):
+    for path in ("/livez", "/readyz", *SHOWN, "/docs"):
         _, headers, body = get(url, path)
         assert own not in body.decode()
         assert python not in f"{headers} {body.decode()}"
