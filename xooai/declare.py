@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from functools import partial
 from types import FrameType, new_class
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -16,7 +16,13 @@ from xooai.driver import Shape
 from xooai.endpoint import Endpoint, nearest
 from xooai.errors import InvalidArgument, NotFound
 from xooai.generics import bound, open_in, variables_of
+from xooai.lazy import lazy
 from xooai.mark import Mark, mark_of
+
+if TYPE_CHECKING:
+    from xooai import warmup
+else:
+    warmup = lazy("xooai.warmup")  # few endpoints have any
 
 __all__ = ["Declared", "check_hooks", "checked_name", "chosen", "client_class", "listed", "snake_case", "surroundings"]
 
@@ -112,7 +118,11 @@ class Declared:
         bind = partial(self._bound, home, variables)
         found = Endpoint.of(vars(home)[attribute], owner, name, namespace, bind, mark.streams, mark.batch)
         said = _said(mark)
-        return replace(found, many=None, **said) if any(said.values()) else found
+        if any(said.values()):
+            found = replace(found, many=None, **said)
+        if found.warmup:
+            warmup.check(found)
+        return found
 
     def _bound(self, home: type, variables: Mapping[Any, Any], annotation: Any) -> Any:
         """An annotation of a method of `home`, as this class has it. Raises LookupError for a type variable that stays open."""
@@ -139,7 +149,7 @@ class Declared:
 
 def _said(mark: Mark) -> dict[str, Any]:
     """What a mark says of the endpoint beside its signature."""
-    return {"cache": mark.cache, "idempotent": mark.idempotent}
+    return {"cache": mark.cache, "idempotent": mark.idempotent, "warmup": mark.warmup}
 
 
 def _homes(cls: type, attribute: str) -> Iterator[type]:

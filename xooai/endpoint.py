@@ -136,6 +136,8 @@ class Endpoint(msgspec.Struct):
     """Seconds for which a server keeps replies; None where it keeps none."""
     idempotent: bool = False
     """Whether a call may run twice, as if it had run once."""
+    warmup: tuple[Any, ...] = ()
+    """Examples that run before a server is ready: the value of the one parameter that is needed, or mappings of arguments."""
     batch: Batch | None = None
     """How calls are gathered for one run of the method; None where each runs by itself."""
     many: Endpoint | None = None

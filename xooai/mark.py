@@ -31,6 +31,7 @@ class Mark(msgspec.Struct, frozen=True):
     cache: float | None = None  # seconds
     batch: Batch | None = None
     idempotent: bool = False
+    warmup: tuple[Any, ...] = ()
 
     @property
     def decorator(self) -> str:
@@ -51,6 +52,7 @@ def post(
     batch_split: bool | None = None,
     weight: Callable[[Any], float] | None = None,
     idempotent: bool = False,
+    warmup: Any = None,
 ) -> Callable[[F], F]: ...
 def post(  # noqa: PLR0913 - all that can be said of an endpoint (design: the public face)
     function: F | None = None,
@@ -65,6 +67,7 @@ def post(  # noqa: PLR0913 - all that can be said of an endpoint (design: the pu
     batch_split: bool | None = None,
     weight: Callable[[Any], float] | None = None,
     idempotent: bool = False,
+    warmup: Any = None,
 ) -> F | Callable[[F], F]:
     """Make a method an endpoint, called after the method or by `name`. The method itself stays plain Python.
 
@@ -79,11 +82,14 @@ def post(  # noqa: PLR0913 - all that can be said of an endpoint (design: the pu
     run again in halves until the item is found that fails, for a method that may run twice.
 
     With `idempotent` a call may run twice, as if it had run once: clients make it anew also where nobody knows whether it ran.
+
+    `warmup` is an example that runs before a server says that it is ready: the value of the one parameter that is needed, or a
+    mapping of arguments by name, or a list of either; those of an endpoint that takes batches run as one.
     """
     batch = _Batched(batch_size, batch_wait, batch_target, batch_concurrency, batch_split, weight)
     if not isinstance(idempotent, bool):
         raise TypeError(f"idempotent={repr(idempotent)[:80]} is neither True nor False")
-    return _marked(function, Mark(name, idempotent=idempotent), "@post", cache, batch)
+    return _marked(function, Mark(name, idempotent=idempotent, warmup=_examples(warmup)), "@post", cache, batch)
 
 
 @overload
@@ -130,6 +136,10 @@ def _marked(
         return function
 
     return mark if function is None else mark(function)
+
+
+def _examples(warmup: Any) -> tuple[Any, ...]:
+    return () if warmup is None else tuple(warmup) if isinstance(warmup, list | tuple) else (warmup,)
 
 
 def _kept_for(cache: object, given: Mark, where: str) -> float:

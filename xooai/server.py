@@ -29,7 +29,7 @@ from xooai.threads import Threads
 from xooai.tracing import tracing
 
 if TYPE_CHECKING:
-    from xooai import batch, deadline, describe, metrics, naming, results, watching
+    from xooai import batch, deadline, describe, metrics, naming, results, warmup, watching
     from xooai import stream_handler as streaming
     from xooai import timing as timings
     from xooai.layers import trace as traces
@@ -41,6 +41,7 @@ else:
     naming = lazy("xooai.naming")
     results = lazy("xooai.results")  # few endpoints ask for it
     streaming = lazy("xooai.stream_handler")
+    warmup = lazy("xooai.warmup")  # few endpoints have any
     timings = lazy("xooai.timing")
     traces = lazy("xooai.layers.trace")
     watching = lazy("xooai.watching")
@@ -135,6 +136,11 @@ class Site:
         self.contents.loop = asyncio.get_running_loop()
         for executor in self.executors:
             await executor.set_up()
+        for path, route in self._known.items():
+            if route.endpoint.warmup:
+                opened = f"warm-up:{path}"  # by which no call from elsewhere comes: its path begins with a slash
+                self._open[opened] = route
+                await warmup.warm(opened, route.endpoint, partial(Site.accept, self))  # who is known or not
         self.open()
 
     def open(self) -> None:
