@@ -212,24 +212,29 @@ async def _passed(stream: Stream, frame: bytes) -> bool:
     return True
 
 
-@asynccontextmanager
-async def fed(
-    opening: Awaitable[Opened], fail: Callable[[Stream, Exception], None] = Stream._fail
-) -> AsyncIterator[Stream]:
+class fed:  # noqa: N801 - a context manager, used as those that are functions
     """An open call that is sent its items meanwhile. What becomes of the call when who gives them fails is up to `fail`: left
     to itself it ends, and that error is raised.
+
+    No generator: the collector may find it before the one that it is used in, and a loop would close it under its feet.
     """
-    stream, source = await opening
-    feeding: asyncio.Task[None] | None = None
-    if stream.endpoint.items is not None:
-        feeding = asyncio.ensure_future(_feed(stream, source, partial(fail, stream)))
-    if feeding is not None:
-        _feeding.add(feeding)
-        feeding.add_done_callback(_feeding.discard)
-    try:
-        yield stream
-    finally:
-        stream.close()
+
+    def __init__(self, opening: Awaitable[Opened], fail: Callable[[Stream, Exception], None] = Stream._fail) -> None:
+        self._opening, self._fail = opening, fail
+        self._feeding: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Stream:
+        self._stream, source = await self._opening
+        if self._stream.endpoint.items is not None:
+            feeding = asyncio.ensure_future(_feed(self._stream, source, partial(self._fail, self._stream)))
+            self._feeding = feeding
+            _feeding.add(feeding)
+            feeding.add_done_callback(_feeding.discard)
+        return self._stream
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stream.close()
+        feeding = self._feeding
         if feeding is not None:
             feeding.cancel()
             await asyncio.wait({feeding})
