@@ -45,7 +45,7 @@ async def listen(url: str, site: Site, options: ListenOptions, limits: Limits) -
         )
         port = _bind(server, place, addresses, files)
         if port is not None:
-            await server.start()
+            await _start(server)
             return GrpcListener(Place(place.scheme, place.host, port).url, server, calls, check, files)
     raise Unavailable(f"cannot listen at {place.url}: no port is free at all of its addresses; give one")
 
@@ -85,6 +85,17 @@ def _bind_beside(made: socket.socket, host: str, port: int) -> None:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     made.bind((host, port))
+
+
+async def _start(server: grpc.aio.Server) -> None:
+    """Start it; where this is cancelled, it is stopped once it has started: gRPC does not know of a start that is given up."""
+    starting = asyncio.ensure_future(server.start())
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await starting
+        await server.stop(None)
+        raise
 
 
 def _bind(server: grpc.aio.Server, place: Place, addresses: list[Address], files: Renewal[Pair] | None) -> int | None:

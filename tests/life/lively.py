@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from xooai import Executor, post, stream
 
@@ -32,6 +33,13 @@ class Lively(Executor):
         with self._counted():
             await asyncio.sleep(seconds)
             return seconds
+
+    @post
+    async def wait_for(self, file: str) -> bool:
+        with self._counted():
+            while not Path(file).exists():  # noqa: ASYNC110 - it is made by another process
+                await asyncio.sleep(0.01)
+            return True
 
     @stream
     async def count(self, to: int, pause: float) -> AsyncIterator[int]:
@@ -65,3 +73,15 @@ class Slow(Executor):
     async def setup(self) -> None:
         print("setting up", flush=True)
         await asyncio.sleep(3600)
+
+
+class Failing(Executor):
+    """Has something to log."""
+
+    @post
+    def fail(self) -> None:
+        raise RuntimeError("this goes to the log")
+
+    @post
+    def fine(self) -> int:
+        return 1

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -45,8 +46,8 @@ class Running(NamedTuple):
     def url(self, scheme: str) -> str:
         return next(url for url in self.process.urls if url.startswith(f"{scheme}:"))
 
-    def at(self, scheme: str) -> Executor:
-        return Executor.at(f"{self.url(scheme)}/lively", trust=self.trust if scheme == "quic" else None)
+    def at(self, scheme: str, **options: Any) -> Executor:
+        return Executor.at(f"{self.url(scheme)}/lively", trust=self.trust if scheme == "quic" else None, **options)
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ class Load(NamedTuple):
     silent: int
 
 
-SMALL = Load([0.1, 0.2, 0.4, 1.0], streams=1, idle=3, silent=1)
+SMALL = Load([0.1, 0.3], streams=1, idle=3, silent=1)
 FULL = Load([0.1 + 2.9 * number / 49 for number in range(50)], streams=3, idle=20, silent=5)
 
 
@@ -89,8 +90,10 @@ class Under(NamedTuple):
 
 
 @asynccontextmanager
-async def loaded(running: Running, schemes: Sequence[str], load: Load) -> AsyncIterator[dict[str, Under]]:
-    """Bring a server under load, over each driver, and wait until all handlers run."""
+async def loaded(
+    running: Running, schemes: Sequence[str], load: Load, go: Path | None = None
+) -> AsyncIterator[dict[str, Under]]:
+    """Bring a server under load, over each driver, and wait until all handlers run; one waits for the file `go`, first of all."""
     async with AsyncExitStack() as stack:
         found: dict[str, Under] = {}
         for scheme in schemes:
@@ -103,12 +106,14 @@ async def loaded(running: Running, schemes: Sequence[str], load: Load) -> AsyncI
                     _, writer = await asyncio.open_connection(place.hostname, place.port)
                     stack.callback(writer.close)
             client = await stack.enter_async_context(running.at(scheme))
+            held = [client.apost(on="wait_for", file=str(go))] if go is not None else []
             found[scheme] = Under(
-                [asyncio.create_task(client.apost(on="wait", seconds=seconds)) for seconds in load.waits],
+                [asyncio.create_task(one) for one in held]
+                + [asyncio.create_task(client.apost(on="wait", seconds=seconds)) for seconds in load.waits],
                 [asyncio.create_task(_counted(client)) for _ in range(load.streams)],
             )
         asking = await stack.enter_async_context(running.at("http"))
-        under_way = len(schemes) * (len(load.waits) + load.streams)
+        under_way = len(schemes) * (len(load.waits) + load.streams + (go is not None))
         tasks = [task for one in found.values() for task in (*one.waits, *one.streams)]
         await _begun(asking, lambda: under_way - sum(task.done() for task in tasks))
         yield found
@@ -124,22 +129,23 @@ async def _counted(client: Executor) -> list[int]:
     return [number async for number in client.astream(on="count", to=10, pause=0.1)]
 
 
-async def drained(running: Running, schemes: Sequence[str], load: Load) -> None:
-    async with loaded(running, schemes, load) as under_way:
+async def drained(running: Running, schemes: Sequence[str], load: Load, go: Path) -> None:
+    """One call over each driver is not done before all new ones are turned away."""
+    async with loaded(running, schemes, load, go) as under_way:
         running.process.signal()
         for scheme in schemes:
             await _turned_away(running, scheme)
-        assert not any(task.done() for one in under_way.values() for task in one.waits[-1:])
+        go.touch()
         for scheme in schemes:
             waits, streams = under_way[scheme]
-            assert await asyncio.gather(*waits) == load.waits
+            assert await asyncio.gather(*waits) == [True, *load.waits]
             assert await asyncio.gather(*streams) == [list(range(10))] * load.streams
 
 
 async def _turned_away(running: Running, scheme: str) -> None:
     """Call by connections of one's own until a call is refused: those that came before the signal may still be answered."""
     while True:
-        async with running.at(scheme) as late:
+        async with running.at(scheme, retry=0) as late:
             try:
                 await late.apost(on="under_way", timeout=PATIENCE)
             except Unavailable:
@@ -155,19 +161,19 @@ def _refused(url: str) -> bool:
     return False
 
 
-def test_what_is_under_way_over_each_driver_is_done_before_it_ends(start: Start) -> None:
+def test_what_is_under_way_over_each_driver_is_done_before_it_ends(start: Start, tmp_path: Path) -> None:
     running = start()
-    asyncio.run(drained(running, TOGETHER, SMALL))
+    asyncio.run(drained(running, TOGETHER, SMALL, tmp_path / "go"))
 
     assert running.process.end().code == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", TOGETHER)
-def test_fifty_calls_and_three_streams_are_done_before_it_ends(start: Start, scheme: str) -> None:
+def test_fifty_calls_and_three_streams_are_done_before_it_ends(start: Start, scheme: str, tmp_path: Path) -> None:
     """Beside 20 idle connections, and 5 that never said a word."""
     running = start()
-    asyncio.run(drained(running, (scheme,), FULL))
+    asyncio.run(drained(running, (scheme,), FULL, tmp_path / "go"))
     began = time.monotonic()
 
     assert running.process.end().code == 0

@@ -185,5 +185,9 @@ def _announce(urls: Sequence[str], executors: Sequence[Hosted]) -> None:
         lines += [f"  {url}/{one.name}/{endpoint.name}" for one in executors for endpoint, _ in one.endpoints()]
         if urlsplit(url).scheme in ("http", "https"):
             lines.append(f"  {url}/docs")
-    click.echo("\n".join(lines))
-    sys.stdout.flush()
+    try:
+        click.echo("\n".join(lines))
+        sys.stdout.flush()
+    except OSError as error:  # its disk is full, or who read it has left: a server does without
+        _LOG.warning("the banner cannot be written: %s", error.strerror)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what waits to be written goes there
