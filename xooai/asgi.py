@@ -185,6 +185,11 @@ class _Channel:
         """None: this is the server's end."""
         return None
 
+    @property
+    def held(self) -> int:
+        """See `xooai.driver.Holding`."""
+        return 0 if self._body is None else len(self._body)
+
     async def receive(self) -> bytes | None:
         body, self._body = self._body, None
         return body

@@ -118,7 +118,7 @@ class Declared:
         bind = partial(self._bound, home, variables)
         found = Endpoint.of(vars(home)[attribute], owner, name, namespace, bind, mark.streams, mark.batch)
         said = _said(mark)
-        if any(said.values()):
+        if said != _NOTHING_SAID:
             found = replace(found, many=None, **said)
         if found.warmup:
             warmup.check(found)
@@ -149,7 +149,16 @@ class Declared:
 
 def _said(mark: Mark) -> dict[str, Any]:
     """What a mark says of the endpoint beside its signature."""
-    return {"cache": mark.cache, "idempotent": mark.idempotent, "warmup": mark.warmup}
+    return {
+        "cache": mark.cache,
+        "idempotent": mark.idempotent,
+        "warmup": mark.warmup,
+        "limit": mark.limit,
+        "queue": mark.queue,
+    }
+
+
+_NOTHING_SAID = _said(Mark())
 
 
 def _homes(cls: type, attribute: str) -> Iterator[type]:

@@ -22,6 +22,7 @@ __all__ = [
     "Driver",
     "Guarding",
     "Head",
+    "Holding",
     "Link",
     "ListenOptions",
     "Listener",
@@ -130,6 +131,14 @@ class Offering(Protocol):
         """
 
 
+class Holding(Protocol):
+    """What the server's end of a channel may have beside: the request is in memory while the call waits for its turn."""
+
+    @property
+    def held(self) -> int:
+        """The bytes of the request that it holds."""
+
+
 class Link(Protocol):
     """The client's side of a driver: what calls to one server go through. Belongs to the loop that dialled it."""
 
@@ -229,6 +238,7 @@ class ListenOptions(msgspec.Struct, frozen=True):
     """How to listen. `certificate` and `key` are PEM file names; `hosts` the names by which a server is called beside
     the loopback names and its own; `insecure` allows an address beyond loopback; `clients` is a PEM file with authorities,
     and only clients with a certificate of one of them may connect; `shared` tells of ports that several processes listen at.
+    `limit` and `queue` are of the site that is listened for: how many calls run at a time, and how many wait.
     """
 
     certificate: str | None = None
@@ -238,6 +248,8 @@ class ListenOptions(msgspec.Struct, frozen=True):
     message_limit: int = MESSAGE_LIMIT
     clients: str | None = None
     shared: Shared | None = None
+    limit: int | None = None
+    queue: int | None = None
 
 
 class DialOptions(msgspec.Struct, frozen=True):

@@ -140,6 +140,9 @@ class Endpoint(msgspec.Struct):
     """Examples that run before a server is ready: the value of the one parameter that is needed, or mappings of arguments."""
     batch: Batch | None = None
     """How calls are gathered for one run of the method; None where each runs by itself."""
+    limit: int | None = None
+    """How many calls of it run at a time on a server, and how many wait; None where it was not said."""
+    queue: int | None = None
     many: Endpoint | None = None
     """The same endpoint for a list of items in the place of one, and of replies: made here, where there are batches."""
 

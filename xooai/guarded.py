@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from xooai.driver import AUTHORIZATION, Channel, Head
 from xooai.errors import XooaiError
 from xooai.keys import Keyring
+from xooai.layers.limit import Admission
 from xooai.server import Hosted, Site
 from xooai.tally import OTHER, calls
 
@@ -18,8 +19,8 @@ class GuardedSite(Site):
 
     is_guarded = True
 
-    def __init__(self, executors: tuple[Hosted, ...], keys: Keyring) -> None:
-        super().__init__(executors)
+    def __init__(self, executors: tuple[Hosted, ...], keys: Keyring, admission: Admission | None = None) -> None:
+        super().__init__(executors, admission=admission)
         self._keys = keys
 
     def admit(self, head: Head) -> str:

@@ -19,6 +19,7 @@ from xooai import handed, plugins, signals
 from xooai.driver import Driver, Listener, ListenOptions, Neighbour, Reloading
 from xooai.ending import Ending, all_closed
 from xooai.errors import FailedPrecondition, InvalidArgument
+from xooai.layers.limit import Admission
 from xooai.lazy import lazy
 from xooai.log import logger
 from xooai.over import over
@@ -128,6 +129,7 @@ def check(urls: Sequence[str], options: ListenOptions) -> None:
     Where sockets were handed over, callers wait there already: then only what is slow is begun.
     """
 
+    Admission(options.limit, options.queue)
     options = keyed(options)
     if handed.all_handed():
         return
@@ -146,10 +148,15 @@ def check(urls: Sequence[str], options: ListenOptions) -> None:
         runner.run(main())
 
 
-def site_of(executors: Sequence[Hosted]) -> Site:
-    """A site of executors, which asks for keys where there is a file of them. Raises what is wrong with the file."""
-    path = os.environ.get(KEYS)
-    return guarded.GuardedSite(tuple(executors), keys.Keyring(path)) if path else Site(tuple(executors))
+def site_of(executors: Sequence[Hosted], limit: int | None = None, queue: int | None = None) -> Site:
+    """A site of executors, which asks for keys where there is a file of them. Raises what is wrong with the file.
+
+    Of all its calls, `limit` run at a time and `queue` wait, beside what each endpoint says for itself.
+    """
+    path, admission = os.environ.get(KEYS), Admission(limit, queue)
+    if path:
+        return guarded.GuardedSite(tuple(executors), keys.Keyring(path), admission)
+    return Site(tuple(executors), admission=admission)
 
 
 @asynccontextmanager
@@ -161,7 +168,7 @@ async def listening(
     Listening comes first: what is wrong with a URL is told before anybody waits for a model, and whoever asks for
     readiness meanwhile gets an answer.
     """
-    site = site_of(executors)
+    site = site_of(executors, options.limit, options.queue)
     if os.environ.get(KEYS):
         options = replace(options, insecure=True)
     listeners: list[Listener] = []

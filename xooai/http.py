@@ -191,6 +191,8 @@ def status_of(outcome: Outcome) -> int:
     """The HTTP status of an outcome (design: the table of errors)."""
     details = outcome.details
     if outcome.code == Code.RESOURCE_EXHAUSTED:
+        if details.get("limit") == "caller":  # others may call
+            return 429
         return _BY_REASON.get(str(details.get("reason")), 503)
     if outcome.code == Code.INVALID_ARGUMENT and details.get("errors"):
         return 422

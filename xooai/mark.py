@@ -32,6 +32,8 @@ class Mark(msgspec.Struct, frozen=True):
     batch: Batch | None = None
     idempotent: bool = False
     warmup: tuple[Any, ...] = ()
+    limit: int | None = None  # calls at a time
+    queue: int | None = None  # calls that wait
 
     @property
     def decorator(self) -> str:
@@ -53,6 +55,8 @@ def post(
     weight: Callable[[Any], float] | None = None,
     idempotent: bool = False,
     warmup: Any = None,
+    limit: int | None = None,
+    queue: int | None = None,
 ) -> Callable[[F], F]: ...
 def post(  # noqa: PLR0913 - all that can be said of an endpoint (design: the public face)
     function: F | None = None,
@@ -68,6 +72,8 @@ def post(  # noqa: PLR0913 - all that can be said of an endpoint (design: the pu
     weight: Callable[[Any], float] | None = None,
     idempotent: bool = False,
     warmup: Any = None,
+    limit: int | None = None,
+    queue: int | None = None,
 ) -> F | Callable[[F], F]:
     """Make a method an endpoint, called after the method or by `name`. The method itself stays plain Python.
 
@@ -85,30 +91,42 @@ def post(  # noqa: PLR0913 - all that can be said of an endpoint (design: the pu
 
     `warmup` is an example that runs before a server says that it is ready: the value of the one parameter that is needed, or a
     mapping of arguments by name, or a list of either; those of an endpoint that takes batches run as one.
+
+    On a server `limit` calls of it run at a time, `queue` others wait for their turn, and who comes then is told when to come
+    back. Unless said, these are 1,024 and 1,024; of a `def` as many run as there are worker threads.
     """
     batch = _Batched(batch_size, batch_wait, batch_target, batch_concurrency, batch_split, weight)
     if not isinstance(idempotent, bool):
         raise TypeError(f"idempotent={repr(idempotent)[:80]} is neither True nor False")
-    return _marked(function, Mark(name, idempotent=idempotent, warmup=_examples(warmup)), "@post", cache, batch)
+    said = Mark(name, idempotent=idempotent, warmup=_examples(warmup), limit=limit, queue=queue)
+    return _marked(function, said, "@post", cache, batch)
 
 
 @overload
 def stream(function: F, /) -> F: ...
 @overload
-def stream(*, name: str | None = None) -> Callable[[F], F]: ...
+def stream(*, name: str | None = None, limit: int | None = None, queue: int | None = None) -> Callable[[F], F]: ...
 def stream(
-    function: F | None = None, /, *, name: str | None = None, cache: object = None, batch_size: object = None
+    function: F | None = None,
+    /,
+    *,
+    name: str | None = None,
+    cache: object = None,
+    batch_size: object = None,
+    limit: int | None = None,
+    queue: int | None = None,
 ) -> F | Callable[[F], F]:
     """Make a method an endpoint that streams, as its annotations say.
 
     `-> AsyncIterator[T]` (or a generator) gives many replies, a parameter `AsyncIterator[T]` takes many requests, both are a
-    conversation; a `def` has `Iterator[T]` instead, and runs in worker threads.
+    conversation; a `def` has `Iterator[T]` instead, and runs in worker threads. `limit` and `queue` are as those of `@post`: a
+    stream counts as long as it lasts.
     """
     if batch_size is not None:
         raise TypeError(
             f"batch_size={batch_size!r}: an endpoint that streams takes no batches; use @post, or gather its items"
         )
-    return _marked(function, Mark(name, streams=True), "@stream", cache)
+    return _marked(function, Mark(name, streams=True, limit=limit, queue=queue), "@stream", cache)
 
 
 class _Batched(NamedTuple):
@@ -128,6 +146,11 @@ def _marked(
     def mark(function: F) -> F:
         if not inspect.isfunction(function):
             raise TypeError(f"{decorator} stands on a method (def or async def), not on {type(function).__name__}")
+        for word, count, least in (("limit", given.limit, 1), ("queue", given.queue, 0)):
+            if count is not None and not _is_count(count, least):
+                raise TypeError(
+                    f"{function.__qualname__}: {word}={repr(count)[:80]} is no number of calls; a whole number from {least} on"
+                )
         seconds = None if cache is None else _kept_for(cache, given, function.__qualname__)
         batch = None
         if batched is not None and any(told is not None for told in batched):
@@ -140,6 +163,10 @@ def _marked(
 
 def _examples(warmup: Any) -> tuple[Any, ...]:
     return () if warmup is None else tuple(warmup) if isinstance(warmup, list | tuple) else (warmup,)
+
+
+def _is_count(given: object, least: int) -> bool:
+    return isinstance(given, int) and not isinstance(given, bool) and given >= least
 
 
 def _kept_for(cache: object, given: Mark, where: str) -> float:

@@ -24,6 +24,11 @@ class MemoryChannel:
         self.head = head
         self._request: bytes | None = request
 
+    @property
+    def held(self) -> int:
+        """See `xooai.driver.Holding`."""
+        return 0 if self._request is None else len(self._request)
+
     async def receive(self) -> bytes | None:
         frame, self._request = self._request, None
         return frame

@@ -87,7 +87,7 @@ class Served(Caller):
         asked = mapping.Asked(self, on, docs, calls, concurrency, ordered, on_error, timeout, progress, own, constants)
         return mapping.taken(asked)
 
-    def serve(
+    def serve(  # noqa: PLR0913 - all that can be said of a server (design: the public face)
         self,
         *urls: str,
         certificate: str | None = None,
@@ -97,15 +97,18 @@ class Served(Caller):
         insecure: bool = False,
         workers: int | None = None,
         devices: Sequence[str | int] = (),
+        limit: int | None = None,
+        queue: int | None = None,
     ) -> None:
         """Serve at `urls` (http://127.0.0.1:8080 where none is given) until SIGINT or SIGTERM.
 
         Calls under way then get `grace` seconds; for `drain_delay` seconds before, the server says that it is not ready and
         goes on: balancers find out. `certificate` and `key` are PEM files, for TLS. Beyond loopback it refuses unless
         `insecure`. With `workers` so many processes serve, each with one of these made from what the constructor of this one
-        got; `devices` are dealt to them. See `xooai.serve`.
+        got; `devices` are dealt to them. Of all calls `limit` run at a time and `queue` (1,024) wait, in each process. See
+        `xooai.serve`.
         """
-        options = ListenOptions(certificate, key, insecure=insecure)
+        options = ListenOptions(certificate, key, insecure=insecure, limit=limit, queue=queue)
         if workers is not None or devices != ():
             processes.serve_made([self], urls or (DEFAULT_URL,), options, (grace, drain_delay), workers, devices)
             return
@@ -123,11 +126,13 @@ class Served(Caller):
         key: str | None = None,
         grace: float = GRACE,
         insecure: bool = False,
+        limit: int | None = None,
+        queue: int | None = None,
     ) -> list[str]:
         """As `serve`, in a thread of its own; return the bound URLs (port 0 is resolved). `stop` ends it."""
         if self._xooai_background is not None:
             raise FailedPrecondition(f"{self!r} serves already; stop() it first, or give all URLs to one start()")
-        options = ListenOptions(certificate, key, insecure=insecure)
+        options = ListenOptions(certificate, key, insecure=insecure, limit=limit, queue=queue)
         background = Background([self._xooai_hosted()], urls or (DEFAULT_URL,), options, grace)
         bound = background.start()
         self._xooai_keep(_xooai_background=background)

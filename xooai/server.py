@@ -19,6 +19,7 @@ from xooai.endpoint import Endpoint, nearest
 from xooai.errors import Code, InvalidArgument, NotFound, Unavailable, XooaiError
 from xooai.handler import Serving, handler
 from xooai.kept import SHAPES, Contents
+from xooai.layers import limit
 from xooai.lazy import lazy
 from xooai.log import logger
 from xooai.memory import MemoryChannel
@@ -95,10 +96,14 @@ class Site:
     is_guarded = False
     """Whether it answers known callers only."""
 
-    def __init__(self, executors: tuple[Hosted, ...], threads: Threads | None = None) -> None:
+    def __init__(
+        self, executors: tuple[Hosted, ...], threads: Threads | None = None, admission: limit.Admission | None = None
+    ) -> None:
+        """With `admission`, calls wait for their turn at the executors' endpoints; those of xooai itself do not."""
         self.executors = executors
         self.threads = Threads() if threads is None else threads
         self.contents = Contents()
+        self.admission = admission
         self._known: dict[str, _Route] = {}
         self._open: dict[str, _Route] = {}  # those that calls find: none before all is set up, then all that are known
         self._described: dict[str, bytes] = {}
@@ -119,9 +124,12 @@ class Site:
                 raise InvalidArgument(f"the executor {name!r} has no endpoints; @post makes a method one")
             for endpoint, function in endpoints:
                 service, call = self._answering(endpoint, function, name)
-                self._known[f"/{name}/{endpoint.name}"] = _Route(
-                    name, endpoint, composed(executor.layers, service), call, {}
-                )
+                service, path = composed(executor.layers, service), f"/{name}/{endpoint.name}"
+                if admission is not None:
+                    service = admission.around(path, endpoint, service)
+                    if endpoint.limit and not endpoint.is_async:
+                        self.threads.allow(endpoint.limit)
+                self._known[path] = _Route(name, endpoint, service, call, {})
 
     def names(self) -> list[str]:
         """The names of the executors."""

@@ -29,6 +29,8 @@ def serve(  # noqa: PLR0913 - all that can be said of a server (design: the publ
     insecure: bool = False,
     workers: int | None = None,
     devices: Sequence[str | int] = (),
+    limit: int | None = None,
+    queue: int | None = None,
 ) -> None:
     """Serve several executors and Flows in one server, at one or several URLs, until SIGINT or SIGTERM.
 
@@ -39,11 +41,14 @@ def serve(  # noqa: PLR0913 - all that can be said of a server (design: the publ
     With `workers`, so many processes serve, each with executors of its own: a class is made there alone; what was made here is
     made again from what its constructor got. One that ends or hangs is replaced, and SIGHUP replaces all, one by one. `devices`
     are dealt to them: as XOOAI_DEVICE, and as the parameter `device` of a constructor; without `workers` there is one for each.
+
+    Of all calls `limit` run at a time and `queue` (1,024) wait, in each process and beside what each endpoint says for itself;
+    who comes then is told when to come back.
     """
     if not executors:
         raise InvalidArgument("serve() takes at least one executor")
     urls = (at,) if isinstance(at, str) else tuple(at)
-    options = ListenOptions(certificate, key, insecure=insecure)
+    options = ListenOptions(certificate, key, insecure=insecure, limit=limit, queue=queue)
     if workers is not None or devices != ():
         processes.serve_made(executors, urls, options, (grace, drain_delay), workers, devices)
         return

@@ -166,6 +166,11 @@ class Threads:
             back.leave()
         self._state, self._returns = _State(self._size), weakref.WeakKeyDictionary()
 
+    def allow(self, size: int) -> None:
+        """Have `size` threads at most, where that is more than before."""
+        self._size = max(self._size, size)
+        self._state.allow(self._size)
+
     async def run(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         """Call `function(**arguments)` in a thread. What is cancelled before it began is never run. Raises ResourceExhausted."""
         state = self._state
@@ -213,6 +218,9 @@ class _State:
         self._is_left = False
         self.work: deque[_Work] = deque()
         self._idle: list[Bell] = []  # the one that was busy last is woken first: the others may end
+
+    def allow(self, size: int) -> None:
+        self._size = size
 
     def wake(self) -> None:
         """Have a thread for each piece of work, as far as there may be: those idle, then new ones."""

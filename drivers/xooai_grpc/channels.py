@@ -50,6 +50,11 @@ class UnaryChannel:
         """Return the first frame, which `receive()` will return once more."""
         return self._request
 
+    @property
+    def held(self) -> int:
+        """See `xooai.driver.Holding`."""
+        return 0 if self._request is None else len(self._request)
+
     async def receive(self) -> bytes | None:
         """Return the request, then None. Never waits."""
         request, self._request = self._request, None

@@ -6,6 +6,7 @@ Rules: gRPC over HTTP/2 (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-H
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from math import ceil
 from typing import Any
 from urllib.parse import unquote
 
@@ -47,6 +48,9 @@ CODEC = "xooai-codec"  # json, msgpack, or a media type: what the frames are in
 ACCEPT = "xooai-accept"  # likewise, for the reply, where it is to be in another codec
 SHAPE = "xooai-shape"  # unary, client, server or bidi: gRPC's own protocol does not tell
 END = "xooai-end"  # the message by which a stream of requests ends: one without it was cut off, which grpcio does not tell
+PUSHBACK = (
+    "grpc-retry-pushback-ms"  # when to come back (https://github.com/grpc/proposal/blob/master/A6-client-retries.md)
+)
 ERROR = "xooai-error-bin"  # JSON with "details" and "id", beside a status of ours that is not OK
 
 JSON = "application/json"
@@ -59,6 +63,7 @@ _SHAPE_NAMES = {shape: name for name, shape in _SHAPES.items()}
 _RESERVED = frozenset(
     "connection content-type host keep-alive proxy-connection te transfer-encoding upgrade".split()
 ) | {CODEC, ACCEPT, SHAPE, END, ERROR}
+_LONGEST = 2**31 / 1000  # seconds: clients read milliseconds of 32 bits, and more as never
 _NAME = frozenset("0123456789abcdefghijklmnopqrstuvwxyz_-.")  # the protocol's Custom-Metadata
 
 METADATA_SIZE = (
@@ -227,6 +232,9 @@ def trailers(outcome: Outcome, head: Head, error_size: int = ERROR_SIZE) -> tupl
         pairs: list[Pair] = [(CODEC, _codec_name("the codec", outcome.codec))] if outcome.codec else []
     else:
         pairs = [(ERROR, _error(outcome, error_size))]
+        after = outcome.details.get("retry_after")
+        if isinstance(after, int | float) and 0 <= after < _LONGEST:
+            pairs.append((PUSHBACK, str(ceil(after * 1000))))
     return (*pairs, *own(outcome.metadata))
 
 

@@ -42,6 +42,11 @@ class PlainCall:
         """None: this is the server's end."""
         return None
 
+    @property
+    def held(self) -> int:
+        """See `xooai.driver.Holding`."""
+        return 0 if self._body is None else len(self._body)
+
     async def receive(self) -> bytes | None:
         """Return the request's body, then None. Never waits."""
         body, self._body = self._body, None

@@ -70,6 +70,14 @@ OPTIONS: list[click.Parameter] = [
         ["--keys"], type=_FILE, metavar="FILE",
         help="A file of keys, by xooai keys; who calls without one of them is refused.  [env: XOOAI_KEYS]",
     ),
+    click.Option(
+        ["--limit"], type=click.IntRange(min=1), metavar="N",
+        help="How many calls run at a time, of all endpoints; the others wait.  [default: as each endpoint says]",
+    ),
+    click.Option(
+        ["--queue"], type=click.IntRange(min=0), metavar="N",
+        help="With --limit: how many calls wait; who comes then is told when to come back.  [default: 1024]",
+    ),
     click.Option(["--insecure"], is_flag=True, help="Allow addresses beyond this machine, where anybody may call."),
     click.Option(
         ["--workers"], type=click.IntRange(1, 1024), metavar="N",
@@ -159,8 +167,8 @@ def listen_by_workers(values: Mapping[str, Any], args: Sequence[str]) -> None:
 
 
 def _options(values: Mapping[str, Any]) -> ListenOptions:
-    files = {name: values[name] for name in ("certificate", "key", "clients")}
-    return ListenOptions(hosts=tuple(values["hosts"]), insecure=values["insecure"], **files)
+    as_they_are = ("certificate", "key", "clients", "insecure", "limit", "queue")
+    return ListenOptions(hosts=tuple(values["hosts"]), **{name: values[name] for name in as_they_are})
 
 
 def _ask_for_keys(keys: str | None) -> None:
