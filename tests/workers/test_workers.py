@@ -7,7 +7,10 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Event, Thread
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 from supervised import PATIENCE, PROGRAM, Program, running
@@ -118,7 +121,28 @@ def test_hanging_up_replaces_all_without_a_failed_call(program: Program) -> None
     assert not {told["pid"] for told in before.values()} & {told["pid"] for told in everyone(url).values()}
 
 
-def test_what_cannot_start_ends_the_program_with_one_line(tmp_path: pytest.TempPathFactory) -> None:
+def test_without_a_worker_the_server_is_not_ready_and_says_so(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    with running([str(PROGRAM), "http://127.0.0.1:0", "1"], TEST_FAILS=str(broken)) as program:
+        with Faulty.at(program.urls[0]) as client:
+            pid = int(client.post(on="who")["pid"])
+        broken.touch()
+        os.kill(pid, signal.SIGKILL)
+        program.until("no worker is up")
+        with pytest.raises(HTTPError) as refused:
+            urlopen(f"{program.urls[0]}/readyz")
+        refused.value.close()
+        broken.unlink()
+        program.until("is ready after")
+        with Faulty.at(program.urls[0]) as client:
+            assert client.post(on="who")["pid"] != str(pid)
+
+        assert program.end(signal.SIGTERM) == 0
+
+    assert refused.value.code == 503
+
+
+def test_what_cannot_start_ends_the_program_with_one_line(tmp_path: Path) -> None:
     with running([str(PROGRAM), "http://127.0.0.1:0", "2"], TEST_FAILS="/") as program:
         code = program.process.wait(PATIENCE)
         said = program.said()

@@ -12,6 +12,7 @@ from xooai.driver import Sharing, Taken
 from xooai.errors import FailedPrecondition, InvalidArgument
 from xooai.log import logger
 from xooai.notify import Manager
+from xooai.workers.absent import Absent
 from xooai.workers.plan import Plan
 from xooai.workers.supervisor import Supervisor, handed_out
 
@@ -49,8 +50,9 @@ async def _supervised(plan: Plan) -> int:
         hosting.refuse_unused()
         sockets = {one.url: [made.fileno() for made in one.sockets] for one in taken}
         handed, table = handed_out(plan, tuple(one.url for one in taken), sockets)
+        absent = Absent(table, {one.url: one.sockets for one in taken}, plan.options)
         with hosting.managed() as manager:
-            return await _Run(Supervisor(plan, handed, table, _tell), list(sockets), manager).run()
+            return await _Run(Supervisor(plan, handed, table, absent, _tell), list(sockets), manager).run()
     finally:
         for one in taken:
             for made in (*one.sockets, *one.kept):

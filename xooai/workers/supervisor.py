@@ -17,6 +17,7 @@ from typing import Any
 from xooai import control
 from xooai.errors import FailedPrecondition
 from xooai.log import logger
+from xooai.workers.absent import Absent
 from xooai.workers.messages import Answers, Ask, Beat, Drain, Failed, Force, Question, Ready, Told
 from xooai.workers.plan import Plan
 from xooai.workers.spawned import Handed, Phase, Worker, spawned
@@ -59,8 +60,9 @@ class _Slot:
 class Supervisor:
     """Of one server. Belongs to the loop that it is made on."""
 
-    def __init__(self, plan: Plan, handed: Handed, table: Table, tell: Callable[[str], None]) -> None:
-        """`tell` shows how far the start is."""
+    def __init__(self, plan: Plan, handed: Handed, table: Table, absent: Absent, tell: Callable[[str], None]) -> None:
+        """`tell` shows how far the start is; `absent` answers while no worker does."""
+        self._absent = absent
         self._plan = plan
         self._handed = handed
         self._table = table
@@ -115,6 +117,7 @@ class Supervisor:
         for worker in list(self._alive):
             worker.signal(signal.SIGKILL)
         await self._until_ended(set(), MARGIN)
+        await self._absent.leave()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -193,9 +196,11 @@ class Supervisor:
     def _up(self, worker: Worker, banner: str) -> None:
         if worker.phase is Phase.STARTS:
             worker.phase, worker.banner = Phase.READY, banner
+            self._table.tell(worker.row, State.READY)
             seconds = time.monotonic() - worker.began
             self._tell(f"worker {worker.number} of {self._plan.count} is ready after {seconds:.1f} s")
             worker.up.set_result(True)
+            self._begin(self._absent.leave())
 
     def _gone(self, worker: Worker) -> None:
         """A worker has ended: for whatever reason."""
@@ -240,6 +245,8 @@ class Supervisor:
                     slot.failures,
                     wait,
                 )
+            if not self._table.has(State.READY):
+                await self._absent.enter()
             await asyncio.sleep(wait)
         if not self._is_stopping:
             await self._fill(slot)

@@ -54,6 +54,10 @@ class Table:
     def state(self, index: int) -> int:
         return self._rows[index * _FIELDS]
 
+    def has(self, state: State) -> bool:
+        """Whether one is in this state."""
+        return any(self.state(index) == state for index in range(self.count))
+
     def tell(self, index: int, state: State) -> None:
         self._rows[index * _FIELDS] = state
 
