@@ -15,14 +15,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from scraping import OPENMETRICS, get, report, sample, text
 
 from authority import Authority
 from everywhere import served
 from grpc_poller import poller
+from scraping import OPENMETRICS, get, report, sample, text
 from xooai import DeadlineExceeded, Executor, InvalidArgument, Text, post, stream
 from xooai.metrics.process import Process
-from xooai.metrics.report import Calls, Counted, merged
+from xooai.metrics.report import Calls, Counted, merged, newest
 
 pytest.importorskip("uvicorn", reason="it comes with: pip install -e '.[http]'")
 pytest.importorskip("prometheus_client", reason="it comes with: pip install -e '.[http]'")
@@ -289,6 +289,14 @@ def test_several_processes_are_one_answer() -> None:
 
     assert found.calls == [Calls("reader", "read", "http", {"OK": 5}, 2, 1.0, [5, 0], 20, 40)]
     assert [process.worker for process in found.workers] == ["0", "1"]
+
+
+def test_of_a_worker_and_its_successor_the_newer_is_told_of() -> None:
+    old, new, other = (
+        Counted(Process(worker, started, 2.0, 3)) for worker, started in (("1", 1.0), ("1", 9.0), ("2", 1.0))
+    )
+
+    assert newest([new, other, old]) == [new, other]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

@@ -16,6 +16,7 @@ import pytest
 from supervised import PATIENCE, PROGRAM, Program, running
 from worker_program import Faulty
 
+from scraping import report, sample
 from xooai import Executor, InvalidArgument, Unavailable, XooaiError, post, serve
 
 pytest.importorskip("uvicorn")
@@ -64,6 +65,25 @@ def test_a_worker_may_ask_all_others(program: Program) -> None:
 
     assert sorted(answers) == sorted(told["pid"] for told in found.values())
     assert [one["state"] for one in json.loads(states)] == ["ready", "ready"]
+
+
+def test_whichever_is_asked_tells_what_all_have_counted(program: Program) -> None:
+    pytest.importorskip("prometheus_client")
+    url = program.urls[0]
+    everyone(url)
+    told = report(url)
+
+    assert {worker["worker"] for worker in told["workers"]} == {"1", "2"}
+    assert [(slot["number"], slot["state"], slot["device"]) for slot in told["slots"]] == [
+        (1, "ready", "cpu:0"),
+        (2, "ready", "cpu:1"),
+    ]
+    counted = [sample(url, "xooai_calls_total", executor="faulty", endpoint="who", worker=one) for one in ("1", "2")]
+    assert min(counted) >= 1
+    assert sample(url, "xooai_worker_ready", worker="2", device="cpu:1") == 1
+    assert sum(
+        sum(one["codes"].values()) for one in told["calls"] if (one["executor"], one["endpoint"]) == ("faulty", "who")
+    ) == sum(counted)
 
 
 @pytest.mark.parametrize("driver", [0, 1], ids=["http", "grpc"])

@@ -14,9 +14,10 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from xooai.driver import Head
-from xooai.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable, XooaiError
+from xooai.errors import Code, DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable, XooaiError
 from xooai.layers.repeated import By, whoever
 from xooai.metadata import ATTEMPT_HEADER, IDEMPOTENCY_KEY
+from xooai.tally import count
 
 __all__ = ["MOST", "RETRY", "TOKENS", "Retries", "is_turned_away", "numbered"]
 
@@ -104,7 +105,10 @@ class Retries:
             pause = asked * uniform(1, 1 + JITTER)
         else:
             pause = min(LONGEST, FIRST * 2**made) * uniform(1 - JITTER, 1 + JITTER)
-        return None if left is not None and pause >= left else pause
+        if left is not None and pause >= left:
+            return None
+        count("retries", Code(error.code).name)
+        return pause
 
 
 def is_turned_away(error: XooaiError) -> bool:

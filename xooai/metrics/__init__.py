@@ -15,7 +15,7 @@ import msgspec
 from xooai import control
 from xooai.endpoint import Endpoint
 from xooai.lazy import lazy
-from xooai.metrics.report import COUNTS, Counted, Report, counted, merged
+from xooai.metrics.report import COUNTS, Counted, Report, Slot, counted, merged, newest
 
 # Only for who scrapes: the others need no client of Prometheus.
 exposition = lazy("xooai.metrics.exposition")
@@ -40,9 +40,10 @@ async def measured(form: Form, is_known: bool) -> bytes:
     """What all processes of this server have counted. `is_known` says that callers have to say who they are: only then the
     version is told. Raises PluginError where the forms for Prometheus need a package that is not there.
     """
-    answers = [msgspec.msgpack.decode(answer, type=Counted) for answer in await control.ask("metrics")]
-    report = merged(answers, time())
+    told, supervised = await asyncio.gather(control.ask("metrics"), control.ask("workers"))
+    answers = [msgspec.msgpack.decode(answer, type=Counted) for answer in told]
+    slots = [slot for answer in supervised for slot in msgspec.json.decode(answer, type=list[Slot])]
     if form == "json":
-        return msgspec.json.encode(report)
+        return msgspec.json.encode(merged(answers, time(), slots))
     # Beside the loop: the first time, what writes it is loaded.
-    return bytes(await asyncio.to_thread(exposition.written, report, form, is_known))
+    return bytes(await asyncio.to_thread(exposition.written, newest(answers), slots, form, is_known))

@@ -7,18 +7,24 @@ find their labels anew at each call, which would cost a small call a tenth.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from xooai.metrics.process import Process
-from xooai.metrics.report import COUNTS, Batches, Calls, Queue, Report, Stage
+from xooai.metrics.report import COUNTS, Batches, Calls, Counted, Slot, Stage, merged
 from xooai.optional import load
+from xooai.tally import BOUNDS, SIZES
 
 __all__ = ["families", "written"]
 
-_OWN = ("executor", "endpoint")
+_WORKER = ("worker",)
+_OWN = (*_WORKER, "executor", "endpoint")
+_CALL = (*_OWN, "driver")
+_Found = Iterable[tuple[tuple[str, ...], float]]
+_Buckets = Iterable[tuple[tuple[str, ...], Sequence[int], float]]
+_One = TypeVar("_One")
 
 
 class _Once:
@@ -31,90 +37,94 @@ class _Once:
         return self._found
 
 
-def written(report: Report, form: Literal["text", "openmetrics"], is_known: bool) -> bytes:
+def written(
+    answers: Sequence[Counted], slots: Sequence[Slot], form: Literal["text", "openmetrics"], is_known: bool
+) -> bytes:
     """In Prometheus' own format, or OpenMetrics 1.0. Raises PluginError without its package."""
     load("prometheus_client", "/metrics", "http")
     name = "prometheus_client.openmetrics.exposition" if form == "openmetrics" else "prometheus_client.exposition"
-    found: bytes = load(name, "/metrics", "http").generate_latest(_Once(families(report, is_known)))
+    found: bytes = load(name, "/metrics", "http").generate_latest(_Once(families(answers, slots, is_known)))
     return found
 
 
-def families(report: Report, is_known: bool) -> Iterator[Any]:
-    """All metrics, as families of `prometheus_client`."""
+def families(answers: Sequence[Counted], slots: Sequence[Slot], is_known: bool) -> Iterator[Any]:
+    """All metrics, as families of `prometheus_client`.
+
+    Each worker has sums of its own: one that is replaced begins at nothing, which in a sum of all would pass for many more calls.
+    """
     core = load("prometheus_client.core", "/metrics", "http")
-    yield from _calls(core, report.calls, report.bounds)
+    yield from _calls(core, _of(answers, lambda one: one.calls))
     yield _histogram(
         core,
         "xooai_stage_seconds",
         "Seconds that a stage of unary calls took, of one call in ten milliseconds of each endpoint and driver",
         (*_OWN, "stage"),
-        [((one.executor, one.endpoint, one.stage), one.buckets, one.seconds) for one in _of_stages(report.stages)],
-        report.bounds,
+        (
+            ((worker, one.executor, one.endpoint, one.stage), one.buckets, one.seconds)
+            for worker, one in _stages(answers)
+        ),
+        BOUNDS,
     )
-    yield from _batches(core, report.batches, report.sizes)
-    yield _gauge(core, "xooai_queue_waiting", "Calls or items that wait now", ("queue", *_OWN), _queues(report.queues))
+    yield from _batches(core, _of(answers, lambda one: one.batches))
+    queues = (
+        ((worker, one.executor, one.endpoint, one.queue), one.waiting)
+        for worker, one in _of(answers, lambda one: one.queues)
+    )
+    yield _gauge(core, "xooai_queue_waiting", "Calls or items that wait now", (*_OWN, "queue"), queues)
+    counts = _of(answers, lambda one: one.counts)
     for name, (label, text) in COUNTS.items():
-        found = [((one.executor, one.endpoint, one.what), one.number) for one in report.counts if one.name == name]
+        found = [
+            ((worker, one.executor, one.endpoint, one.what), one.number) for worker, one in counts if one.name == name
+        ]
         yield _counter(core, f"xooai_{name}", text, (*_OWN, label), found)
-    yield from _processes(core, report.workers)
+    yield from _processes(core, [one.process for one in answers])
+    yield from _slots(core, slots)
     if is_known:
         labels = {"version": version("xooai"), "python": platform.python_version()}
         yield core.InfoMetricFamily("xooai_build", "What answers", value=labels)
 
 
-def _calls(core: Any, calls: Sequence[Calls], bounds: Sequence[float]) -> Iterator[Any]:
-    labels = (*_OWN, "driver")
-    found = [((one.executor, one.endpoint, one.driver or "local"), one) for one in calls]
+def _of(answers: Iterable[Counted], part: Callable[[Counted], Iterable[_One]]) -> list[tuple[str, _One]]:
+    """A part of all answers, each with the worker that it is of."""
+    return [(answer.process.worker, one) for answer in answers for one in part(answer)]
+
+
+def _stages(answers: Iterable[Counted]) -> list[tuple[str, Stage]]:
+    """By worker, those of an endpoint over its drivers together."""
+    return [(answer.process.worker, one) for answer in answers for one in merged([answer], 0.0).stages]
+
+
+def _calls(core: Any, calls: Sequence[tuple[str, Calls]]) -> Iterator[Any]:
+    found = [((worker, one.executor, one.endpoint, one.driver or "local"), one) for worker, one in calls]
     yield _counter(
         core,
         "xooai_calls",
         "Calls that ended, by gRPC's code",
-        (*labels, "code"),
-        [((*key, code), number) for key, one in found for code, number in sorted(one.codes.items())],
+        (*_CALL, "code"),
+        (((*key, code), number) for key, one in found for code, number in sorted(one.codes.items())),
     )
-    yield _histogram(
-        core,
-        "xooai_call_seconds",
-        "Seconds from a call's arrival to its end",
-        labels,
-        [(key, one.buckets, one.seconds) for key, one in found],
-        bounds,
-    )
-    under_way = "Calls that have begun and not ended"
-    yield _gauge(core, "xooai_calls_under_way", under_way, labels, [(key, one.under_way) for key, one in found])
-    taken, given = "Bytes of the frames that callers sent", "Bytes of the frames that callers were sent"
-    yield _counter(core, "xooai_received_bytes", taken, labels, [(key, one.taken) for key, one in found])
-    yield _counter(core, "xooai_sent_bytes", given, labels, [(key, one.given) for key, one in found])
+    text = "Seconds from a call's arrival to its end"
+    buckets = ((key, one.buckets, one.seconds) for key, one in found)
+    yield _histogram(core, "xooai_call_seconds", text, _CALL, buckets, BOUNDS)
+    text = "Calls that have begun and not ended"
+    yield _gauge(core, "xooai_calls_under_way", text, _CALL, ((key, one.under_way) for key, one in found))
+    text = "Bytes of the frames that callers sent"
+    yield _counter(core, "xooai_received_bytes", text, _CALL, ((key, one.taken) for key, one in found))
+    text = "Bytes of the frames that callers were sent"
+    yield _counter(core, "xooai_sent_bytes", text, _CALL, ((key, one.given) for key, one in found))
 
 
-def _of_stages(stages: Iterable[Stage]) -> list[Stage]:
-    return [one for one in stages if sum(one.buckets)]
-
-
-def _batches(core: Any, batches: Sequence[Batches], sizes: Sequence[int]) -> Iterator[Any]:
+def _batches(core: Any, batches: Sequence[tuple[str, Batches]]) -> Iterator[Any]:
+    found = [((worker, one.executor, one.endpoint), one) for worker, one in batches]
     yield _counter(
         core,
         "xooai_batches",
         "Batches that left, by why",
         (*_OWN, "reason"),
-        [
-            ((one.executor, one.endpoint, reason), number)
-            for one in batches
-            for reason, number in sorted(one.reasons.items())
-        ],
+        (((*key, reason), number) for key, one in found for reason, number in sorted(one.reasons.items())),
     )
-    yield _histogram(
-        core,
-        "xooai_batch_items",
-        "Items of the batches that left",
-        _OWN,
-        [((one.executor, one.endpoint), one.buckets, one.items) for one in batches],
-        sizes,
-    )
-
-
-def _queues(queues: Iterable[Queue]) -> list[tuple[tuple[str, ...], int]]:
-    return [((one.queue, one.executor, one.endpoint), one.waiting) for one in queues]
+    text, buckets = "Items of the batches that left", ((key, one.buckets, one.items) for key, one in found)
+    yield _histogram(core, "xooai_batch_items", text, _OWN, buckets, SIZES)
 
 
 def _processes(core: Any, workers: Sequence[Process]) -> Iterator[Any]:
@@ -128,12 +138,21 @@ def _processes(core: Any, workers: Sequence[Process]) -> Iterator[Any]:
         ("process_start_time_seconds", "When a process began, in seconds since 1970", "started"),
     ):
         found = [((one.worker,), getattr(one, attribute)) for one in workers]
-        yield _gauge(core, name, text, ("worker",), [(key, value) for key, value in found if value is not None])
+        yield _gauge(core, name, text, _WORKER, [(key, value) for key, value in found if value is not None])
     cpu = [((one.worker,), one.cpu) for one in workers]
-    yield _counter(core, "process_cpu_seconds", "Seconds of processors that a process took", ("worker",), cpu)
+    yield _counter(core, "process_cpu_seconds", "Seconds of processors that a process took", _WORKER, cpu)
 
 
-_Found = Iterable[tuple[tuple[str, ...], float]]
+def _slots(core: Any, slots: Sequence[Slot]) -> Iterator[Any]:
+    labels = (*_WORKER, "device")
+    keys = [(str(one.number), one.device or "") for one in slots]
+    text = "Whether a worker is ready, as its supervisor sees it"
+    ready = [(key, float(one.state == "ready")) for key, one in zip(keys, slots, strict=True)]
+    yield _gauge(core, "xooai_worker_ready", text, labels, ready)
+    restarts = [(key, one.restarts) for key, one in zip(keys, slots, strict=True)]
+    yield _counter(
+        core, "xooai_worker_restarts", "Times that a worker was replaced after it had ended", labels, restarts
+    )
 
 
 def _counter(core: Any, name: str, text: str, labels: Sequence[str], found: _Found) -> Any:
@@ -155,7 +174,7 @@ def _histogram(
     name: str,
     text: str,
     labels: Sequence[str],
-    found: Iterable[tuple[tuple[str, ...], Sequence[int], float]],
+    found: _Buckets,
     bounds: Sequence[float],
 ) -> Any:
     family = core.HistogramMetricFamily(name, text, labels=labels)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -20,9 +20,11 @@ __all__ = [
     "Counted",
     "Queue",
     "Report",
+    "Slot",
     "Stage",
     "counted",
     "merged",
+    "newest",
 ]
 
 COUNTS = {
@@ -104,11 +106,24 @@ class Counted(msgspec.Struct):
     counts: list[Count] = []
 
 
+class Slot(msgspec.Struct):
+    """A worker as its supervisor sees it: "ready", or what it is at instead; and how often it was replaced."""
+
+    number: int
+    state: str
+    device: str | None = None
+    restarts: int = 0
+
+
 class Report(msgspec.Struct):
-    """By all processes of a server. `now` is in seconds since 1970; `bounds` in seconds, `sizes` in items."""
+    """By all processes of a server. `now` is in seconds since 1970; `bounds` in seconds, `sizes` in items.
+
+    `slots` is empty where a server is one process.
+    """
 
     now: float
     workers: list[Process]
+    slots: list[Slot]
     calls: list[Calls]
     stages: list[Stage]
     batches: list[Batches]
@@ -150,12 +165,20 @@ def _calls(one: tally.Calls) -> Calls:
     )
 
 
-def merged(found: Iterable[Counted], now: float) -> Report:
+def newest(found: Iterable[Counted]) -> list[Counted]:
+    """One answer of each worker: while one is replaced, both are there, and what is told of two would pass for one."""
+    by_start = sorted(found, key=lambda one: one.process.started)
+    by_worker = {one.process.worker: one for one in by_start}
+    return [by_worker[worker] for worker in sorted(by_worker)]
+
+
+def merged(found: Iterable[Counted], now: float, slots: Sequence[Slot] = ()) -> Report:
     """All of them together, in a fixed order."""
     answers = list(found)
     return Report(
         now,
-        sorted((one.process for one in answers), key=lambda process: (process.worker, process.started)),
+        [one.process for one in newest(answers)],
+        list(slots),
         _added(one for answer in answers for one in answer.calls),
         _added(one for answer in answers for one in answer.stages),
         _added(one for answer in answers for one in answer.batches),
@@ -174,7 +197,7 @@ def _added(found: Iterable[_One]) -> list[_One]:
         key = tuple(value for value in msgspec.structs.astuple(one) if isinstance(value, str))
         have = sums.get(key)
         if have is None:
-            sums[key] = one
+            sums[key] = msgspec.structs.replace(one)
             continue
         for name in one.__struct_fields__:
             setattr(have, name, _sum(getattr(have, name), getattr(one, name)))

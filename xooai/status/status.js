@@ -75,16 +75,27 @@
         size(one.given),
       ]),
     );
+    const told = new Map(report.workers.map((one) => [one.worker, one]));
+    const slots = report.slots.length
+      ? report.slots
+      : report.workers.map((one) => ({ number: one.worker, state: "ready", device: null, restarts: 0 }));
     fill(
       "workers",
-      report.workers.map((one) => [
-        one.worker,
-        age(report.now - one.started),
-        or(percent, found.processor[`worker ${one.worker}`]),
-        or(size, one.memory),
-        number(one.threads),
-        one.files === null ? "–" : `${one.files} of ${or(number, one.file_limit)}`,
-      ]),
+      slots.map((slot) => {
+        const one = told.get(String(slot.number));
+        const of = (said) => (one ? said(one) : "–");
+        return [
+          String(slot.number),
+          slot.state,
+          slot.device || "–",
+          number(slot.restarts),
+          of(() => age(report.now - one.started)),
+          of(() => or(percent, found.processor[`worker ${one.worker}`])),
+          of(() => or(size, one.memory)),
+          of(() => number(one.threads)),
+          of(() => (one.files === null ? "–" : `${one.files} of ${or(number, one.file_limit)}`)),
+        ];
+      }),
     );
     fill("counts", report.counts.map((one) => [one.name, one.executor ? Rates.nameOf(one) : "", one.what, number(one.number)]));
   }
