@@ -64,7 +64,8 @@ class Head(msgspec.Struct):
     of the reply ("" means the request's own); `timeout` seconds left when it was sent. On the server's side: `peer` where
     it came from, for the log; `identity` who sent it, by the certificate of the client, "" without one. Only the driver
     sets these two, and a site that asks for keys the second: nothing else that a client sends may. `is_timed` says that
-    `xooai-timing` is in the metadata, which the driver has at hand: the caller is told how long the stages of the call took.
+    `xooai-timing` is in the metadata, and `is_keyed` that `idempotency-key` is, which the driver has at hand: the caller is told
+    how long the stages of the call took, and calls with the same key are one.
     `driver` is set by the site that answers: the scheme of the listener that the call came by, "" within the process.
     `is_named` says that `x-request-id` is, and then the reply has it too.
     """
@@ -78,6 +79,7 @@ class Head(msgspec.Struct):
     peer: str = ""
     identity: str = ""
     is_timed: bool = False
+    is_keyed: bool = False
     driver: str = ""
     is_named: bool = False
 

@@ -18,7 +18,7 @@ import msgspec
 from xooai.driver import DialOptions, Head, Outcome, Shape, Site
 from xooai.ends import COST, WINDOW, ClientEnd, End, ServerEnd
 from xooai.errors import DeadlineExceeded, Unavailable
-from xooai.metadata import ID_HEADER, TIMING
+from xooai.metadata import ID_HEADER, IDEMPOTENCY_KEY, TIMING
 
 __all__ = ["FramedLink", "FramedListener", "FramedSite"]
 
@@ -247,6 +247,7 @@ class _ServerConnection(_Connection):
             self._timer.cancel()
         head.peer, head.identity = _name(self.transport.get_extra_info("peername")), ""  # not what the client says
         head.is_timed, head.is_named = TIMING in head.metadata, ID_HEADER in head.metadata
+        head.is_keyed = IDEMPOTENCY_KEY in head.metadata
         self.end = end = ServerEnd(head, self._site.message_limit)
         end.peer = self
         end.task = self._site.begin(end)

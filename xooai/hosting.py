@@ -189,6 +189,7 @@ async def listening(
         yield site, listeners
     finally:
         await ending.end(site, listeners)
+        await site.aclose()
         await site.contents.aclose()
         site.threads.close()
         serving.discard(loop)

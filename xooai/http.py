@@ -146,6 +146,7 @@ def request_head(
         identity=identity,
         is_timed=b"xooai-timing" in table,
         is_named=b"x-request-id" in table,
+        is_keyed=b"idempotency-key" in table,
     )
 
 

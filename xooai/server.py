@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from xooai import batch, deadline, describe, metrics, naming, results, warmup, watching
     from xooai import stream_handler as streaming
     from xooai import timing as timings
+    from xooai.layers import once
     from xooai.layers import trace as traces
 else:
     batch = lazy("xooai.batch")  # few endpoints take them
@@ -40,6 +42,7 @@ else:
     describe = lazy("xooai.describe")
     metrics = lazy("xooai.metrics")  # for who asks what was counted
     naming = lazy("xooai.naming")
+    once = lazy("xooai.layers.once")  # few callers send keys
     results = lazy("xooai.results")  # few endpoints ask for it
     streaming = lazy("xooai.stream_handler")
     warmup = lazy("xooai.warmup")  # few endpoints have any
@@ -108,6 +111,7 @@ class Site:
         self._open: dict[str, _Route] = {}  # those that calls find: none before all is set up, then all that are known
         self._described: dict[str, bytes] = {}
         self._results: results.Results | None = None
+        self._ones: once.Once | None = None
         self._ready = False
         self._cuts_from = inf  # monotonic seconds from which on calls are cut off
         self.cut = 0
@@ -142,6 +146,8 @@ class Site:
     async def set_up(self) -> None:
         """Run the executors' `setup`; from then on the site is ready. Calls that come before are turned away."""
         self.contents.loop = asyncio.get_running_loop()
+        if os.environ.get("XOOAI_IDEMPOTENCY"):
+            self._ones = once.Once()  # now, since the folder may be one that cannot be used
         for executor in self.executors:
             await executor.set_up()
         for path, route in self._known.items():
@@ -216,11 +222,11 @@ class Site:
         if watch is not None:
             watch.began(call)
         try:
-            timeout = head.timeout
+            timeout, service = head.timeout, self._once(route.service) if head.is_keyed else route.service
             if timeout is None:
-                await route.service(call)
+                await service(call)
             else:
-                await deadline.within(timeout, route.service, call)
+                await deadline.within(timeout, service, call)
             reply, outcome = call.reply, _success(call)
             if reply is None and not route.endpoint.shape & Shape.SERVER:
                 raise RuntimeError("a layer neither called the service nor answered")
@@ -253,6 +259,18 @@ class Site:
         if watch is not None:
             watch.ended(outcome, None)
         await channel.end(None, outcome)
+
+    def _once(self, service: Service) -> Service:
+        """The service, which a call with a key does not run that has run before."""
+        if self._ones is None:
+            self._ones = once.Once()
+        return partial(self._ones.run, service)
+
+    async def aclose(self) -> None:
+        """End what goes on without a caller."""
+        if self._ones is not None:
+            await self._ones.aclose()
+            self._ones = None
 
     def _own(self, path: str) -> _Route | None:
         """The route to what every site has; made when it is first asked for."""

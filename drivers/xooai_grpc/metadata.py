@@ -21,6 +21,7 @@ __all__ = [
     "ERROR_SIZE",
     "ID",
     "JSON",
+    "KEYED",
     "LEAVING",
     "PROTOBUF",
     "TIMING",
@@ -44,6 +45,7 @@ __all__ = [
 LEAVING = "xooai-leaving"  # beside a reply: the server is about to stop
 TIMING = "xooai-timing"  # as in `xooai.metadata`,
 ID = "x-request-id"  # likewise
+KEYED = "idempotency-key"  # likewise
 CODEC = "xooai-codec"  # json, msgpack, or a media type: what the frames are in
 ACCEPT = "xooai-accept"  # likewise, for the reply, where it is to be in another codec
 SHAPE = "xooai-shape"  # unary, client, server or bidi: gRPC's own protocol does not tell
@@ -196,6 +198,7 @@ def head_of(path: str, raw: Iterable[Pair], found: Mapping[str, Any], shape: Sha
         metadata=Received(raw),
         is_timed=TIMING in found,
         is_named=ID in found,
+        is_keyed=KEYED in found,
     )
 
 

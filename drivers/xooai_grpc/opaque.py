@@ -12,7 +12,7 @@ from xooai.driver import Channel, Head, Outcome, Shape, Site
 from xooai.errors import InvalidArgument, Unimplemented
 from xooai.proto import Field, File, Message, Method
 from xooai_grpc.descriptors import added
-from xooai_grpc.metadata import ID, TIMING, codec_name, media_type_of, own
+from xooai_grpc.metadata import ID, KEYED, TIMING, codec_name, media_type_of, own
 from xooai_grpc.typed import messages_of
 
 __all__ = ["FILE", "Opaque", "OpaqueChannel"]
@@ -110,6 +110,7 @@ class Opaque:
             identity=outer.identity,
             is_timed=TIMING in metadata,
             is_named=ID in metadata,
+            is_keyed=KEYED in metadata,
         )
         return OpaqueChannel(head, channel, self, first["payload"])
 

@@ -18,7 +18,7 @@ import msgspec
 from xooai.driver import DialOptions, Driver, Head, ListenOptions, Outcome, Site
 from xooai.ends import ClientEnd, End, ServerEnd
 from xooai.errors import DeadlineExceeded, InvalidArgument, Unavailable
-from xooai.metadata import ID_HEADER, TIMING
+from xooai.metadata import ID_HEADER, IDEMPOTENCY_KEY, TIMING
 
 __all__ = ["MemoryDriver", "xooai_driver"]
 
@@ -72,6 +72,7 @@ class MemoryLink:
         metadata = {name.lower(): value for name, value in head.metadata.items()}
         arriving = msgspec.structs.replace(head, metadata=metadata, peer="memory", identity="")
         arriving.is_timed, arriving.is_named = TIMING in metadata, ID_HEADER in metadata
+        arriving.is_keyed = IDEMPOTENCY_KEY in metadata
         near, far = ClientEnd(head, self._options.message_limit), ServerEnd(arriving, listener.message_limit)
         near.peer = there = _Across(near, far, listener.loop, listener.context)
         far.peer = _Across(far, near, asyncio.get_running_loop(), copy_context())

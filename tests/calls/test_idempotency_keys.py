@@ -1,0 +1,329 @@
+"""Calls with the same idempotency key are one: whoever sends it again is given how the first one ended."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from authority import Authority
+from everywhere import served
+from grpc_poller import poller
+from xooai import (
+    AlreadyExists,
+    Executor,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    current,
+    plugins,
+    post,
+    stream,
+)
+from xooai.layers.ledger import Ended, Ledger
+
+__all__ = ["poller"]
+
+SOON = 20.0  # seconds: what waits longer fails
+
+
+class Till(Executor):
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs = 0
+        self.begun = asyncio.Event()
+        self.release = asyncio.Event()
+
+    @post
+    async def pay(self, amount: int) -> int:
+        self.runs += 1
+        current().reply_metadata["x-run"] = str(self.runs)
+        return amount + self.runs
+
+    @post
+    async def pay_slowly(self) -> int:
+        self.runs += 1
+        self.begun.set()
+        await asyncio.wait_for(self.release.wait(), SOON)
+        return self.runs
+
+    @post
+    async def fail(self, how: str) -> int:
+        self.runs += 1
+        raise {"typed": NotFound("no"), "full": ResourceExhausted("full"), "own": RuntimeError("secret"),
+               "gone": FailedPrecondition("gone", details={"left": 3})}[how]  # fmt: skip
+
+    @stream
+    async def many(self) -> AsyncIterator[int]:
+        yield 1
+
+
+@pytest.fixture
+def till() -> Iterator[Till]:
+    with Till() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture(params=["http", "grpc", "quic", "memory"])
+def url(request: pytest.FixtureRequest, till: Till, monkeypatch: pytest.MonkeyPatch) -> str:
+    return served(till, request.param, request, monkeypatch)
+
+
+@pytest.fixture
+def http(till: Till) -> str:
+    plugins.driver("http")
+    return till.start("http://127.0.0.1:0")[0]
+
+
+def keyed(key: str) -> dict[str, Any]:
+    return {"metadata": {"idempotency-key": key}}
+
+
+def test_a_call_that_is_sent_again_is_answered_as_before(till: Till, url: str) -> None:
+    with Till.at(url) as there:
+        assert [there.post("pay", amount=10, **keyed(key)) for key in ("a", "a", "b", "a")] == [11, 11, 12, 11]
+        assert [there.post("pay", amount=10) for _ in range(2)] == [13, 14]
+    assert till.runs == 4
+
+
+def test_calls_at_the_same_time_run_once(till: Till, url: str) -> None:
+    async def scene() -> None:
+        async with Till.at(url) as there, asyncio.TaskGroup() as group:
+            calls = [group.create_task(there.apost("pay_slowly", **keyed("k"))) for _ in range(8)]
+            await asyncio.to_thread(_wait, till)
+            assert not any(call.done() for call in calls)
+            _release(till)
+        assert [call.result() for call in calls] == [1] * 8
+
+    asyncio.run(scene())
+    assert till.runs == 1
+
+
+def test_what_runs_goes_on_for_a_caller_that_left_and_comes_back(till: Till, url: str) -> None:
+    async def scene() -> None:
+        async with Till.at(url) as there:
+            call = asyncio.create_task(there.apost("pay_slowly", **keyed("k")))
+            await asyncio.to_thread(_wait, till)
+            call.cancel()
+            with suppress(asyncio.CancelledError):
+                await call
+            again = asyncio.create_task(there.apost("pay_slowly", **keyed("k")))
+            await asyncio.sleep(0.05)
+            _release(till)
+            assert await again == 1
+
+    asyncio.run(scene())
+    assert till.runs == 1
+
+
+def _wait(till: Till) -> None:
+    while not till.begun.is_set():
+        pass
+
+
+def _release(till: Till) -> None:
+    loop = till.release._loop  # type: ignore[attr-defined]
+    loop.call_soon_threadsafe(till.release.set)
+
+
+def test_another_request_with_the_same_key_is_refused(till: Till, url: str) -> None:
+    with Till.at(url) as there:
+        there.post("pay", amount=1, **keyed("k"))
+        with pytest.raises(InvalidArgument, match="another request was sent with this idempotency-key"):
+            there.post("pay", amount=2, **keyed("k"))
+        with pytest.raises(FailedPrecondition):
+            there.post("fail", how="gone", **keyed("k"))  # of another endpoint
+    assert till.runs == 2
+
+
+FAILURES = [
+    ("gone", FailedPrecondition, 1),
+    ("own", Internal, 1),
+    ("full", ResourceExhausted, 2),
+    ("typed", NotFound, 2),
+]
+
+
+@pytest.mark.parametrize(("how", "kind", "runs"), FAILURES)
+def test_how_a_run_failed_is_kept_and_what_did_not_run_is_not(
+    till: Till, http: str, how: str, kind: type[Exception], runs: int
+) -> None:
+    with Till.at(http, retry=0) as there:
+        errors = []
+        for _ in range(2):
+            with pytest.raises(kind) as caught:
+                there.post("fail", how=how, **keyed("k"))
+            errors.append(caught.value)
+    assert till.runs == runs
+    assert errors[0].args == errors[1].args and errors[0].details == errors[1].details  # type: ignore[attr-defined]
+    assert how != "own" or (errors[0].id == errors[1].id and errors[0].id)  # type: ignore[attr-defined]
+
+
+def test_over_http_it_is_a_header(till: Till, http: str) -> None:
+    def asked(amount: int, key: str = "k") -> tuple[int, Any, bytes]:
+        headers = {"content-type": "application/json", "Idempotency-Key": key}
+        request = urllib.request.Request(f"{http}/till/pay", b'{"amount": %d}' % amount, headers)
+        try:
+            with urllib.request.urlopen(request) as response:
+                return response.status, response.headers, response.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.headers, error.read()
+
+    status, headers, body = asked(1)
+    assert (status, headers["idempotent-replayed"], headers["x-run"], body) == (200, None, "1", b"2")
+    status, headers, body = asked(1)
+    assert (status, headers["idempotent-replayed"], headers["x-run"], body) == (200, "true", "1", b"2")
+    assert asked(2)[0] == 422
+    assert asked(2, "k" * 256)[0] == 400
+    assert asked(2, " ")[0] == 400
+
+
+def test_streams_take_no_key(till: Till, http: str) -> None:
+    with Till.at(http) as there, pytest.raises(InvalidArgument, match="this one streams"):
+        list(there.stream("many", **keyed("k")))
+
+
+# In a folder
+
+
+def test_servers_that_share_a_folder_share_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plugins.driver("http")
+    monkeypatch.setenv("XOOAI_IDEMPOTENCY", str(tmp_path / "keys"))
+
+    async def scene() -> None:
+        with Till() as one, Till() as two:
+            urls = [await asyncio.to_thread(till.start, "http://127.0.0.1:0") for till in (one, two)]
+            async with Till.at(urls[0][0]) as first, Till.at(urls[1][0]) as second:
+                assert await first.apost("pay", amount=1, **keyed("a")) == 2
+                assert await second.apost("pay", amount=1, **keyed("a")) == 2
+                running = asyncio.create_task(first.apost("pay_slowly", **keyed("b")))
+                await asyncio.to_thread(_wait, one)
+                waiting = asyncio.create_task(second.apost("pay_slowly", **keyed("b")))
+                await asyncio.sleep(0.1)
+                _release(one)
+                assert await running == await waiting == 2
+            assert (one.runs, two.runs) == (2, 0)
+            await asyncio.to_thread(one.stop)
+            await asyncio.to_thread(two.stop)
+
+    asyncio.run(scene())
+
+
+def test_a_folder_that_cannot_be_used_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plugins.driver("http")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XOOAI_IDEMPOTENCY", str(tmp_path / "file"))
+    with Till() as till, pytest.raises(FailedPrecondition, match="cannot keep the keys of calls"):
+        till.start("http://127.0.0.1:0")
+
+
+CRASHING = """
+import os, sys
+from xooai import Executor, post
+
+class Till(Executor):
+    @post
+    async def pay(self, crash: bool = False) -> int:
+        with open("runs", "a") as file:
+            file.write("1")
+        if crash:
+            os._exit(9)
+        return 7
+
+with Till() as till:
+    print(till.start("http://127.0.0.1:0")[0], flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_crash_makes_no_call_run_twice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plugins.driver("http")
+    monkeypatch.setenv("XOOAI_IDEMPOTENCY", str(tmp_path / "keys"))
+    (tmp_path / "till.py").write_text(CRASHING)
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": tmp_path}
+
+    def call(url: str, on: str, key: str, **arguments: Any) -> Any:
+        with Executor.at(f"{url}/till", retry=0) as there:
+            return there.post(on, **arguments, **keyed(key))
+
+    def start() -> Any:
+        return subprocess.Popen([sys.executable, "till.py"], **pipes)
+
+    with start() as first:
+        url = first.stdout.readline().strip()
+        assert call(url, "pay", "done") == 7
+        with pytest.raises(ConnectionError):
+            call(url, "pay", "lost", crash=True)
+    with start() as second:
+        url = second.stdout.readline().strip()
+        assert call(url, "pay", "done") == 7
+        with pytest.raises(AlreadyExists, match="nobody knows whether it was done"):
+            call(url, "pay", "lost", crash=True)
+        second.stdin.close()
+        second.wait()
+    assert (tmp_path / "runs").read_text() == "11"
+
+
+# What is kept
+
+
+def place(number: int) -> bytes:
+    return b"%032d" % number
+
+
+def test_what_is_known_is_bounded_in_number() -> None:
+    ledger = Ledger(calls=3)
+    for number in range(5):
+        assert ledger.begin(place(number), b"") is None
+        ledger.end(place(number), Ended(0, b"reply"))
+    assert [ledger.begin(place(number), b"") is None for number in (4, 3, 2, 1)] == [False, False, False, True]
+
+
+def test_replies_are_bounded_in_bytes_and_their_calls_stay_known() -> None:
+    ledger = Ledger(limit=10_000)
+    for number in range(20):
+        ledger.begin(place(number), b"")
+        ledger.end(place(number), Ended(0, bytes(1_000)))
+    kept = [row.ended.is_kept for number in range(20) if (row := ledger.begin(place(number), b"")) and row.ended]
+    assert kept == sorted(kept) and 7 <= sum(kept) <= 9 and len(kept) == 20
+    ledger.begin(place(20), b"")
+    ledger.end(place(20), Ended(0, bytes(5_000)))  # more than its share
+    row = ledger.begin(place(20), b"")
+    assert row is not None and row.ended is not None and not row.ended.is_kept
+
+
+def test_what_a_process_did_not_end_is_known_once_it_is_gone(tmp_path: Path) -> None:
+    one, two = Ledger(str(tmp_path)), Ledger(str(tmp_path))
+    one.begin(place(1), b"")
+    row = two.begin(place(1), b"")
+    assert row is not None and row.owner == one.owner and row.ended is None and two.is_alive(row.owner)
+    one.close()
+    assert not two.is_alive(row.owner)
+    assert two.begin(place(1), b"") == row
+    assert two.begin(place(1), b"", row.owner) is None  # of a call that may run twice
+    three = Ledger(str(tmp_path))
+    row = three.begin(place(1), b"", one.owner)
+    assert row is not None and row.owner == two.owner  # but once
+    three.close()
+    two.close()
+
+
+def test_a_key_is_known_for_its_time() -> None:
+    ledger = Ledger(ttl=0.0)
+    assert [ledger.begin(place(1), b"") for _ in range(2)] == [None, None]
