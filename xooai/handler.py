@@ -135,6 +135,8 @@ def _arguments(
     endpoint: Endpoint, call: Call, codec: Codec | None, frame: bytes | None, contents: Contents
 ) -> dict[str, Any]:
     if frame is None:
+        if type(call.marks) is Handed and call.marks.value is not None:
+            return call.marks.value  # type: ignore[no-any-return]
         raise InvalidArgument(f"{endpoint.name} was called without a body")
     media_type = call.head.codec
     codec = codec or codec_said(media_type)

@@ -18,8 +18,8 @@ from xooai.errors import InvalidArgument, too_large
 from xooai.lazy import lazy
 from xooai.memory import MemoryChannel
 from xooai.metadata import HOPS_HEADER, ID_HEADER, TIMING, Inquiry, metadata_of
-from xooai.origin import AllBut, Handed
-from xooai.payload import all_pass, from_here, handed, marks_but_own, marks_of, refuse_hidden, unfit
+from xooai.origin import AllBut, Fresh, Handed
+from xooai.payload import all_pass, all_stand, from_here, handed, marks_but_own, marks_of, refuse_hidden, unfit
 from xooai.schema import Schema
 from xooai.server import Site
 from xooai.shared_stores import Stores
@@ -169,12 +169,27 @@ class Local:
         elif has_documents and all_pass(endpoint, arguments):
             channel = MemoryChannel(self._head(endpoint, timeout, None, MSGPACK), b"")
             channel.marks = handed(arguments)
+        elif type(arguments) is Fresh and endpoint.batch is None and all_stand(endpoint, arguments):
+            channel = MemoryChannel(self._head(endpoint, timeout, None, MSGPACK), None)
+            channel.marks = Handed.of(arguments)
         else:
             channel = self._channel(endpoint, arguments, timeout, None, MSGPACK)
             channel.marks = marks_but_own(arguments, Handed) if has_documents else _HANDED
+        channel.inline = asyncio._get_running_loop() is None
         await self._hosting().accept(channel)
         if inquiry is not None:
             _answer(inquiry, channel)
+        return _read(endpoint, MSGPACK, channel)
+
+    async def hand(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> Any:
+        """As `apost`, where what answers makes values of its own: arguments and reply go as the objects that they are."""
+        channel = MemoryChannel(self._head(endpoint, timeout, None, MSGPACK), None)
+        channel.marks = Handed.of(arguments)
+        channel.inline = asyncio._get_running_loop() is None
+        await self._hosting().accept(channel)
+        marks = channel.reply_marks
+        if type(marks) is Handed and marks.value is not None:
+            return marks.value
         return _read(endpoint, MSGPACK, channel)
 
     async def open(

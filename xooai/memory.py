@@ -20,9 +20,10 @@ class MemoryChannel:
     outcome: Outcome | None = None
     cause: BaseException | None = None
 
-    def __init__(self, head: Head, request: bytes) -> None:
+    def __init__(self, head: Head, request: bytes | None) -> None:
+        """`request` is None where the arguments go beside, as the objects that they are."""
         self.head = head
-        self._request: bytes | None = request
+        self._request = request
 
     @property
     def held(self) -> int:

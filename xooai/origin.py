@@ -11,7 +11,7 @@ import msgspec
 from xooai.errors import PermissionDenied
 from xooai.redact import redact
 
-__all__ = ["NO_MARKS", "STRANGER", "AllBut", "Handed", "Marks", "Origin", "Wanted", "refused"]
+__all__ = ["NO_MARKS", "STRANGER", "AllBut", "Fresh", "Handed", "Marks", "Origin", "Wanted", "refused"]
 
 T = TypeVar("T")
 
@@ -84,6 +84,8 @@ class AllBut(dict[str | None, Origin]):
     knows, so it is a stranger's.
     """
 
+    _own: Collection[str | None] = ()
+
     def __init__(self, known: Marks = NO_MARKS, own: Collection[str | None] = ()) -> None:
         super().__init__(known)
         self._own = own
@@ -102,3 +104,14 @@ class Handed(AllBut):
     """As AllBut, of what goes from node to node of a Flow as the objects that they are: `value`, where it may."""
 
     value: Any = None
+
+    @classmethod
+    def of(cls, value: Any) -> Handed:
+        """The marks of a value that goes as it is: there is no frame beside which they would stand."""
+        found = cls.__new__(cls)
+        found.value = value
+        return found
+
+
+class Fresh(dict[str, Any]):
+    """Arguments that were made for one call, and that nobody else holds."""

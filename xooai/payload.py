@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 from pydantic import ValidationError
 
 from xooai.codec import Codec, invalid
+from xooai.combo import ComboDoc
 from xooai.doc import Doc, arriving, mark_wire, origin_of
 from xooai.driver import MESSAGE_LIMIT
 from xooai.endpoint import Endpoint
@@ -30,8 +31,11 @@ else:
 
 _SMALL = MESSAGE_LIMIT // 8  # of a content, or characters of a text, which a message takes however it is written
 
+_PLAIN = frozenset((str, int, float, bool))
+
 __all__ = [
     "all_pass",
+    "all_stand",
     "estranged",
     "from_here",
     "from_peer",
@@ -147,11 +151,22 @@ def all_pass(endpoint: Endpoint, arguments: Mapping[str, Any]) -> bool:
     return all(passes(parameters[name].annotation, value) for name, value in arguments.items())
 
 
+def all_stand(endpoint: Endpoint, arguments: Mapping[str, Any]) -> bool:
+    """Whether all arguments are of the types that are wanted: who hands them on, to be written and read, need not read them."""
+    parameters = endpoint.parameters
+    for name, value in arguments.items():
+        annotation = parameters[name].annotation
+        kind = type(value)
+        if kind is annotation and (kind in _PLAIN or issubclass(kind, ComboDoc)):
+            continue
+        if not passes(annotation, value):
+            return False
+    return True
+
+
 def handed(value: Any) -> Handed:
     """What `passes`, beside a frame that is not read."""
-    found = Handed()
-    found.value = list(value) if type(value) is list else value
-    return found
+    return Handed.of(list(value) if type(value) is list else value)
 
 
 def settled(schema: Schema, value: Any) -> Any:

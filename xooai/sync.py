@@ -19,7 +19,7 @@ from xooai import forks
 from xooai.errors import FailedPrecondition
 from xooai.log import logger
 
-__all__ = ["close_remote", "drive", "leave", "refuse_on_serving_loop", "run", "serving", "start", "step"]
+__all__ = ["close_remote", "drive", "driven", "leave", "refuse_on_serving_loop", "run", "serving", "start", "step"]
 
 _LOG = logger("xooai")
 T = TypeVar("T")
@@ -105,6 +105,17 @@ def drive(work: Coroutine[Any, Any, None]) -> None:
     for _ in work.__await__():  # a loop takes its end as it is, where send(None) has an exception made of it
         work.close()
         raise RuntimeError("a call that was to run without a loop waited for something")
+
+
+def driven(work: Coroutine[Any, Any, T]) -> T:
+    """As `drive`, of one that gives something."""
+    found: list[T] = []
+    drive(_into(found, work))
+    return found[0]
+
+
+async def _into(found: list[T], work: Coroutine[Any, Any, T]) -> None:
+    found.append(await work)
 
 
 class _Closable(Protocol):

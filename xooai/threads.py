@@ -11,6 +11,7 @@ import os
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Lock, Thread, current_thread, get_ident
 from typing import Any
 
@@ -19,7 +20,7 @@ from xooai.bell import Bell, make
 from xooai.errors import ResourceExhausted
 from xooai.tally import queue
 
-__all__ = ["Threads"]
+__all__ = ["Offer", "Threads"]
 
 SIZE = min(32, (os.cpu_count() or 1) + 4)  # as the standard library's own pool: models that release the lock overlap
 QUEUE_LIMIT = 1024  # calls waiting for a thread; one more is refused, so that memory and waiting stay bounded
@@ -77,6 +78,43 @@ class _Work:
             future.set_result(self.result)
         else:
             future.set_exception(self.error)
+
+
+class Offer:
+    """Work for whoever comes to it first: a thread of a pool, or who offers it and does it himself once it is taken."""
+
+    __slots__ = ("_free", "_tell", "_work", "context", "error", "state")
+
+    def __init__(self, work: Callable[[], None], tell: Callable[[Offer], None]) -> None:
+        """`tell` is called in a thread that has done the work."""
+        self._work, self._tell = work, tell
+        self._free = [True]  # emptied by who takes it: no two can
+        self.context = contextvars.copy_context()
+        self.error: BaseException | None = None
+        self.state: _State | None = None
+
+    def take(self) -> bool:
+        """Whether it was still to be had."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return False
+
+    def do(self) -> None:
+        """Called in a worker thread."""
+        assert self.state is not None
+        self.state.is_rung = False
+        if self.state.work:
+            self.state.wake()
+        if self.take():
+            try:
+                self.context.run(self._work)
+            except BaseException as error:  # noqa: BLE001 - handed to who offers, who waits for it
+                self.error = error
+            self._tell(self)
+
+    def fail(self, error: Exception) -> None:
+        """No thread can be had: who offers it comes to it in his turn."""
 
 
 class _Return:
@@ -190,6 +228,22 @@ class Threads:
         work.future = loop.create_future()  # what is done from here on is told in the loop's own thread, thus later
         return await work.future
 
+    def offer(self, offer: Offer) -> None:
+        """Have a thread do this, unless who offers it does before. One thread is woken for many: until it comes, nobody else is.
+
+        For a pool of such work alone: who has something else to do does not come for what is offered.
+        """
+        state = offer.state = self._state
+        state.work.append(offer)
+        if not state.is_rung:
+            state.is_rung = True
+            state.wake()
+
+    def spare(self, offer: Offer) -> None:
+        """Forget an offer that was taken by who made it."""
+        with suppress(ValueError):  # a thread has come to it
+            self._state.work.remove(offer)
+
     def leave(self, function: Callable[[], None]) -> None:
         """Call a function that raises nothing in a thread; nobody waits for it. Never refused: it ends what was taken in."""
         self._state.work.append(_Work(_Return(asyncio.get_running_loop()), function, {}))
@@ -216,7 +270,8 @@ class _State:
         self._lock = Lock()
         self._closings = 0  # a thread that began before the last one ends when there is no work
         self._is_left = False
-        self.work: deque[_Work] = deque()
+        self.work: deque[_Work | Offer] = deque()
+        self.is_rung = False  # whether a thread was woken for what is offered, and has not come
         self._idle: list[Bell] = []  # the one that was busy last is woken first: the others may end
 
     def allow(self, size: int) -> None:
@@ -300,6 +355,7 @@ class _State:
 
     def _rest(self, bell: Bell, born: int) -> Bell | None:
         """Wait for work. The bell for the next time; None where there was nothing for long."""
+        self.is_rung = False  # before looking: what is offered from here on wakes a thread again
         self._idle.append(bell)
         if not self.work and self._closings == born and bell.wait(IDLE):
             return bell

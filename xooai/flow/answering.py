@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from xooai.binding import INPUT, Rule
@@ -11,12 +12,10 @@ from xooai.deadline import part_of
 from xooai.endpoint import Endpoint
 from xooai.errors import DeadlineExceeded, FlowError, XooaiError, error_from
 from xooai.flow.attempts import Limits
-from xooai.flow.budget import AT_ONCE
 from xooai.flow.failure import Raised
 from xooai.flow.gate import Gate
-from xooai.flow.packing import Packing
 from xooai.flow.running import Means, run
-from xooai.flow.targets import Target
+from xooai.flow.targets import Target, runs_here
 from xooai.flow.trace import watching
 from xooai.flow.unread import Request, Unread
 from xooai.lazy import lazy
@@ -33,6 +32,9 @@ else:
 
 __all__ = ["CALL", "Answering"]
 
+QUICK = 0.001  # seconds: the nodes of a run that takes less have nothing to do that one could be told to leave
+QUICK_RUNS = 8  # in a row, so that none of the nodes is slow now and then
+
 CALL = "call"
 """The one endpoint of a Flow."""
 
@@ -47,16 +49,39 @@ class Answering:
     def __init__(self, name: str, plan: Plan, targets: Mapping[str, Target], limits: Mapping[str, Limits]) -> None:
         self.name, self.plan = name, plan
         self.endpoints: Mapping[str, Endpoint] = {CALL: plan.endpoint}
-        packings = {id: Packing.of(step, plan.endpoint, targets[id]) for id, step in plan.steps.items()}
-        found = {id: packing for id, packing in packings.items() if packing is not None}
-        has_room = len(plan.steps) <= AT_ONCE and not any(step.mapped or step.source for step in plan.steps.values())
-        self._means = Means(dict(targets), dict(limits), Threads(), found, has_room, _is_chain(plan))
+        self._means = Means.of(plan, targets, limits, Threads())
+        found = self._means.packings
         self._is_read = any(
             INPUT in (step.node.needs or (INPUT,)) and (id not in found or step.binding.rule is not Rule.INPUT)
             for id, step in plan.steps.items()
         )
+        roots = [id for id, step in plan.steps.items() if INPUT in (step.node.needs or (INPUT,))]
+        self.only_passes = all(id in self._means.plain and plan.steps[id].binding.rule is Rule.INPUT for id in roots)
+        """Whether what the Flow is given goes to its nodes alone, and to each of them as soon as it begins."""
+        self._is_forked = len(self._means.first) > 1 or any(len(some) > 1 for some in plan.followers.values())
+        self._quick = 0 if self._is_forked else QUICK_RUNS
         self._is_split = any(packing.splits for packing in found.values())
         self.gate = Gate(self.answer)
+
+    @cached_property
+    def _is_of_here(self) -> bool:
+        """Whether no node waits for a loop, once it is set up."""
+        steps, means = self.plan.steps, self._means
+        return len(means.plain) == len(steps) and all(
+            runs_here(step.endpoint, means.targets[id]) for id, step in steps.items()
+        )
+
+    @property
+    def may_run_here(self) -> bool:
+        """Whether a run may be made in its caller's own thread, where it could not be told that one node has failed while
+        another runs: not where nodes run beside each other and have not all been quick lately.
+        """
+        return self._quick >= QUICK_RUNS and self._is_of_here
+
+    def took(self, seconds: float) -> None:
+        """A run took so long."""
+        if self._is_forked:
+            self._quick = self._quick + 1 if seconds < QUICK else 0
 
     async def ready(self, own: Local, timeout: float | None) -> float | None:
         """Have it set up; the seconds that are left. Raises DeadlineExceeded that names the node."""
@@ -90,25 +115,22 @@ class Answering:
             if self._is_split:
                 given.parts()
         watch = watching.get()
-        trace = watch[1] if watch is not None and watch[0] is self else None
+        if watch is None:
+            return self._settled(await run(self.plan, self._means, given, None, wanted))
+        trace = watch[1] if watch[0] is self else None
         token = watching.set(None)  # the Flows inside of this one are watched by nobody
         try:
-            result = await run(self.plan, self._means, given, trace, "" if trace is not None else wanted)
-            if isinstance(result, Unread):
-                return result
-            schema = self.plan.endpoint.result
-            if not self.plan.endpoint.gives_stream:
-                return settled(schema, result)
-            return streaming.settling(schema, result) if schema.facts.documents else result
+            return self._settled(await run(self.plan, self._means, given, trace, "" if trace is not None else wanted))
         finally:
             watching.reset(token)
+
+    def _settled(self, result: Any) -> Any:
+        schema = self.plan.endpoint.result
+        if not schema.facts.documents or isinstance(result, Unread):
+            return result
+        return streaming.settling(schema, result) if self.plan.endpoint.gives_stream else settled(schema, result)
 
     def close(self) -> None:
         """End the threads once they are done with what they are at; new work starts new ones."""
         self._means.threads.close()
-
-
-def _is_chain(plan: Plan) -> bool:
-    """Whether each node of a plan is run after the one before."""
-    first = [id for id, step in plan.steps.items() if set(step.node.needs) <= {INPUT}]
-    return len(first) == 1 and all(len(plan.followers[id]) <= 1 for id in plan.steps)
+        self._means.helpers.close()

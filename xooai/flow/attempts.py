@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import AbstractAsyncContextManager
 from time import monotonic
 from typing import Any
 
@@ -34,7 +35,10 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 async def attempted(
-    call: Callable[[float | None], Awaitable[Any]], limits: Limits, room: asyncio.Semaphore, budget: Budget
+    call: Callable[[float | None], Awaitable[Any]],
+    limits: Limits,
+    room: AbstractAsyncContextManager[Any],
+    budget: Budget,
 ) -> Any:
     """What a call gives, which is told the seconds that it may take.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
@@ -23,7 +25,7 @@ from xooai.forks import FreshLock
 from xooai.graph import Node
 from xooai.lazy import lazy
 from xooai.local import Local
-from xooai.payload import all_pass
+from xooai.payload import all_stand
 from xooai.plan import Plan
 from xooai.served import Served
 from xooai.shared_stores import store_of
@@ -91,7 +93,7 @@ class Flow(Served):
         self._planning = Planning(self.name)
         self._used: dict[str, Used] = {}
         self._at_several: dict[str, several.Several] = {}
-        self._answering: Answering | None = None
+        self._current: tuple[Answering, Local] | None = None
         self._layered = Layered(layers)
         self._lock = FreshLock()
         self._servers: dict[tuple[str, bool], remotes.Remote] = {}
@@ -163,7 +165,13 @@ class Flow(Served):
         `timeout` in seconds is for the whole of it: each node is given what is left.
         """
         sync.refuse_on_serving_loop("post()", "apost(...)")
-        return sync.run(self.apost(on, timeout=timeout, metadata=metadata, codec=codec, **arguments))
+        answering = self._ready_here() if remaining(timeout) is None else None
+        run, began = sync.run if answering is None or not answering.may_run_here else sync.driven, perf_counter()
+        try:
+            return run(self.apost(on, timeout=timeout, metadata=metadata, codec=codec, **arguments))
+        finally:
+            if answering is not None:
+                answering.took(perf_counter() - began)
 
     async def apost(
         self,
@@ -176,14 +184,17 @@ class Flow(Served):
         **arguments: Any,
     ) -> Any:
         """As `post`, for async code."""
-        plan, left = await self._planning.made(remaining(None if timeout is None else checked_timeout(timeout)))
-        endpoint = chosen({CALL: plan.endpoint}, on, self.name)
+        left, plan = remaining(None if timeout is None else checked_timeout(timeout)), self._planning.ready()
+        if plan is None:
+            plan, left = await self._planning.made(left)
+        endpoint = plan.endpoint if on is None else chosen({CALL: plan.endpoint}, on, self.name)
         answering, own = self._own(plan)
-        left = await answering.ready(own, left)
-        if metadata is None and codec is None and plan.endpoint.arguments.facts.documents:
+        if not own.is_set_up:
+            left = await answering.ready(own, left)
+        if metadata is None and codec is None and answering.only_passes and not own.layers:
             endpoint.check(arguments)
-            if all_pass(endpoint, arguments):
-                return await own.pass_on(endpoint, arguments, left, None)
+            if all_stand(endpoint, arguments):
+                return await own.hand(endpoint, arguments, left)
         return await own.apost(endpoint, arguments, left, metadata, codec)
 
     def __call__(
@@ -318,14 +329,26 @@ class Flow(Served):
 
     def _own(self, plan: Plan) -> tuple[Answering, Local]:
         """What answers calls by this plan."""
+        found = self._current
+        if found is not None and found[0].plan is plan:
+            return found
         with self._lock:
-            own, answering = self._xooai_own, self._answering
-            if own is None or answering is None or answering.plan is not plan:
+            found = self._current
+            if found is None or found[0].plan is not plan:
                 self._forget_own()
-                answering = self._answering = Answering(self.name, plan, self._planning.targets, self._planning.limits)
+                answering = Answering(self.name, plan, self._planning.targets, self._planning.limits)
                 own = Local(answering, answering, self._layered.layers, self._xooai_stores, has_setup=True)
+                found = self._current = answering, own
                 self._xooai_keep(_xooai_own=own)
-            return answering, own
+            return found
+
+    def _ready_here(self) -> Answering | None:
+        """What answers calls now, where a call by it may be made in this thread: no loop runs here, and nothing is to be made."""
+        if asyncio._get_running_loop() is not None or self._current is None:
+            return None
+        answering, own = self._current
+        is_ready = own.is_set_up and not own.layers and answering.plan is self._planning.ready()
+        return answering if is_ready else None
 
     def _server(self, server: str, goes_on: bool = False) -> remotes.Remote:
         """A server of nodes that are URLs: as many as there are nodes, at most. A call that fails there `goes_on` to another."""
@@ -384,10 +407,9 @@ class Flow(Served):
         return found[self]
 
     def _forget_own(self) -> None:
-        own = self._xooai_own
-        if own is not None:
+        found, self._current = self._current, None
+        if found is not None:
+            answering, own = found
             self._xooai_keep(_xooai_own=None)
             own.close()
-        answering, self._answering = self._answering, None
-        if answering is not None:
             answering.close()

@@ -6,11 +6,11 @@ import functools
 import inspect
 import re
 import typing
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from xooai.call import remaining
+from xooai.call import Layer, remaining
 from xooai.endpoint import ANYTHING, Endpoint
 from xooai.errors import FlowError
 from xooai.local import Local
@@ -29,6 +29,7 @@ class Function:
     """A plain function; without annotations it takes and gives anything."""
 
     host = ""
+    layers: Sequence[Layer] = ()
 
     def __init__(self, function: Callable[..., Any], namespace: Mapping[str, Any], threads: Threads) -> None:
         """`threads` are those of all functions of a Flow."""

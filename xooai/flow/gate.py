@@ -7,11 +7,12 @@ from typing import Any
 
 from xooai.accept import form_of
 from xooai.call import Call, Service
-from xooai.codec import codec_named
+from xooai.codec import MSGPACK, codec_named
 from xooai.endpoint import Endpoint
 from xooai.flow.unread import Request, Written, is_bound
 from xooai.handler import Serving, handler, read_arguments, replying
 from xooai.kept import Contents
+from xooai.origin import Handed
 from xooai.payload import settled
 from xooai.threads import Threads
 
@@ -33,6 +34,9 @@ class Gate(Serving):
         reply = replying(endpoint, contents)
 
         async def handle(call: Call) -> None:
+            if type(call.marks) is Handed and call.marks.value is not None and call.timing is None:
+                await hand(call, await self._run(call.marks.value, ""))
+                return
             codec = codec_named(call.head.codec)
             if call.marks is not None or call.head.is_timed or codec is None:
                 await plain(call)
@@ -53,5 +57,13 @@ class Gate(Serving):
                     return
                 found = settled(endpoint.result, found.value())
             await reply(call, found)
+
+        async def hand(call: Call, found: Any) -> None:
+            """Give a result as it is: a node has answered it, so it was read by the type that the Flow gives."""
+            if found is None:
+                await reply(call, found)
+                return
+            call.reply_marks = Handed.of(found)
+            await call.send(b"", MSGPACK.media_type)
 
         return handle

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
 from xooai import forks
+from xooai.call import Layer
 from xooai.declare import chosen
 from xooai.endpoint import Endpoint
 from xooai.errors import FlowError, XooaiError
@@ -71,7 +72,10 @@ class Maker:
                 if held is not None:
                     held.calls += 1
                     return held
-            await asyncio.to_thread(self._make)  # its constructor may load a model
+            if asyncio._get_running_loop() is None:
+                self._make()
+            else:
+                await asyncio.to_thread(self._make)  # its constructor may load a model
 
     def leave(self, held: _Owned) -> None:
         with self._counting:
@@ -99,6 +103,12 @@ class Made:
 
     def __init__(self, maker: Maker, on: str | None) -> None:
         self._maker, self._kind, self._on = maker, maker.kind, on
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """Those of the executor, once it is there."""
+        held = self._maker._held
+        return () if held is None else held.layers
 
     @property
     def path(self) -> str:

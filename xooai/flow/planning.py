@@ -82,6 +82,11 @@ class Planning:
             self._keep(planned(self.graph, known, self._name), {})
         return self._plan
 
+    def ready(self) -> Plan | None:
+        """The plan, where it is there and nobody is to be asked again. Raises FlowError."""
+        plan = self.known()
+        return plan if self._until == inf or monotonic() < self._until else None
+
     async def made(self, timeout: float | None, *, is_fresh: bool = False) -> tuple[Plan, float | None]:
         """The plan, servers being asked where that is needed, or `is_fresh`; and the seconds that are left. Raises XooaiError.
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from contextvars import Context, copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +23,12 @@ from xooai.errors import (
 )
 from xooai.flow.asking import asked
 from xooai.flow.attempts import Limits, attempted, for_each
+from xooai.flow.branches import Branches, before_waiting
 from xooai.flow.budget import AT_ONCE, Allowance, Budget
 from xooai.flow.failure import Raised, cause_of, failed, is_for_others, misgiven
+from xooai.flow.here import run_here
 from xooai.flow.packing import Packing
+from xooai.flow.plain import Plain
 from xooai.flow.targets import Target
 from xooai.flow.trace import State, Trace
 from xooai.flow.unread import Packed, Reply, Request, Seen, Unread, look, together
@@ -45,18 +50,43 @@ else:
 __all__ = ["Means", "run"]
 
 
+_FREE: AbstractAsyncContextManager[Any] = nullcontext()  # room for all calls that there are
+
+
 class Means(msgspec.Struct, frozen=True):
     """What a Flow is run by: where each node's calls go, their limits, and the threads of `join=` and `when=`."""
 
     targets: Mapping[str, Target]
     limits: Mapping[str, Limits]
     threads: Threads
+    helpers: Threads
+    """Those for nodes beside others, where no loop runs."""
     packings: Mapping[str, Packing] = {}
     """Of the nodes elsewhere whose requests may be made of what is unread."""
     has_room: bool = False
     """Whether there are so few calls in a run that all may be made at once."""
-    is_chain: bool = False
-    """Whether there is never more than one node to be run: then all run in the task of the call."""
+    plain: Mapping[str, Plain] = {}
+    """The nodes of which nothing more is said than what they are called with."""
+    needed: Mapping[str, int] = {}
+    """How many replies each node waits for, that of the Flow's input left out."""
+    first: Sequence[str] = ()
+    """The nodes that wait for none."""
+
+    @classmethod
+    def of(cls, plan: Plan, targets: Mapping[str, Target], limits: Mapping[str, Limits], threads: Threads) -> Means:
+        """What a plan is run by."""
+        steps = plan.steps
+        packings = {id: Packing.of(step, plan.endpoint, targets[id]) for id, step in steps.items()}
+        found = {id: packing for id, packing in packings.items() if packing is not None}
+        has_room = len(steps) <= AT_ONCE and not any(step.mapped or step.source for step in steps.values())
+        plain = {
+            id: Plain.of(step, targets[id], limits[id], packings[id], plan.followers) for id, step in steps.items()
+        }
+        needed = {id: sum(need != INPUT for need in step.node.needs) for id, step in steps.items()}
+        first = [id for id, step in steps.items() if not step.node.needs]
+        first += [id for id in plan.followers[INPUT] if not needed[id]]
+        kept = {id: one for id, one in plain.items() if one is not None} if has_room else {}
+        return cls(dict(targets), dict(limits), threads, Threads(), found, has_room, kept, needed, first)
 
 
 async def run(
@@ -68,20 +98,12 @@ async def run(
     """
     with Allowance() as calls:
         running = _Running(plan, means, given, trace, wanted, calls)
-        replies = running.seen
         try:
             await running.run()
         finally:
             if trace is not None:
-                whole = (id for id in replies if id != INPUT and not plan.steps[id].gives_stream)
-                trace.replies.update((id, replies[id]) for id in whole)
-    if plan.endpoint.gives_stream:
-        last: streaming.Stage | None = replies.get(plan.leaves[0])
-        return streaming.nothing() if last is None else last.items()
-    if len(plan.leaves) == 1:
-        return (running.replies if wanted else replies).get(plan.leaves[0])
-    found = together({leaf: running.replies.get(leaf) for leaf in plan.leaves}, wanted) if wanted else None
-    return found or {leaf: replies.get(leaf) for leaf in plan.leaves}
+                running.tell(trace)
+    return running.result()
 
 
 class _Input(Unread):
@@ -105,23 +127,24 @@ class _Running:
         budget: Budget,
     ) -> None:
         self._plan, self._means, self._given, self._trace, self._wanted = plan, means, given, trace, wanted
-        self._budget, self._room = budget, asyncio.Semaphore(AT_ONCE)
-        self.replies: dict[str, Any] = {INPUT: _Input(plan, given) if isinstance(given, Request) else plan.input(given)}
-        self.seen: Mapping[str, Any] = Seen(self.replies)
-        self._open = {id: len(step.node.needs) for id, step in plan.steps.items()}
+        self._budget = budget
+        self._room = _FREE if means.has_room else asyncio.Semaphore(AT_ONCE)
+        self._replies: dict[str, Any] = {
+            INPUT: _Input(plan, given) if isinstance(given, Request) else plan.input(given)
+        }
+        self._open = dict(means.needed)
         self._left = len(plan.steps)
         self._busy: dict[str, None] = {}
+        self._branches = Branches()
         self._failure: XooaiError | None = None
 
     async def run(self) -> None:
-        first = [id for id, needs in self._open.items() if not needs]
-        ready = [*first, *self._ended(INPUT)]
+        if asyncio._get_running_loop() is None:
+            run_here(self._means.first, partial(self._calling, task=None), self._after, self._means.helpers)
+            return
         try:
-            if self._means.is_chain:
-                await self._branch(ready, None)
-            else:
-                async with asyncio.TaskGroup() as group:
-                    await self._branch(ready, group)
+            async with self._branches:
+                await self._branch(list(self._means.first))
         except (BaseExceptionGroup, XooaiError):
             if self._failure is None:
                 raise
@@ -135,24 +158,59 @@ class _Running:
         if self._failure is not None:  # outside of the handler: the group is no part of it
             raise self._failure
 
-    async def _branch(self, ready: list[str], group: asyncio.TaskGroup | None) -> None:
-        """Run nodes that are ready, and what they make ready: one here, each other in a task of its own."""
+    def result(self) -> Any:
+        """What the Flow gives, once it has run."""
+        plan, wanted, replies = self._plan, self._wanted, self._replies
+        first = plan.leaves[0]
+        if plan.endpoint.gives_stream:
+            last: streaming.Stage | None = replies.get(first)
+            return streaming.nothing() if last is None else last.items()
+        if len(plan.leaves) == 1:
+            return replies.get(first) if wanted else look(replies.get(first))
+        found = together({leaf: replies.get(leaf) for leaf in plan.leaves}, wanted) if wanted else None
+        return found or {leaf: look(replies.get(leaf)) for leaf in plan.leaves}
+
+    def tell(self, trace: Trace) -> None:
+        """Add the replies that there are."""
+        steps = self._plan.steps
+        trace.replies.update(
+            (id, look(one)) for id, one in self._replies.items() if id != INPUT and not steps[id].gives_stream
+        )
+
+    async def _branch(self, ready: list[str]) -> None:
+        """Run nodes that are ready, and those that they make ready, one by one; once one waits, others in tasks of their own."""
+        task = asyncio.current_task()
         while ready and self._failure is None:  # a node that was told to end may have gone on, and given a reply
-            id, *others = ready
-            for other in others:
-                assert group is not None  # there is one but for a chain
-                group.create_task(self._branch([other], group))
-            step, tracer = self._plan.steps[id], tracing()
+            id = ready.pop(0)
+            node = self._calling(id, task)
             try:
-                if tracer is None or _is_stage(step):
-                    await self._node(step)
+                if ready:
+                    await before_waiting(node, partial(self._part, ready, copy_context()))
                 else:
-                    await traces.node(tracer, self._plan.endpoint.owner, id, partial(self._node, step))
+                    await node
             except XooaiError as error:
                 self._failure = self._failure or error
                 raise
-            self._left -= 1
-            ready = self._ended(id)
+            ready += self._after(id)
+
+    def _calling(self, id: str, task: asyncio.Task[Any] | None) -> Coroutine[Any, Any, None]:
+        """The run of one node, which begins once it is awaited."""
+        step, tracer = self._plan.steps[id], tracing()
+        plain = self._means.plain.get(id) if self._trace is None else None
+        if tracer is not None and not _is_stage(step):
+            return traces.node(tracer, self._plan.endpoint.owner, id, partial(self._node, step, task))
+        return self._node(step, task) if plain is None else self._plainly(plain, task)
+
+    def _part(self, ready: list[str], context: Context) -> None:
+        """Run these from now on beside who runs, each in a task of its own. The context is that before a node was called."""
+        for id in ready:
+            self._branches.start(self._branch([id]), context.copy())
+        ready.clear()
+
+    def _after(self, id: str) -> list[str]:
+        """As `_ended`, and one is left less."""
+        self._left -= 1
+        return self._ended(id)
 
     def _ended(self, id: str) -> list[str]:
         """The nodes that are ready now that this one has ended."""
@@ -163,9 +221,33 @@ class _Running:
                 found.append(follower)
         return found
 
-    async def _node(self, step: Step) -> None:
+    async def _plainly(self, plain: Plain, task: asyncio.Task[Any] | None) -> None:
+        """As `_node`."""
+        id, step = plain.id, plain.step
+        self._busy[id] = None
+        try:
+            arguments = plain.arguments(self._replies, self._given)
+            if arguments is not None:
+                self._budget.take(1)
+                wanted = self._wanted if plain.is_last else ""
+                try:
+                    reply = await plain.target.call(step.endpoint, arguments, None, None, wanted)
+                except InvalidArgument as error:
+                    if error.errors or step.binding.rule is Rule.INPUT:
+                        raise
+                    raise self._wrong_before(step, arguments, error) from error
+                if type(reply) is Reply:
+                    reply.node = id
+                self._replies[id] = reply
+            del self._busy[id]
+        except BaseException as error:
+            if is_for_others(error, task):
+                raise
+            self._fail(step, plain.target, error)
+
+    async def _node(self, step: Step, task: asyncio.Task[Any] | None) -> None:
         id, target = step.node.id, self._means.targets[step.node.id]
-        task, trace = asyncio.current_task(), self._trace
+        trace = self._trace
         state: State | None = State.FAILED
         if trace is not None:
             trace.begin(id)
@@ -173,31 +255,35 @@ class _Running:
         try:
             if step.is_streamed:
                 state = await self._streamed(step, target)
-            elif (arguments := await self._arguments(step, self.replies)) is None:
+            elif (arguments := await self._arguments(step, self._replies)) is None:
                 state = State.SKIPPED
             else:
                 if trace is not None:
                     trace.begin(id)
                 if step.mapped:
-                    self.replies[id] = await self._each(step, target, arguments)
+                    self._replies[id] = await self._each(step, target, arguments)
                 else:
                     self._budget.take(1)
-                    self.replies[id] = self._kept(step, await self._called(step, target, arguments))
+                    self._replies[id] = self._kept(step, await self._called(step, target, arguments))
                 state = State.DONE
             del self._busy[id]
         except BaseException as error:
             if is_for_others(error, task):
                 state = State.CANCELLED
                 raise
-            del self._busy[id]
-            if isinstance(error, InvalidArgument) and error.errors and step.binding.rule is not Rule.INPUT:
-                error = misgiven(step.node.needs, error)
-            told = failed(id, target, error)
-            if not step.node.is_optional:
-                raise told from cause_of(told, error)
+            self._fail(step, target, error)
         finally:
             if trace is not None and state is not None:
                 trace.end(id, target, state)
+
+    def _fail(self, step: Step, target: Target, error: BaseException) -> None:
+        """Raise the error of a node, unless the Flow goes on without it."""
+        del self._busy[step.node.id]
+        if isinstance(error, InvalidArgument) and error.errors and step.binding.rule is not Rule.INPUT:
+            error = misgiven(step.node.needs, error)
+        told = failed(step.node.id, target, error)
+        if not step.node.is_optional:
+            raise told from cause_of(told, error)
 
     def _kept(self, step: Step, reply: Any) -> Any:
         """A reply, as it is kept. That of a node that may fail is looked at: whether it has failed is to be known."""
@@ -265,7 +351,7 @@ class _Running:
         """The error where a node refuses its arguments: of those who gave them, where they were none in any case."""
         try:
             for need in step.node.needs:
-                look(self.replies.get(need))  # what has gone on unread may not be of the type that was promised
+                look(self._replies.get(need))  # what has gone on unread may not be of the type that was promised
             if not isinstance(arguments, Packed):
                 schema = step.endpoint.arguments
                 MSGPACK.decode(schema, MSGPACK.encode(schema, arguments), True)
@@ -303,9 +389,9 @@ class _Running:
         if source is not None and not step.endpoint.shape:
             call: Callable[[Any], Awaitable[Any]] = partial(self._of_item, step, target)
             call = call if span is None else span.around(call)
-            self.replies[node.id] = streaming.Stage(teller, partial(per_item.per_item, call, source))
+            self._replies[node.id] = streaming.Stage(teller, partial(per_item.per_item, call, source))
             return None
-        arguments = await self._arguments(step, self.replies)
+        arguments = await self._arguments(step, self._replies)
         if arguments is None:
             return State.SKIPPED
         assert not isinstance(arguments, Packed)
@@ -313,23 +399,23 @@ class _Running:
         opening: streaming.Opening = partial(target.open, step.endpoint, arguments, timeout)
         if step.gives_stream:
             opening = opening if span is None else span.opening(opening)
-            self.replies[node.id] = streaming.Stage(teller, partial(streaming.through, opening, source))
+            self._replies[node.id] = streaming.Stage(teller, partial(streaming.through, opening, source))
             return None
         assert source is not None
-        self.replies[node.id] = await streaming.single(opening, source)
+        self._replies[node.id] = await streaming.single(opening, source)
         return State.DONE
 
     def _source(self, step: Step) -> streaming.Source | None:
         """The stream that a node reads; None where there is none, or the node that would give it was not called."""
         if step.source == INPUT:
             return streaming.Incoming(look(self._given)[step.endpoint.incoming])
-        return self.replies.get(step.source) if step.source else None
+        return self._replies.get(step.source) if step.source else None
 
     async def _of_item(self, step: Step, target: Target, item: Any) -> Any:
         """The reply of a node to one item of a stream, LEFT_OUT where it is not called."""
         task = asyncio.current_task()
         try:
-            arguments = await self._arguments(step, {**self.replies, step.source: item})
+            arguments = await self._arguments(step, {**self._replies, step.source: item})
             return streaming.LEFT_OUT if arguments is None else look(await self._called(step, target, arguments))
         except BaseException as error:
             if is_for_others(error, task):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from xooai.call import remaining
+from xooai.call import Layer, remaining
 from xooai.declare import chosen
 from xooai.endpoint import Endpoint
 from xooai.errors import FlowError, InvalidArgument, NotFound
@@ -32,7 +32,19 @@ else:
 
 _log = logger("xooai")
 
-__all__ = ["Arguments", "Elsewhere", "Inner", "Own", "Target", "There", "held", "known_of", "opened", "sent"]
+__all__ = [
+    "Arguments",
+    "Elsewhere",
+    "Inner",
+    "Own",
+    "Target",
+    "There",
+    "held",
+    "known_of",
+    "opened",
+    "runs_here",
+    "sent",
+]
 
 
 Arguments = dict[str, Any] | Packed
@@ -48,6 +60,10 @@ class Target(Protocol):
     @property
     def host(self) -> str:
         """The server, "" where it is this process."""
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """What stands around its calls in this process."""
 
     @property
     def known(self) -> Endpoint | None:
@@ -91,6 +107,11 @@ class Target(Protocol):
 class Elsewhere(ABC):
     """Of a target at a server: what is packed may be sent there, and what it answers is unread."""
 
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """None in this process."""
+        return ()
+
     @abstractmethod
     def origin(self) -> Origin | None:
         """Whom its replies come from, as far as it is one server: what that keeps itself it can read."""
@@ -113,6 +134,10 @@ class _Given:
     @property
     def known(self) -> Endpoint | None:
         return known_of(self.executor._xooai_known(), self._on, self.executor.name)
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        return self.executor._xooai_layers
 
     def forget(self) -> None:
         for remote in self.executor._xooai_remotes():
@@ -287,6 +312,13 @@ class There(Elsewhere):
         limit = remaining(remote.timeout if timeout is None else timeout)
         (self._executor, endpoint), limit = await remote.found(partial(remotes.resolved, self._address), limit)
         return endpoint, limit
+
+
+def runs_here(endpoint: Endpoint, target: Target) -> bool:
+    """Whether a call of an endpoint, which is set up, needs no loop: a `def` of this process, and nothing around it waits."""
+    if endpoint.is_async or endpoint.batch is not None or endpoint.cache is not None or isinstance(target, Inner):
+        return False
+    return not target.host and not target.layers
 
 
 async def sent(

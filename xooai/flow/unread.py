@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -44,12 +43,12 @@ def is_bound(frame: bytes) -> bool:
     return frame.find(_BOUND) >= 0 or (frame.find(b"\\") >= 0 and _ESCAPED.search(frame) is not None)
 
 
-class Unread(ABC):
-    """A value that nobody has looked at yet."""
+class Unread:
+    """A value that nobody has looked at yet. No ABC: to ask whether something is one would cost a call of Python."""
 
-    @abstractmethod
     def value(self) -> Any:
         """The value; read when it is first asked for. Raises XooaiError."""
+        raise NotImplementedError
 
 
 def look(value: Any) -> Any:
