@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ from authority import Authority
 from everywhere import served
 from grpc_poller import poller
 from scraping import OPENMETRICS, get, report, sample, text
-from xooai import DeadlineExceeded, Executor, InvalidArgument, Text, post, stream
+from xooai import DeadlineExceeded, Executor, InvalidArgument, ResourceExhausted, Text, Unavailable, post, stream
 from xooai.metrics.process import Process
 from xooai.metrics.report import Calls, Counted, merged, newest
 
@@ -58,6 +59,11 @@ class Counting(Executor):
     @post
     def wait(self) -> str:
         self.entered.set()
+        assert self.leave.wait(PATIENCE)
+        return "done"
+
+    @post(limit=1, queue=1)
+    def narrow(self) -> str:
         assert self.leave.wait(PATIENCE)
         return "done"
 
@@ -228,6 +234,41 @@ def test_batches_are_counted_by_size_and_by_why_they_left(counting: Counting, ur
     assert sample(url, "xooai_batch_items_sum", **of) == 4
     assert sample(url, "xooai_batch_items_count", **of) == sample(url, "xooai_batches_total", **of)
     assert sample(url, "xooai_queue_waiting", queue="batch", **of) == 0
+
+
+def test_calls_that_wait_and_calls_that_are_refused_are_counted(counting: Counting, url: str) -> None:
+    of = {"executor": counting.name, "endpoint": "narrow"}
+
+    def call() -> None:
+        try:
+            Counting.at(f"{url}/{counting.name}", retry=0).post(on="narrow")
+        except ResourceExhausted:
+            pass
+
+    callers = [threading.Thread(target=call) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+
+    until(lambda: sample(url, "xooai_refusals_total", reason="full", **of) == 1)
+    until(lambda: sample(url, "xooai_queue_waiting", queue="calls", **of) == 1)
+    assert sample(url, "xooai_calls_under_way", **of) == 2
+    counting.leave.set()
+    for caller in callers:
+        caller.join()
+    assert sample(url, "xooai_queue_waiting", queue="calls", **of) == 0
+    assert sample(url, "xooai_calls_total", code="RESOURCE_EXHAUSTED", **of) == 1
+    assert sample(url, "xooai_calls_total", code="OK", **of) == 2
+
+
+def test_a_call_that_a_client_makes_anew_is_counted(seen: str) -> None:
+    before = sample(seen, "xooai_retries_total", reason="UNAVAILABLE")
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        caller = Counting.at(f"http://127.0.0.1:{nobody.getsockname()[1]}", retry=1)
+        with pytest.raises(Unavailable):
+            caller.post(on="echo", doc=Text(value="x"))
+
+    assert sample(seen, "xooai_retries_total", reason="UNAVAILABLE") == before + 1
 
 
 def test_kept_replies_are_counted(counting: Counting, url: str) -> None:

@@ -11,6 +11,8 @@ from xooai.call import Call, Service
 from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument, ResourceExhausted
 from xooai.lazy import lazy
+from xooai.tally import count
+from xooai.tally import queue as queue_told
 from xooai.threads import SIZE
 
 if TYPE_CHECKING:
@@ -40,6 +42,9 @@ class Gate:
 
     def __init__(self, what: str, limit: int, queue: int, ahead: int = 0) -> None:
         """With `ahead`, which is above `limit`, so many calls are let in while they are quick."""
+        executor, _, endpoint = what.rpartition("/") if "/" in what else ("", "", "")
+        self._names = (executor, endpoint)
+        queue_told("calls", self, executor, endpoint)
         self._what, self._few, self._many, self._queue = what, limit, max(ahead, limit), queue
         self._limit = self._many
         self._line: lines.Line[_Waiter] | None = None
@@ -105,10 +110,10 @@ class Gate:
         try:
             lost = line.join(waiter)
         except lines.Full as full:
-            raise self._refusal(is_own=full.is_own) from None
+            raise self._refusal("own" if full.is_own else "full", is_own=full.is_own) from None
         self._is_waited_for = True
         for one in lost:
-            one.fail(self._refusal())
+            one.fail(self._refusal("displaced"))
         return waiter
 
     def _end(self) -> None:
@@ -125,6 +130,7 @@ class Gate:
             if waiter is None:
                 break
             if waiter.deadline is not None and waiter.deadline <= now:
+                count("refusals", "expired", *self._names)
                 waiter.fail(deadline.passed(waiter.deadline - waiter.came))
             elif waiter.admit():
                 self.running += 1
@@ -137,9 +143,11 @@ class Gate:
     def _give_up(self, waiter: _Waiter) -> None:
         """It has waited for so long that whoever called has no use for the answer, or is not there."""
         self._left(waiter)
-        waiter.fail(self._refusal())
+        waiter.fail(self._refusal("waited"))
 
-    def _refusal(self, *, is_own: bool = False) -> ResourceExhausted:
+    def _refusal(self, why: str, *, is_own: bool = False) -> ResourceExhausted:
+        """`why` is told to who counts, and not to the caller."""
+        count("refusals", why, *self._names)
         self.refused += 1
         text = f"{self._what} has {self.running:,} calls under way and {self.waiting:,} waiting"
         if is_own:
