@@ -7,7 +7,11 @@ from msgspec.structs import replace
 from xooai.driver import AUTHORIZATION, Channel, Head
 from xooai.errors import XooaiError
 from xooai.keys import Keyring
+from xooai.keys.file import Entry
+from xooai.keys.share import Shares
 from xooai.layers.limit import Admission
+from xooai.layers.line import PRIORITY, priority_of
+from xooai.layers.wrong_keys import WrongKeys
 from xooai.server import Hosted, Site
 from xooai.tally import OTHER, calls
 
@@ -22,14 +26,24 @@ class GuardedSite(Site):
     def __init__(self, executors: tuple[Hosted, ...], keys: Keyring, admission: Admission | None = None) -> None:
         super().__init__(executors, admission=admission)
         self._keys = keys
+        self._shares = Shares()
+        self._wrong = WrongKeys()
 
     def admit(self, head: Head) -> str:
         """Whose request this is. Raises Unauthenticated and PermissionDenied."""
         try:
-            return self._keys.admit(head.path, head.metadata, head.identity)
+            return self._entry(head).tenant
         except XooaiError as error:  # who asks for it ends the request by that, and no call comes of it
             calls(OTHER, OTHER, head.driver).refused(error.code)
             raise
+
+    def _entry(self, head: Head) -> Entry:
+        try:
+            return self._keys.entry(head.path, head.metadata, head.identity)
+        except XooaiError as error:
+            if AUTHORIZATION not in head.metadata:
+                raise
+            raise self._wrong.instead(error, head.peer) from None
 
     def reload(self) -> None:
         """Read the file of keys as it is now. Implements `xooai.driver.Reloading`."""
@@ -39,11 +53,20 @@ class GuardedSite(Site):
         """Answer one call, if its caller may make it."""
         head = channel.head
         try:
-            identity = self._keys.admit(head.path, head.metadata, head.identity)
+            entry = self._entry(head)
+            share = self._shares.of(entry)
+            if share is not None:
+                share.begin(entry)
         except XooaiError as error:
             await self._refuse(channel, error)
             return
         # A handler is not given what the caller proved it by.
         metadata = {name: value for name, value in head.metadata.items() if name != AUTHORIZATION}
-        channel.head = replace(head, identity=identity, metadata=metadata)
-        await super().accept(channel)
+        if priority_of(head) > entry.priority:
+            metadata[PRIORITY] = str(entry.priority)
+        channel.head = replace(head, identity=entry.tenant, metadata=metadata)
+        try:
+            await super().accept(channel)
+        finally:
+            if share is not None:
+                share.end()

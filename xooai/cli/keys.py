@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 from msgspec.structs import replace
@@ -16,7 +18,7 @@ from rich.table import Table
 from xooai.cli.terminal import console
 from xooai.duration import seconds_of
 from xooai.errors import InvalidArgument, NotFound
-from xooai.keys.file import SCOPE, TENANT, Entry, changed, now, read
+from xooai.keys.file import PRIORITIES, SCOPE, TENANT, Entry, changed, now, read
 from xooai.keys.secret import Given, mac, made
 from xooai.log import printable
 
@@ -38,6 +40,21 @@ class _Duration(click.ParamType[timedelta]):
         return found
 
 
+class _Rate(click.ParamType[float]):
+    name = "rate"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number, _, unit = value.partition("/")
+        try:
+            found = float(number) / _UNITS[unit]
+        except (ValueError, KeyError):
+            found = 0.0
+        if not 0 < found < math.inf:
+            self.fail(f"{value!r} is no number of calls in a time; it looks like 100/s, 30/m or 1000/h", param, ctx)
+        return found
+
+
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _FILE = click.option(
     "--file",
     "path",
@@ -59,6 +76,16 @@ _SCOPES = click.option(
     help="What may be called: reader/read, reader/* or '*'; may be repeated.",
 )
 _EXPIRES = click.option("--expires", type=_Duration(), metavar="TIME", help="How long it is valid, as 90d or 12h.")
+_LIMIT = click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="How many calls it may have under way at a time."
+)
+_RATE = click.option(
+    "--rate", type=_Rate(), metavar="N/s", help="How many calls it may make, as 100/s, 30/m or 1000/h."
+)
+_PRIORITY = click.option(
+    "--priority", type=click.IntRange(*PRIORITIES), default=0, show_default=True, metavar="N",
+    help="The highest xooai-priority that it may claim, from -9 to 9.",
+)  # fmt: skip
 _NOTE = click.option("--note", default="", metavar="TEXT", help="What it is for; shown by list.")
 
 
@@ -90,8 +117,11 @@ command.name = "keys"
 @_TENANTS
 @_SCOPES
 @_EXPIRES
+@_LIMIT
+@_RATE
+@_PRIORITY
 @_NOTE
-def new(path: Path, tenant: str, scopes: Sequence[str], expires: timedelta | None, note: str) -> None:
+def new(path: Path, tenant: str, scopes: Sequence[str], expires: timedelta | None, **more: Any) -> None:
     """Make a key and print it: as the header that a caller sends. It is shown this once.
 
     The file is made where there is none.
@@ -99,7 +129,8 @@ def new(path: Path, tenant: str, scopes: Sequence[str], expires: timedelta | Non
     _check(tenant, scopes)
     given, text = made()
     with changed(path) as found:
-        found.keys.append(_entry(given, found.salt, tenant, scopes, expires, note))
+        entry = Entry(given.id, tuple(scopes), tenant, now(), mac(given, found.salt), expires=_ends(expires), **more)
+        found.keys.append(entry)
     _tell(given, text)
 
 
@@ -111,9 +142,12 @@ def new(path: Path, tenant: str, scopes: Sequence[str], expires: timedelta | Non
 @_TENANTS
 @_SCOPES
 @_EXPIRES
+@_LIMIT
+@_RATE
+@_PRIORITY
 @_NOTE
 def allow(
-    certificate: str, path: Path, tenant: str, scopes: Sequence[str], expires: timedelta | None, note: str
+    certificate: str, path: Path, tenant: str, scopes: Sequence[str], expires: timedelta | None, **more: Any
 ) -> None:
     """Let the holder of a certificate call, by the name in it: its first URI, email, DNS name, or common name.
 
@@ -124,7 +158,7 @@ def allow(
         entries = found.keys
         if any(entry.certificate == certificate and not entry.ended(now()) for entry in entries):
             raise InvalidArgument(f"{certificate!r} is in the file already; revoke that entry first")
-        entry = Entry(secrets.token_hex(8), tuple(scopes), tenant, now(), "", certificate, _ends(expires), note=note)
+        entry = Entry(secrets.token_hex(8), tuple(scopes), tenant, now(), "", certificate, _ends(expires), **more)
         entries.append(entry)
     click.echo(f"{entry.id} allows {certificate}")
 
@@ -134,13 +168,22 @@ def allow(
 def listed(path: Path) -> None:
     """List the keys: who has them, what they allow, until when."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("id", "tenant", "scopes", "made", "expires", "state", "for"):
+    for title in ("id", "tenant", "scopes", "made", "expires", "limits", "state", "for"):
         table.add_column(title, overflow="fold")
     when = now()
     for entry in read(path).keys:
         expires = "never" if entry.expires is None else _shown(entry.expires)
         about = " ".join(filter(None, (entry.certificate, entry.note)))
-        row = (entry.id, entry.tenant, " ".join(entry.scopes), _shown(entry.made), expires, entry.state(when), about)
+        row = (
+            entry.id,
+            entry.tenant,
+            " ".join(entry.scopes),
+            _shown(entry.made),
+            expires,
+            _limits(entry),
+            entry.state(when),
+            about,
+        )
         table.add_row(*map(printable, row))
     console().print(table)
 
@@ -166,7 +209,7 @@ def revoke(id: str, path: Path) -> None:
     "--overlap", type=_Duration(), metavar="TIME", help="How long the old key stays valid beside it.  [default: not]"
 )
 def rotate(id: str, path: Path, expires: timedelta | None, overlap: timedelta | None) -> None:
-    """Make a key in the place of another one, with its tenant and scopes, and print it."""
+    """Make a key in the place of another one, with its tenant, scopes and limits, and print it."""
     given, text = made()
     with changed(path) as found:
         entries = found.keys
@@ -181,7 +224,8 @@ def rotate(id: str, path: Path, expires: timedelta | None, overlap: timedelta | 
         else:
             until = now() + overlap
             entries[index] = replace(old, expires=until if old.expires is None else min(until, old.expires))
-        entries.append(_entry(given, found.salt, old.tenant, old.scopes, expires, old.note))
+        kept = replace(old, id=given.id, hash=mac(given, found.salt), made=now(), expires=_ends(expires))
+        entries.append(kept)
     _tell(given, text)
 
 
@@ -193,10 +237,11 @@ def _check(tenant: str, scopes: Sequence[str]) -> None:
             raise InvalidArgument(f"--scope {scope!r} is no scope; it looks like reader/read, reader/* or *")
 
 
-def _entry(
-    given: Given, salt: bytes, tenant: str, scopes: Sequence[str], expires: timedelta | None, note: str
-) -> Entry:
-    return Entry(given.id, tuple(scopes), tenant, now(), mac(given, salt), expires=_ends(expires), note=note)
+def _limits(entry: Entry) -> str:
+    told = [f"{entry.limit} at a time"] if entry.limit is not None else []
+    told += [f"{entry.rate:g}/s"] if entry.rate is not None else []
+    told += [f"priority {entry.priority}"] if entry.priority else []
+    return ", ".join(told)
 
 
 def _ends(expires: timedelta | None) -> datetime | None:

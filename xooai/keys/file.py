@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import secrets
@@ -24,12 +25,14 @@ from xooai.keys.secret import fingerprint
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["SCOPE", "TENANT", "Entry", "Keys", "changed", "now", "read"]
+__all__ = ["PRIORITIES", "SCOPE", "TENANT", "Entry", "Keys", "changed", "now", "read"]
 
 TENANT = r"(?!sha256-)[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}"
 """The name of a tenant that is one for a folder too, or nearly."""
 SCOPE = r"\*|[A-Za-z0-9][A-Za-z0-9_.-]{0,127}/(\*|[A-Za-z0-9][A-Za-z0-9_.-]{0,127})"
 
+PRIORITIES = (-9, 9)
+"""The least and the most urgent, see `xooai-priority`."""
 LIMIT = 8 * 1024 * 1024  # bytes: some 20,000 keys; it is read anew after each change
 _OTHERS = 0o022  # the bits of who else may write
 
@@ -38,7 +41,9 @@ _Time = Annotated[datetime, msgspec.Meta(tz=True)]  # others cannot be compared 
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A key, or a certificate by its name, and what its holder may do: `scopes` as `reader/read`, `reader/*` or `*`."""
+    """A key, or a certificate by its name, and what its holder may do: `scopes` as `reader/read`, `reader/*` or `*`, and how
+    much of it.
+    """
 
     id: str
     scopes: tuple[str, ...]
@@ -49,6 +54,9 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     expires: _Time | None = None
     revoked: _Time | None = None
     note: str = ""
+    limit: int | None = None  # calls at a time
+    rate: float | None = None  # calls a second
+    priority: int = 0  # the highest that its holder may claim
 
     def ended(self, now: datetime) -> bool:
         return self.revoked is not None or (self.expires is not None and self.expires <= now)
@@ -126,6 +134,10 @@ def _check(entries: Iterable[Entry]) -> None:
             raise ValueError(f"{about} takes the hash of a key, or the name of a certificate")
         if entry.hash and re.fullmatch("[0-9a-f]{64}", entry.hash) is None:
             raise ValueError(f"{about} has a hash that is not 64 hex digits")
+        if (entry.limit is not None and entry.limit < 1) or not PRIORITIES[0] <= entry.priority <= PRIORITIES[1]:
+            raise ValueError(f"{about} has a limit below 1, or a priority that is not from -9 to 9")
+        if entry.rate is not None and not 0 < entry.rate < math.inf:
+            raise ValueError(f"{about} has a rate that is no number of calls a second")
         for scope in entry.scopes:
             if re.fullmatch(SCOPE, scope) is None:
                 raise ValueError(f"{about} has the scope {scope[:40]!r}; it looks like reader/read, reader/* or *")

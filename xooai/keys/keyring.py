@@ -58,10 +58,11 @@ class Keyring:
         self._told: _Stamp | str | None = "nothing yet"
 
     def admit(self, path: str, metadata: Mapping[str, str], certificate: str = "") -> str:
-        """Whose call to `/{executor}/{endpoint}` it is: the tenant. Raises Unauthenticated and PermissionDenied.
+        """Whose call to `/{executor}/{endpoint}` it is: the tenant. Raises Unauthenticated and PermissionDenied."""
+        return self.entry(path, metadata, certificate).tenant
 
-        A key counts before a certificate.
-        """
+    def entry(self, path: str, metadata: Mapping[str, str], certificate: str = "") -> Entry:
+        """What lets a call in. Raises as `admit` does. A key counts before a certificate."""
         if monotonic() - self._looked > LOOK and self._looking.acquire(blocking=False):
             try:
                 self._look()
@@ -78,7 +79,7 @@ class Keyring:
             raise PermissionDenied(
                 f"the {'key' if entry.hash else 'certificate'} {entry.id} may not call {path.removeprefix('/')[:200]!r}"
             )
-        return entry.tenant
+        return entry
 
     def look(self) -> None:
         """Look at the file now, whenever that was done last. Raises nothing."""

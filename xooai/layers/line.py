@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 from xooai.driver import Head
 
-__all__ = ["PRIORITY", "Full", "Line", "Waiting", "priority_of", "tenant_of"]
+__all__ = ["PRIORITY", "Full", "Line", "Waiting", "address_of", "priority_of", "tenant_of"]
 
 PRIORITY = "xooai-priority"
 """The metadata by which a caller says how urgent a call is: a whole number from -9 to 9, 0 where it says nothing."""
@@ -151,11 +151,14 @@ class Line(Generic[W]):
 def tenant_of(head: Head) -> str:
     """Who shares a turn: the callers of one identity; without one those of an address, or of an IPv6 network of 64 bits.
 
-    So much one customer of a provider has: by each of its addresses he would be somebody else.
+    So much one customer of a provider has: by each of his addresses he would be somebody else.
     """
-    if head.identity:
-        return head.identity
-    address = head.peer.rpartition(":")[0] or head.peer
+    return head.identity or address_of(head.peer)
+
+
+def address_of(peer: str) -> str:
+    """The address of a peer with its port, or its IPv6 network."""
+    address = peer.rpartition(":")[0] or peer
     if not address.startswith("["):
         return address
     try:

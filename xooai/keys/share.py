@@ -1,0 +1,58 @@
+"""What one key may use: calls at a time, and calls a second. Counted in this process, on the clock that nobody sets."""
+
+from __future__ import annotations
+
+from random import uniform
+from time import monotonic
+
+from xooai.errors import ResourceExhausted
+from xooai.keys.file import Entry
+
+__all__ = ["Share", "Shares"]
+
+
+class Share:
+    """What one key uses now. All is called in one loop.
+
+    The rate is kept as by ATM's generic cell rate algorithm (ITU-T I.371): a second's worth may come at once.
+    """
+
+    __slots__ = ("_due", "running")
+
+    def __init__(self) -> None:
+        self.running = 0
+        self._due = 0.0  # monotonic seconds: when the next call would come, if all came evenly
+
+    def begin(self, entry: Entry) -> None:
+        """Take a place, until `end`. Raises ResourceExhausted."""
+        if entry.limit is not None and self.running >= entry.limit:
+            raise _beyond(f"may have {entry.limit:,} calls under way", uniform(1, 1.5))
+        if entry.rate is not None:
+            now = monotonic()
+            due = max(self._due, now)
+            early = due - now - max(0.0, 1 - 1 / entry.rate)
+            if early > 0:
+                raise _beyond(f"may make {entry.rate:g} calls a second", early)
+            self._due = due + 1 / entry.rate
+        self.running += 1
+
+    def end(self) -> None:
+        self.running -= 1
+
+
+class Shares:
+    """Those of all keys that have a limit: as many as keys in the file, at most."""
+
+    def __init__(self) -> None:
+        self._shares: dict[str, Share] = {}
+
+    def of(self, entry: Entry) -> Share | None:
+        """What a key uses; None for one without limits."""
+        if entry.limit is None and entry.rate is None:
+            return None
+        return self._shares.get(entry.id) or self._shares.setdefault(entry.id, Share())
+
+
+def _beyond(what: str, retry_after: float) -> ResourceExhausted:
+    text = f"this key {what}, and does; come back later"
+    return ResourceExhausted(text, retry_after=round(retry_after, 3), details={"limit": "caller"})
