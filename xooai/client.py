@@ -6,6 +6,7 @@ import asyncio
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from functools import partial
+from math import inf
 from time import monotonic
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -88,6 +89,8 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
     layers: tuple[Layer, ...] = ()
     stores: Stores | None = None
     retries: Retries = msgspec.field(default_factory=Retries)
+    closed_at: float = -inf
+    """When this side closed a link last, in monotonic seconds: what was under way is not made anew."""
     _origin: Origin | None = None
     _links: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Link] = msgspec.field(
         default_factory=weakref.WeakKeyDictionary
@@ -281,7 +284,14 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
         self, error: XooaiError, head: Head, frame: bytes | None, endpoint: Endpoint, began: float
     ) -> Awaitable[tuple[bytes, Outcome]]:
         """What a call gives that has failed, where it may be made anew; `began` in monotonic seconds is when its time did."""
-        return self.retries.again(error, lambda head: self._exchange(head, frame), head, endpoint.idempotent, began)
+        if self.closed_at >= began:  # by this side: another link would be one that nobody closes
+            raise error
+        return self.retries.again(error, partial(self._anew, frame, began), head, endpoint.idempotent, began)
+
+    async def _anew(self, frame: bytes | None, began: float, head: Head) -> tuple[bytes, Outcome]:
+        if self.closed_at >= began:
+            raise Unavailable(f"the link to {self.server} has been closed", details={"retry": False})
+        return await self._exchange(head, frame)
 
     @property
     def is_leaving(self) -> bool:
@@ -351,6 +361,7 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
     async def aclose(self) -> None:
         """Close the link of the running loop."""
         loop = asyncio.get_running_loop()
+        self.closed_at = monotonic()
         self._near = None
         self._links.pop(loop, None)
         keeper = self._keepers.pop(loop, None)

@@ -42,6 +42,7 @@ class Server(Protocol):
     metadata: Mapping[str, str]
     layers: tuple[Layer, ...]
     retries: Retries
+    closed_at: float
 
     @property
     def origin(self) -> Origin:
@@ -101,14 +102,17 @@ async def open_stream(
 
 async def _opened(remote: Server, head: Head, opening: bytes) -> Channel:
     """Open a call; once more, after a pause, where it surely has not begun."""
-    made, end = 0, None if head.timeout is None else monotonic() + head.timeout
+    made, began = 0, monotonic()
+    end = None if head.timeout is None else began + head.timeout
     while True:
         try:
             if (tracer := tracing()) is not None:
                 return await traces.opened(tracer, remote.server, head, opening, partial(_opened_once, remote))
             return await _opened_once(remote, head, opening)
         except XooaiError as error:
-            if not error.never_ran or not await remote.retries.wait(error, made, end):
+            if not error.never_ran or remote.closed_at >= began or not await remote.retries.wait(error, made, end):
+                raise
+            if remote.closed_at >= began:
                 raise
         made += 1
         head = numbered(head, made, end)
