@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from bench_target import Ended, Target
@@ -37,15 +38,25 @@ def url(target: Target) -> str:
 
 
 @pytest.fixture
-def bench(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
-    """Run the command to its end."""
+def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """Run a command to its end."""
     pytest.importorskip("click")
     pytest.importorskip("rich")
     main = pytest.importorskip("xooai.cli").main
 
     def run(*args: object) -> Ended:
         with pytest.raises(SystemExit) as ended:
-            main(["bench", *map(str, args)])
+            main([*map(str, args)])
         return Ended(int(ended.value.code or 0), *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def bench(command: Callable[..., Ended]) -> Callable[..., Ended]:
+    return partial(command, "bench")
+
+
+@pytest.fixture
+def top(command: Callable[..., Ended]) -> Callable[..., Ended]:
+    return partial(command, "top")

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from scraping import get
 
+from scraping import get
 from xooai import Executor, post
 
 pytest.importorskip("uvicorn", reason="it comes with: pip install -e '.[http]'")

@@ -9,9 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from scraping import OPENMETRICS, get
 
 from grpc_poller import poller
+from scraping import OPENMETRICS, get
 from xooai import Executor, post
 
 pytest.importorskip("click", reason="it comes with: pip install -e '.[cli]'")

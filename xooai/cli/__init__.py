@@ -1,4 +1,4 @@
-"""The command line: `xooai serve`, `post`, `bench`, `describe`, `flow`, `export`, `plugins`, `new`."""
+"""The command line: `xooai serve`, `post`, `bench`, `top`, `describe`, `flow`, `export`, `plugins`, `new`."""
 
 from __future__ import annotations
 

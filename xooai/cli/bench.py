@@ -28,7 +28,7 @@ from xooai.cli.values import value_of
 from xooai.codec import CODECS
 from xooai.duration import seconds_of
 
-__all__ = ["command"]
+__all__ = ["LENGTH", "command"]
 
 TIMEOUT = 60.0  # seconds, as for other calls
 DURATION, WARM_UP, AT_A_TIME = 10.0, 1.0, 16  # seconds, seconds, calls: where nothing is said
@@ -54,7 +54,7 @@ class _Length(click.ParamType):  # type: ignore[type-arg,unused-ignore] # generi
         )
 
 
-_LENGTH = _Length()
+LENGTH = _Length()
 
 
 @click.command(
@@ -89,12 +89,12 @@ Examples:
     help=f"Calls at once, each followed by the next; with --rate the most of them.  [default: {AT_A_TIME}; {AT_ONCE}]",
 )
 @click.option(
-    "-d", "--duration", type=_LENGTH, metavar="LENGTH", help="How long it counts: 10s, 5m, 1h.  [default: 10s]"
+    "-d", "--duration", type=LENGTH, metavar="LENGTH", help="How long it counts: 10s, 5m, 1h.  [default: 10s]"
 )
 @click.option("-n", "--requests", type=click.IntRange(1), metavar="NUMBER", help="How many calls it counts.")
 @click.option(
     "--warm-up",
-    type=_LENGTH,
+    type=LENGTH,
     default=f"{WARM_UP:g}s",
     show_default=True,
     metavar="LENGTH",

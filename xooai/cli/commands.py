@@ -18,6 +18,7 @@ COMMANDS = {
     "serve": "Serve executors until Ctrl-C or SIGTERM.",
     "post": "Call an endpoint and show its reply.",
     "bench": "Put load on an endpoint and show what it made of it.",
+    "top": "Show what a server does now: calls, times, queues, failures.",
     "describe": "Show endpoints with their parameters and replies.",
     "flow": "Check, show, serve and run Flows that are written in YAML files.",
     "export": "Write what tools of other languages read: a .proto file.",

@@ -1,0 +1,161 @@
+"""`xooai top` shows what a server does, on a terminal, in a pipe, and for programs, over every driver."""
+
+from __future__ import annotations
+
+import os
+import pty
+import sys
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from bench_target import Ended, Target
+
+from xooai import Text
+from xooai.cli.top_rates import between
+from xooai.metrics.process import Process
+from xooai.metrics.report import Batches, Calls, Count, Queue, Report
+
+PATIENCE = 60.0  # seconds: what hangs fails its test instead of stopping the run
+SOON = ("--once", "--interval", "0.1s")
+Command = Callable[..., Ended]
+
+
+def report(now: float, calls: int, started: float = 0.0, **more: Any) -> Report:
+    """That of a server with one process, whose calls take between 5 and 10 ms, and of which one in ten fails."""
+    buckets = [0] * 17
+    buckets[4] = calls
+    codes = {"OK": calls - calls // 10, "INTERNAL": calls // 10}
+    found = Calls("reader", "read", "http", codes, 3, 0.007 * calls, buckets, 10 * calls, 20 * calls)
+    own = Calls("xooai", "metrics", "http", {"OK": 1}, 1, 0.1, [0] * 17, 1, 1)
+    processes = [Process("0", started, cpu=calls / 1000, threads=2, memory=2**20, files=10, file_limit=100)]
+    lists: dict[str, Any] = {"slots": [], "stages": [], "batches": [], "queues": [], "counts": [], **more}
+    return Report(now=now, workers=processes, calls=[found, own], **lists)
+
+
+def test_what_was_between_two_looks_is_told_by_the_second() -> None:
+    seen = between(report(100.0, 1000), report(102.0, 1500))
+
+    (one,) = seen.endpoints
+    assert (one.rate, one.errors, one.total, one.under_way) == (250.0, {"INTERNAL": 25.0}, 1500, 3)
+    assert (one.received, one.sent) == (2500.0, 5000.0)
+    assert one.p50 == pytest.approx(0.0075)
+    assert one.p99 == pytest.approx(0.00995)
+    assert (seen.workers[0].cpu, seen.workers[0].age) == (0.25, 102.0)
+
+
+def test_what_began_anew_is_not_below_nothing() -> None:
+    seen = between(report(100.0, 1000), report(102.0, 100, started=101.0))
+
+    assert (seen.endpoints[0].rate, seen.endpoints[0].errors, seen.workers[0].cpu) == (50.0, {"INTERNAL": 5.0}, 0.0)
+
+
+def test_nothing_between_two_looks_has_no_percentiles() -> None:
+    seen = between(report(100.0, 1000), report(102.0, 1000))
+
+    assert (seen.endpoints[0].rate, seen.endpoints[0].p50, seen.endpoints[0].p99) == (0.0, None, None)
+
+
+def test_batches_queues_and_counts_are_told() -> None:
+    before = report(100.0, 10, batches=[Batches("reader", "read", {"full": 4}, 40, [])])
+    after = report(
+        101.0,
+        10,
+        batches=[Batches("reader", "read", {"full": 7, "idle": 1}, 60, [])],
+        queues=[Queue("batch", "reader", "read", 5), Queue("threads", "", "", 2)],
+        counts=[Count("refusals", "full", "reader", "read", 8)],
+    )
+
+    seen = between(before, after)
+
+    (batching,) = seen.batches
+    assert (batching.rate, batching.items, batching.reasons) == (4.0, 5.0, {"full": 0.75, "idle": 0.25})
+    assert (seen.endpoints[0].waiting, seen.waiting) == (5, {"batch": 5, "threads": 2})
+    assert seen.counts == {"refusals full": 8.0}
+
+
+def test_calls_are_told_over_every_driver(top: Command, target: Target, anywhere: str) -> None:
+    with Target.at(anywhere) as client:
+        for _ in range(3):
+            client.post(on="echo", doc=Text(value="a"))
+
+    told = top(anywhere, *SOON, "--json").report
+
+    found = {(one["executor"], one["endpoint"], one["driver"]): one["total"] for one in told["endpoints"]}
+    assert found["target", "echo", anywhere.partition(":")[0]] >= 3
+    assert all(executor == "target" for executor, _, _ in found)
+    assert len(told["workers"]) == 1
+
+
+def test_a_pipe_gets_a_table(top: Command, url: str) -> None:
+    with Target.at(url) as client:
+        client.post(on="echo", doc=Text(value="a"))
+
+    ended = top(url, *SOON)
+
+    assert ended.code == 0
+    assert url.removesuffix("/target") in ended.out
+    assert "target/echo" in ended.out
+    assert "1 process" in ended.out
+
+
+def test_a_server_that_tells_nothing_is_said_in_one_line(top: Command) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as other:
+        serving = threading.Thread(target=other.serve_forever)
+        serving.start()
+        try:
+            ended = top(f"http://127.0.0.1:{other.server_port}", *SOON)
+        finally:
+            other.shutdown()
+            serving.join()
+
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert "does not tell what it counts" in ended.err
+
+
+def test_nobody_there_is_said_in_one_line(top: Command) -> None:
+    ended = top("http://127.0.0.1:9", *SOON)
+
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+
+
+def test_on_a_terminal_it_is_live_and_ends_by_a_key(url: str) -> None:
+    pytest.importorskip("rich")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ.update({"TERM": "xterm", "COLUMNS": "120", "LINES": "30"})
+        os.execv(sys.executable, [sys.executable, "-m", "xooai", "top", url, "--interval", "0.1s"])
+    late = threading.Timer(PATIENCE, os.kill, (pid, 9))
+    late.start()
+    seen = b""
+    try:
+        for wanted, key in ((b"by name", b"s"), (b"by calls/s", b"q")):
+            while wanted not in seen:
+                seen += os.read(terminal, 65536)
+            os.write(terminal, key)
+        code = _ended(pid, terminal)
+    finally:
+        late.cancel()
+        late.join()
+
+    assert code == 0
+    assert b"process" in seen
+
+
+def _ended(pid: int, terminal: int) -> int:
+    try:
+        while os.read(terminal, 65536):
+            pass
+    except OSError:  # Linux tells so that the other side is closed
+        pass
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
