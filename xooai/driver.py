@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntFlag
 from socket import socket
 from types import MappingProxyType
@@ -35,6 +35,7 @@ __all__ = [
     "Shared",
     "Sharing",
     "Site",
+    "Strays",
     "Taken",
 ]
 
@@ -221,11 +222,26 @@ class Measuring(Protocol):
         """All that was counted, by all its workers: as Prometheus reads it, or as JSON. For whom `admit` lets to `METRICS`."""
 
 
+class Strays(Protocol):
+    """The way of datagrams that came to one process and belong to another, where two listen at one port for a time."""
+
+    def receive(self, port: str, received: Callable[[bytes, Any], None]) -> None:
+        """Have those of others for a port, with the address that they came from. Raises OSError."""
+
+    def send(self, port: str, data: bytes, address: Any) -> None:
+        """Pass one on, without waiting."""
+
+    def close(self, port: str) -> None:
+        """Have no more."""
+
+
 class Shared(Protocol):
     """The ports that this process shares with others, which serve the same."""
 
     is_last: bool
     """Whether nobody listens after this process: then it takes who waits in the kernel's queue when it ends."""
+
+    strays: Strays
 
     def sockets(self, url: str) -> Sequence[socket]:
         """The sockets that are bound for a URL, and listen; none where this process binds its own beside those of others."""
@@ -278,12 +294,13 @@ class Driver(Protocol):
 
 class Taken(msgspec.Struct, frozen=True):
     """A port that is kept for several processes. `url` has it resolved; each process gets `sockets`, and `kept` stay with who
-    took it.
+    took it. Where it `is_alone`, only the first process listens, and its successor beside it until it has ended.
     """
 
     url: str
     sockets: tuple[socket, ...] = ()
     kept: tuple[socket, ...] = ()
+    is_alone: bool = False
 
 
 @runtime_checkable

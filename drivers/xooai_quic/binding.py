@@ -11,11 +11,16 @@ __all__ = ["PORTS", "bind", "connected", "widen"]
 PORTS = {"quic": 443}
 
 
-def bind(place: Place, addresses: list[Address], buffer: int) -> list[socket.socket]:
-    """Sockets at all addresses on one port. Raises Unavailable, PermissionDenied or InvalidArgument."""
+def bind(place: Place, addresses: list[Address], buffer: int, *, is_shared: bool = False) -> list[socket.socket]:
+    """Sockets at all addresses on one port. Raises Unavailable, PermissionDenied or InvalidArgument.
+
+    With `is_shared` beside those of another process of this server, which is about to end, or has begun.
+    """
 
     def bind_one(made: socket.socket, host: str, port: int) -> None:
         widen(made, buffer)
+        if is_shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         made.bind((host, port))  # without SO_REUSEADDR, by which a second server could take the same port (socket(7))
 
     return bound_at(place, addresses, socket.SOCK_DGRAM, bind_one)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from xooai.driver import DialOptions, ListenOptions, Site
+from xooai.driver import DialOptions, ListenOptions, Site, Taken
 from xooai_quic.limits import ClientLimits, Limits
 
 if TYPE_CHECKING:
@@ -39,3 +39,11 @@ class QuicDriver:
         module = import_module("xooai_quic.listener")
         listener: QuicListener = await module.listen(url, site, options, self._limits, self._library)
         return listener
+
+    async def take(self, url: str, options: ListenOptions) -> Taken:
+        """Find a port for one of several processes. Raises as `listen`.
+
+        The kernel deals datagrams by address, and a connection survives a change of its client's: so one process has all of them.
+        """
+        taken: Taken = await import_module("xooai_quic.listener").take(url, options, self._limits, self._library)
+        return taken

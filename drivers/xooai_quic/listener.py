@@ -9,7 +9,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from xooai.driver import ListenOptions, Site
+from xooai.driver import ListenOptions, Site, Strays, Taken
+from xooai.errors import InvalidArgument
 from xooai.guard import Hosts
 from xooai.log import logger
 from xooai.place import Place, is_loopback, listened_at, resolve
@@ -17,11 +18,12 @@ from xooai.renewal import Renewal
 from xooai_quic.binding import PORTS, bind
 from xooai_quic.certificate import Certified, certificate_for
 from xooai_quic.connection import NO_ERROR
+from xooai_quic.dealing import Deal
 from xooai_quic.library import Library, load, standing
 from xooai_quic.limits import Limits
 from xooai_quic.server import Server, ServerConnection
 
-__all__ = ["QuicListener", "listen"]
+__all__ = ["QuicListener", "listen", "take"]
 
 _LOG = logger("xooai.quic")
 _SETTLE = 0.05  # seconds in which calls that were sent before the end of a listener come in
@@ -43,24 +45,47 @@ async def listen(url: str, site: Site, options: ListenOptions, limits: Limits, l
 
     datagram = limits.loopback_datagram if is_here else limits.datagram
     server = Server(site, hosts(()), options.message_limit, limits, datagram)
-    sockets = bind(place, addresses, limits.socket)
+    shared = options.shared
+    sockets = bind(place, addresses, limits.socket, is_shared=shared is not None)
     bound = Place(place.scheme, place.host, sockets[0].getsockname()[1])
-    listener = QuicListener(bound.url, server)
+    listener = QuicListener(bound.url, server, None if shared is None else shared.strays)
     await listener.open(chosen, Secure(certificate, hosts), sockets)
     return listener
+
+
+async def take(url: str, options: ListenOptions, limits: Limits, library: str | None) -> Taken:
+    """Find a port for one of several processes. Raises as `listen`."""
+    chosen = load(library)
+    place = listened_at(url, PORTS)
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise InvalidArgument(f"cannot listen at {url!r} by several processes: this system has no SO_REUSEPORT")
+    addresses = await resolve(place, options.insecure)
+    certificate_for(place, addresses, options, chosen)
+    sockets = bind(place, addresses, limits.socket)
+    bound = Place(place.scheme, place.host, sockets[0].getsockname()[1])
+    for made in sockets:
+        made.close()  # one that is kept would be given datagrams
+    return Taken(bound.url, is_alone=True)
 
 
 class _Port(asyncio.DatagramProtocol):
     """One UDP socket: hands its datagrams to the library's server, and outlives what that stumbles over."""
 
-    def __init__(self, routing: Any) -> None:
+    def __init__(self, routing: Any, deal: Deal | None) -> None:
         self.routing = routing
+        self._deal = deal
+        if deal is not None:
+            deal.listen(self.take)
         self.closed = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.routing.connection_made(transport)
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
+        if self._deal is None or not self._deal.passes_on(data, addr):
+            self.take(data, addr)
+
+    def take(self, data: bytes, addr: Any) -> None:
         try:
             self.routing.datagram_received(data, addr)
         except Exception as error:  # noqa: BLE001 - somebody else's code, fed by strangers
@@ -74,6 +99,8 @@ class _Port(asyncio.DatagramProtocol):
         """What the kernel tells of datagrams that did not arrive: QUIC finds out by itself."""
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._deal is not None:
+            self._deal.close()
         if not self.closed.done():
             self.closed.set_result(None)
 
@@ -103,8 +130,10 @@ class Secure:
 class QuicListener:
     """One URL: one or two sockets, and the connections that came through them."""
 
-    def __init__(self, url: str, server: Server) -> None:
+    def __init__(self, url: str, server: Server, strays: Strays | None = None) -> None:
+        """`strays` lead to another process at the same port, where there may be one."""
         self.url = url
+        self._strays = strays
         self._server = server
         self._ports: list[tuple[asyncio.DatagramTransport, _Port]] = []
         self._changed = asyncio.Event()
@@ -124,7 +153,8 @@ class QuicListener:
 
         for bound in sockets:
             routing = library.server(configuration=configuration, create_protocol=connection, retry=True)
-            transport, port = await library.endpoint(server.loop, partial(_Port, routing), bound)
+            deal = None if self._strays is None else Deal(self._strays, bound, routing, server)
+            transport, port = await library.endpoint(server.loop, partial(_Port, routing, deal), bound)
             self._ports.append((transport, port))
 
     def reload(self) -> None:

@@ -14,20 +14,29 @@ import pytest
 from supervised import PROGRAM, Program, running
 from worker_program import Faulty
 
+from authority import HERE, Authority
 from xooai import Unavailable, XooaiError
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("grpc")
+pytest.importorskip("aioquic")
 pytestmark = pytest.mark.slow
 
-DRIVERS = pytest.mark.parametrize("driver", [0, 1], ids=["http", "grpc"])
+DRIVERS = pytest.mark.parametrize("driver", [0, 1, 2], ids=["http", "grpc", "quic"])
 PACE = 2.0  # times that a busy machine may take, where the figure is of one that has nothing else to do
-URLS = "http://127.0.0.1:0,grpc://127.0.0.1:0"
+URLS = "http://127.0.0.1:0,grpc://127.0.0.1:0,quic://127.0.0.1:0"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("pki"))
 
 
 @pytest.fixture
-def program() -> Iterator[Program]:
-    with running([str(PROGRAM), URLS, "2"]) as found:
+def program(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[Program]:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.trust))
+    certificate = str(authority.signs("server", HERE).both)
+    with running([str(PROGRAM), URLS, "2"], TEST_CERTIFICATE=certificate) as found:
         for _ in range(2):
             found.until("is ready after")
         yield found
@@ -157,7 +166,7 @@ def test_traffic_leaves_a_worker_that_hangs(program: Program, driver: int, fault
 
 def test_a_successor_that_cannot_start_leaves_the_old_workers_at_work(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
-    with running([str(PROGRAM), URLS, "2"], TEST_FAILS=str(broken)) as program:
+    with running([str(PROGRAM), "http://127.0.0.1:0", "2"], TEST_FAILS=str(broken)) as program:
         broken.touch()
 
         async def main() -> Load:

@@ -58,4 +58,10 @@ class Faulty(Executor):
 
 
 if __name__ == "__main__":
-    serve(Faulty, at=sys.argv[1].split(","), workers=int(sys.argv[2]), devices=("cpu:0", "cpu:1"))
+    serve(
+        Faulty,
+        at=sys.argv[1].split(","),
+        workers=int(sys.argv[2]),
+        devices=("cpu:0", "cpu:1"),
+        certificate=os.environ.get("TEST_CERTIFICATE"),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from socket import socket
 from typing import Literal
 
@@ -14,6 +15,7 @@ from xooai.driver import Channel, Listener, ListenOptions, Outcome, Shape
 from xooai.ending import all_closed
 from xooai.errors import Code, XooaiError
 from xooai.log import logger
+from xooai.workers.strays import Strays
 from xooai.workers.table import State, Table
 
 __all__ = ["Absent"]
@@ -36,6 +38,7 @@ class Absent:
         self._table = table
         self._taken = {url: sockets for url, sockets in taken.items() if sockets}
         self._options = options
+        self.strays = Strays(Path(), -1)  # there are none of connections
         self._listeners: list[Listener] = []
         self._changing = asyncio.Lock()
 

@@ -43,6 +43,7 @@ from xooai.workers.messages import (
 )
 from xooai.workers.plan import Command, Recipe, made
 from xooai.workers.spawned import Start
+from xooai.workers.strays import Strays
 from xooai.workers.table import Share, State, Table
 
 __all__ = ["main"]
@@ -141,7 +142,7 @@ class _Serving:
         handed = {url: [socket.socket(fileno=fd) for fd in fds] for url, fds in start.sockets.items()}
         for one in itertools.chain(*handed.values()):
             one.setblocking(False)
-        self._share = Share(self._table, start.row, handed)
+        self._share = Share(self._table, start.row, handed, Strays(Path(start.folder), start.row))
         self._asked: dict[int, asyncio.Future[list[bytes]]] = {}
         self._ids = itertools.count()
         self._connection: Connection | None = None
@@ -178,10 +179,10 @@ class _Serving:
         loop.add_signal_handler(signal.SIGTERM, self._stop)
         others = [loop.create_task(self._listen(connection)), loop.create_task(_beat(connection))]
         try:
-            async with hosting.listening(executors, self._start.urls, options, ending) as (_, listeners):
+            async with hosting.listening(executors, self._start.urls, options, ending):
                 self._is_up = True
                 self._table.tell(self._start.row, State.READY)
-                connection.send(Ready(_printed(announce, [one.url for one in listeners])))
+                connection.send(Ready(_printed(announce, list(self._start.urls))))
                 await self._stopping.wait()
                 if not self._share.is_last:  # others are ready, so nobody needs to find out
                     self._table.clear(self._start.row)

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sys
 import threading
+from tempfile import TemporaryDirectory
 
 from xooai import hosting, signals
 from xooai.driver import Sharing, Taken
@@ -48,11 +49,11 @@ async def _supervised(plan: Plan) -> int:
             one = await _taken(url, plan)
             taken.append(one)
         hosting.refuse_unused()
-        sockets = {one.url: [made.fileno() for made in one.sockets] for one in taken}
-        handed, table = handed_out(plan, tuple(one.url for one in taken), sockets)
-        absent = Absent(table, {one.url: one.sockets for one in taken}, plan.options)
-        with hosting.managed() as manager:
-            return await _Run(Supervisor(plan, handed, table, absent, _tell), list(sockets), manager).run()
+        with TemporaryDirectory(prefix="xooai-") as folder, hosting.managed() as manager:
+            handed, table = handed_out(plan, taken, folder)
+            absent = Absent(table, {one.url: one.sockets for one in taken}, plan.options)
+            supervisor = Supervisor(plan, handed, table, absent, _tell)
+            return await _Run(supervisor, [one.url for one in taken], manager).run()
     finally:
         for one in taken:
             for made in (*one.sockets, *one.kept):

@@ -49,6 +49,7 @@ class Start(msgspec.Struct):
     stacks: int
     number: int
     count: int
+    folder: str
     packed: bytes
 
 
@@ -56,10 +57,14 @@ class Handed(msgspec.Struct, frozen=True):
     """What all workers of a server are given alike."""
 
     urls: tuple[str, ...]
+    alone: frozenset[str]
+    """Those of the URLs at which only the first worker listens."""
     sockets: dict[str, list[int]]
     table: int
     rows: int
     count: int
+    folder: str
+    """Where workers pass on datagrams."""
     packed: bytes
 
 
@@ -129,8 +134,18 @@ async def spawned(handed: Handed, number: int, row: int, device: str | None) -> 
         ours, theirs = socket.socketpair()
         undo.enter_context(ours)
         with theirs:
+            urls = tuple(url for url in handed.urls if number == 1 or url not in handed.alone)
             start = Start(
-                handed.urls, handed.sockets, handed.table, row, handed.rows, stacks, number, handed.count, handed.packed
+                urls,
+                handed.sockets,
+                handed.table,
+                row,
+                handed.rows,
+                stacks,
+                number,
+                handed.count,
+                handed.folder,
+                handed.packed,
             )
             passed = [theirs.fileno(), stacks, handed.table, *(fd for fds in handed.sockets.values() for fd in fds)]
             flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing

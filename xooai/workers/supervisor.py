@@ -11,10 +11,11 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from xooai import control
+from xooai.driver import Taken
 from xooai.errors import FailedPrecondition
 from xooai.log import logger
 from xooai.workers.absent import Absent
@@ -362,12 +363,14 @@ class Supervisor:
         ).encode()
 
 
-def handed_out(plan: Plan, urls: tuple[str, ...], sockets: dict[str, list[int]]) -> tuple[Handed, Table]:
+def handed_out(plan: Plan, taken: Sequence[Taken], folder: str) -> tuple[Handed, Table]:
     """What all workers are given, and the table of them."""
+    urls, alone = tuple(one.url for one in taken), frozenset(one.url for one in taken if one.is_alone)
+    sockets = {one.url: [made.fileno() for made in one.sockets] for one in taken}
     rows = 2 * plan.count + 1  # a worker and its successor, and one to spare
     file = unnamed_file()
     table = Table(file, rows, is_new=True)
-    return Handed(urls, sockets, file, rows, plan.count, plan.packed()), table
+    return Handed(urls, alone, sockets, file, rows, plan.count, folder, plan.packed()), table
 
 
 def _seconds(name: str, usual: float) -> float:

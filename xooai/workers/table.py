@@ -14,6 +14,8 @@ from socket import socket
 
 import msgspec
 
+from xooai.workers.strays import Strays
+
 __all__ = ["Row", "Share", "State", "Table", "unnamed_file"]
 
 _FIELDS = 4  # state, connections, calls, and one to spare
@@ -95,8 +97,9 @@ class Table:
 class Share:
     """The ports that this worker shares with others. Implements `xooai.driver.Shared`."""
 
-    def __init__(self, table: Table, index: int, sockets: dict[str, list[socket]]) -> None:
+    def __init__(self, table: Table, index: int, sockets: dict[str, list[socket]], strays: Strays) -> None:
         self._table, self._index = table, index
+        self.strays = strays
         self._sockets = sockets
         self.is_last = False
 
