@@ -23,7 +23,7 @@ from xooai.describe import endpoint as describe_endpoint
 from xooai.driver import EMPTY, DialOptions, Head, Link, Outcome, Shape
 from xooai.endpoint import Endpoint, nearest
 from xooai.errors import InvalidArgument, NotFound, Unavailable, XooaiError
-from xooai.layers.retry import Retries
+from xooai.layers.retry import Retries, numbered
 from xooai.lazy import lazy
 from xooai.memory import MemoryChannel
 from xooai.metadata import HOPS_HEADER, Inquiry, metadata_of
@@ -35,9 +35,11 @@ from xooai.way import Way, room, stays
 
 if TYPE_CHECKING:
     from xooai import elsewhere
+    from xooai.layers import hedge as hedges
     from xooai.layers import trace as traces
     from xooai.shared_stores import Stores
 else:
+    hedges = lazy("xooai.layers.hedge")  # few clients have one
     traces = lazy("xooai.layers.trace")
     elsewhere = lazy("xooai.elsewhere")  # what keeps contents for a server, and reads those that it keeps
 
@@ -91,6 +93,8 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
     retries: Retries = msgspec.field(default_factory=Retries)
     closed_at: float = -inf
     """When this side closed a link last, in monotonic seconds: what was under way is not made anew."""
+    hedge: float | None = None
+    """Seconds after which a call that may run twice is made a second time, beside the first."""
     _origin: Origin | None = None
     _links: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Link] = msgspec.field(
         default_factory=weakref.WeakKeyDictionary
@@ -104,6 +108,8 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
     _heads: dict[tuple[str, str, str, str, int], Head] = {}
     _hopped: dict[int, Mapping[str, str]] = {}
     _known: dict[str, Mapping[str, Endpoint]] | None = None
+    _is_plain: bool = True
+    """Whether calls go through no layer."""
 
     def __post_init__(self) -> None:
         self.metadata = metadata_of(self.metadata) if self.metadata is not EMPTY else EMPTY
@@ -111,6 +117,9 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
             self.timeout = checked_timeout(self.timeout)
             if self.timeout < 0:
                 raise InvalidArgument(f"timeout={self.timeout:g} leaves no call any time; None means no limit")
+        if self.hedge is not None:
+            self.hedge = hedges.checked(self.hedge)
+        self._is_plain = not self.layers and self.hedge is None
         forks.renewed(self)
 
     def renew(self) -> None:
@@ -144,7 +153,7 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
                 arguments, timeout = await part_of(timeout, reading, arguments)
         frame = codec_of_call.encode(schema, arguments)
         head = self._head(executor, endpoint.name, codec_of_call.media_type, timeout, metadata)
-        if not self.layers:
+        if self._is_plain:
             began = monotonic()
             try:
                 reply, outcome = await self._exchange(head, frame)
@@ -177,7 +186,7 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
         """
         media_type = codec.media_type
         head = self._head(executor, endpoint.name, media_type, timeout, None, "" if accept == media_type else accept)
-        if not self.layers:
+        if self._is_plain:
             began = monotonic()
             try:
                 reply, outcome = await self._exchange(head, frame)
@@ -293,6 +302,15 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
             raise Unavailable(f"the link to {self.server} has been closed", details={"retry": False})
         return await self._exchange(head, frame)
 
+    def _hedged(self, head: Head, frame: bytes | None, hedge: float) -> Awaitable[tuple[bytes, Outcome]]:
+        """As `_exchange`, with a second attempt beside the first where that is slow."""
+        end = None if head.timeout is None else monotonic() + head.timeout
+
+        async def attempt(number: int) -> tuple[bytes, Outcome]:
+            return await self._exchange(numbered(head, number, end) if number else head, frame)
+
+        return hedges.raced(attempt, hedge, self.retries)
+
     @property
     def is_leaving(self) -> bool:
         """Whether the server has said that it is about to stop, by the link that was used last."""
@@ -302,7 +320,10 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
         """The innermost service, where there are layers."""
         frame, began = await call.receive(), monotonic()
         try:
-            reply, outcome = await self._exchange(call.head, frame)
+            if self.hedge is not None and call.endpoint.idempotent:
+                reply, outcome = await self._hedged(call.head, frame, self.hedge)
+            else:
+                reply, outcome = await self._exchange(call.head, frame)
         except XooaiError as error:
             reply, outcome = await self._again(error, call.head, frame, call.endpoint, began)
         if outcome.metadata:

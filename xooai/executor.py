@@ -120,12 +120,14 @@ class Executor(Served):
         metadata: Mapping[str, str] = EMPTY,
         trust: str | None = None,
         retry: int = 3,
+        hedge: float | None = None,
     ) -> Self:
         """A client of this class at `scheme://host:port[/name]`: same methods, same signatures, run over there.
 
         No constructor runs, nothing is loaded. `timeout` in seconds for each call, None for none; `trust` a PEM file of
         authorities to trust instead of the system's. A call that surely has not run, or of an endpoint that is
-        `idempotent`, is made up to `retry` times anew, within its timeout; 0 for never.
+        `idempotent`, is made up to `retry` times anew, within its timeout; 0 for never. With `hedge`
+        one of an `idempotent` endpoint that takes longer than so many seconds is made a second time, and the first answer counts.
         """
         address = remotes.Address.of(url)
         if address.endpoint:
@@ -145,6 +147,7 @@ class Executor(Served):
             timeout,
             metadata,
             retries=remotes.Retries(retry),
+            hedge=hedge,
         )
         Executor._xooai_keep(client, _xooai_name=address.executor or None, _xooai_remote=remote)
         return client  # type: ignore[no-any-return]

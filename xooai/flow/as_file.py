@@ -69,7 +69,13 @@ def _node(flow: Flow, node: Node, shared: Mapping[int, tuple[str, Any]]) -> dict
             found["when"] = plain(dict(when), "when=") if isinstance(when, Mapping) else name_of(when)
     except ValueError as error:
         raise FlowError(f"node {node.id!r} cannot be written: {error}") from None
-    rest = {"timeout": limits.timeout, "retry": limits.retry, "optional": node.is_optional, "each": node.each}
+    rest = {
+        "timeout": limits.timeout,
+        "retry": limits.retry,
+        "hedge": limits.hedge,
+        "optional": node.is_optional,
+        "each": node.each,
+    }
     return found | {key: value for key, value in rest.items() if value}
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,6 +16,13 @@ from xooai.errors import ResourceExhausted, Unavailable, XooaiError
 from xooai.flow.budget import Budget
 from xooai.flow.failure import is_for_others
 from xooai.layers.repeated import By, outer
+from xooai.layers.retry import Retries
+from xooai.lazy import lazy
+
+if TYPE_CHECKING:
+    from xooai.layers import hedge as hedges
+else:
+    hedges = lazy("xooai.layers.hedge")  # few nodes have one
 
 __all__ = ["EACH", "Limits", "attempted", "for_each"]
 
@@ -28,10 +36,14 @@ class Limits(msgspec.Struct, frozen=True):
 
     timeout: float | None = None
     retry: int = 0
+    hedge: float | None = None
+    """Seconds after which a call is made a second time, beside the first."""
+    retries: Retries | None = None
+    """The budget of second attempts, where there are any."""
 
     @property
     def are_none(self) -> bool:
-        return self.timeout is None and not self.retry
+        return self.timeout is None and not self.retry and self.hedge is None
 
 
 async def attempted(
@@ -48,6 +60,8 @@ async def attempted(
     if limits.are_none:
         async with room:
             return await call(None)
+    if limits.hedge is not None:
+        call = partial(_hedged, call, limits, budget)
     end = None if limits.timeout is None else monotonic() + limits.timeout
     if not limits.retry:
         async with room:
@@ -65,6 +79,23 @@ async def attempted(
             budget.take(1)
         async with room:
             return await call(_left(end))
+
+
+async def _hedged(
+    call: Callable[[float | None], Awaitable[Any]], limits: Limits, budget: Budget, left: float | None
+) -> Any:
+    """A call, with a second one beside it where it is slow; both have the place of one."""
+    assert limits.hedge is not None
+    assert limits.retries is not None
+    end = None if left is None else monotonic() + left
+
+    async def attempt(number: int) -> Any:
+        budget.take(number)
+        return await call(_left(end))
+
+    reply = await hedges.raced(attempt, limits.hedge, limits.retries)
+    limits.retries.earn()
+    return reply
 
 
 async def for_each(items: Collection[Any], call: Callable[[Any], Awaitable[Any]]) -> list[Any]:

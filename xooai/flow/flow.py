@@ -112,6 +112,7 @@ class Flow(Served):
         when: Callable[..., Any] | Mapping[str, Any] | None = None,
         timeout: float | None = None,
         retry: int = 0,
+        hedge: float | None = None,
         optional: bool = False,
         each: bool = False,
     ) -> Self:
@@ -122,8 +123,9 @@ class Flow(Served):
         of nodes whose replies it gets, `input` among them; `args` constants. `join` makes one value of several replies, `when`
         decides whether the node is called: a function of the replies, or what has to be found in them, such as
         `{"ocr.score": {"ge": 0.5}}`. `timeout` is in seconds; `retry` says how many times a call may be made anew where the
-        server is away or has too much to do. Without an `optional` node that fails the Flow goes on. With `each` the node is
-        called for each item of a list.
+        server is away or has too much to do, and `hedge` after how many seconds an `idempotent` endpoint is called a second time,
+        whose first answer counts. Without an `optional` node that fails the Flow goes on. With `each` the node is called for each
+        item of a list.
         """
         if self._xooai_background is not None:
             raise FailedPrecondition(f"{self!r} serves already; stop() it first, or add all nodes before")
@@ -143,7 +145,7 @@ class Flow(Served):
             flag_of(each, "each"),
             entered.get() is not None,
         )
-        limits = limits_of(timeout, retry)
+        limits = limits_of(timeout, retry, hedge)
         self._planning.add(node, target, limits)
         self._used[node.id] = Used(use, on, with_)
         if isinstance(use, list | tuple) and isinstance(target, several.Several):

@@ -59,6 +59,7 @@ class FileOfNode(Said):
     when: Any = None
     timeout: float | None = None
     retry: int = 0
+    hedge: float | None = None
     optional: bool = False
     each: bool = False
 
@@ -130,7 +131,8 @@ class _Loading:
         if node.with_ is not None:
             with_ = {**(with_ or {}), **node.with_}
         more = {
-            name: getattr(node, name) for name in ("id", "on", "needs", "args", "timeout", "retry", "optional", "each")
+            name: getattr(node, name)
+            for name in ("id", "on", "needs", "args", "timeout", "retry", "hedge", "optional", "each")
         }
         more["join"] = None if node.join is None else self._function(node.join, said, (*place, "join"))
         more["when"] = self._function(node.when, said, (*place, "when")) if isinstance(node.when, str) else node.when

@@ -15,6 +15,7 @@ from xooai.flow.attempts import Limits
 from xooai.flow.functions import Function
 from xooai.flow.making import Made, Maker
 from xooai.flow.targets import Target, There, held
+from xooai.layers.retry import Retries
 from xooai.lazy import lazy
 from xooai.mark import mark_of
 from xooai.served import Served
@@ -23,7 +24,9 @@ from xooai.threads import Threads
 if TYPE_CHECKING:
     from xooai.client import Remote
     from xooai.flow import several
+    from xooai.layers import hedge as hedges
 else:
+    hedges = lazy("xooai.layers.hedge")
     several = lazy("xooai.flow.several")
 
 __all__ = ["RETRIES", "Used", "flag_of", "id_of", "ids_of", "limits_of", "target_of", "values_of", "when_of"]
@@ -147,10 +150,11 @@ def when_of(when: Any) -> Any:
     return {path: dict(said) if isinstance(said, Mapping) else said for path, said in when.items()}
 
 
-def limits_of(timeout: float | None, retry: int) -> Limits:
+def limits_of(timeout: float | None, retry: int, hedge: float | None = None) -> Limits:
     """Raises FlowError."""
     try:
         seconds = None if timeout is None else checked_timeout(timeout)
+        delay = None if hedge is None else hedges.checked(hedge)
     except InvalidArgument as error:
         raise FlowError(error.message) from None
     if seconds is not None and seconds <= 0:
@@ -159,7 +163,7 @@ def limits_of(timeout: float | None, retry: int) -> Limits:
         )
     if isinstance(retry, bool) or not isinstance(retry, int) or not 0 <= retry <= RETRIES:
         raise FlowError(f"retry={_shown(retry)} is not how many times a call may be made anew: 0 to {RETRIES}")
-    return Limits(seconds, retry)
+    return Limits(seconds, retry, delay, None if delay is None else Retries())
 
 
 def _shown(value: object) -> str:

@@ -187,3 +187,8 @@ def _check_retry(id: str, endpoint: Endpoint, limits: Limits) -> None:
     """Raise FlowError for a call that is to be made anew, and cannot be: a part of its stream is gone."""
     if endpoint.shape and limits.retry:
         raise FlowError(f"node {id!r}: retry= makes a call anew, and {endpoint.owner}.{endpoint.name} streams")
+    if limits.hedge is not None and not endpoint.idempotent:
+        raise FlowError(
+            f"node {id!r}: hedge= makes a second call, and {endpoint.owner}.{endpoint.name} is not declared "
+            "@post(idempotent=True)"
+        )

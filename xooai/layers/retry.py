@@ -19,7 +19,7 @@ from xooai.layers.repeated import By, whoever
 from xooai.metadata import ATTEMPT_HEADER, IDEMPOTENCY_KEY
 from xooai.tally import count
 
-__all__ = ["MOST", "RETRY", "TOKENS", "Retries", "is_turned_away", "numbered"]
+__all__ = ["MOST", "RETRY", "TOKENS", "Retries", "is_of_the_moment", "is_turned_away", "numbered"]
 
 RETRY = 3  # times that a call is made anew: with the pauses, a second in which a server may come back
 MOST = 10  # times: more only keeps a caller waiting for a server that is away
@@ -55,6 +55,13 @@ class Retries:
     def earn(self) -> None:
         """A call went well."""
         self.spent = max(0.0, self.spent - _EARNED)
+
+    def take(self) -> bool:
+        """Whether the budget allows a second attempt beside one that has not failed; it takes a token."""
+        if TOKENS - self.spent <= _ENOUGH:
+            return False
+        self.spent += 1
+        return True
 
     async def again(
         self, error: XooaiError, send: Callable[[Head], Awaitable[T]], head: Head, may_run_twice: bool, began: float
@@ -93,7 +100,7 @@ class Retries:
 
     def _pause(self, error: XooaiError, made: int, left: float | None, may_run_twice: bool) -> float | None:
         """Seconds until the next attempt; None where there is none."""
-        if not _is_of_the_moment(error):
+        if not is_of_the_moment(error):
             return None
         self.spent = min(TOKENS, self.spent + 1)
         if made >= self.retry or TOKENS - self.spent <= _ENOUGH or not _may(error, may_run_twice):
@@ -121,7 +128,7 @@ def is_turned_away(error: XooaiError) -> bool:
     return error.remote and told and not is_of_others and isinstance(error, Unavailable | ResourceExhausted)
 
 
-def _is_of_the_moment(error: XooaiError) -> bool:
+def is_of_the_moment(error: XooaiError) -> bool:
     """Whether another attempt might end otherwise."""
     if isinstance(error, ResourceExhausted):
         return error.reason == "load"

@@ -1,0 +1,56 @@
+"""A second attempt beside a slow one, for calls that may run twice: the first answer counts, and the other one is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from math import isfinite
+from numbers import Real
+from typing import Any, TypeVar
+
+from xooai.errors import InvalidArgument, XooaiError
+from xooai.layers.retry import Retries, is_of_the_moment
+
+__all__ = ["checked", "raced"]
+
+T = TypeVar("T")
+
+
+def checked(hedge: Any) -> float:
+    """The seconds after which a second attempt begins. Raises InvalidArgument."""
+    if not isinstance(hedge, Real) or isinstance(hedge, bool) or not isfinite(hedge) or hedge <= 0:
+        raise InvalidArgument(
+            f"hedge={repr(hedge)[:80]} is not after how many seconds a second attempt begins, such as 0.05"
+        )
+    return float(hedge)
+
+
+async def raced(attempt: Callable[[int], Coroutine[Any, Any, T]], hedge: float, retries: Retries) -> T:
+    """What the first attempt to end well gives, `attempt(0)` or after `hedge` seconds `attempt(1)`.
+
+    A second one takes a token of the budget, so that no more than about every tenth call has one. What another attempt would
+    not change is raised at once.
+    """
+    tasks = [asyncio.create_task(attempt(0))]
+    try:
+        _, waiting = await asyncio.wait(tasks, timeout=hedge)
+        if waiting and retries.take():
+            tasks.append(asyncio.create_task(attempt(1)))
+            waiting.add(tasks[1])
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if not waiting or _is_final(task):
+                    return task.result()
+        return tasks[0].result()
+    finally:
+        left = [task for task in tasks if not task.done()]
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
+
+
+def _is_final(task: asyncio.Task[Any]) -> bool:
+    error = task.exception()
+    return not isinstance(error, XooaiError) or not is_of_the_moment(error)
