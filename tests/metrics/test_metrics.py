@@ -272,6 +272,16 @@ def test_a_call_that_a_client_makes_anew_is_counted(seen: str) -> None:
     assert sample(seen, "xooai_retries_total", reason="UNAVAILABLE") == before + 1
 
 
+def test_calls_with_an_idempotency_key_are_counted(counting: Counting, url: str) -> None:
+    remote = Executor(f"{url}/{counting.name}")
+    for _ in range(3):
+        remote.post(on="echo", doc=Text(value="x"), metadata={"idempotency-key": "once"})
+
+    of = {"executor": counting.name, "endpoint": "echo"}
+    assert sample(url, "xooai_idempotency_total", result="ran", **of) == 1
+    assert sample(url, "xooai_idempotency_total", result="answered", **of) == 2
+
+
 def test_kept_replies_are_counted(counting: Counting, url: str) -> None:
     remote = Executor(f"{url}/{counting.name}")
     for number in (1, 1, 1, 2):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from grpc_poller import poller
 from scraping import OPENMETRICS, get
-from xooai import Executor, post
+from xooai import Executor, ResourceExhausted, post
 
 pytest.importorskip("click", reason="it comes with: pip install -e '.[cli]'")
 pytest.importorskip("uvicorn", reason="it comes with: pip install -e '.[http]'")
@@ -86,6 +87,27 @@ def test_the_endpoint_is_guarded_over_every_driver_by_the_same(key: Key, watched
     calls = json.loads(over_grpc(allowed))["calls"]
     refused = [one["codes"] for one in calls if (one["executor"], one["driver"]) == ("-", "grpc")]
     assert refused[0]["PERMISSION_DENIED"] >= 1
+
+
+def test_refusals_by_the_limit_of_a_key_are_counted(key: Key, watched: Watched, tmp_path: Path) -> None:
+    seen = key("xooai/metrics")
+    made = ["new", "--file", str(tmp_path / "keys.json"), "--tenant", "busy", "--scope", "*", "--rate", "1/h"]
+    done = CliRunner().invoke(command, made)
+    assert done.exit_code == 0, done.output
+    limited = str(done.stdout).strip()
+    url = watched.start("http://127.0.0.1:0")[0]
+
+    caller = Watched.at(url, metadata={"authorization": limited}, retry=0)
+
+    def often() -> None:
+        for _ in range(5):
+            caller.ping()
+
+    with pytest.raises(ResourceExhausted):
+        often()
+    told = get(url, "/metrics", authorization=seen)[2].decode()
+
+    assert re.search(r'xooai_refusals_total\{[^}]*reason="key"[^}]*\} [1-9]', told)
 
 
 def test_health_and_strangers_learn_no_version(key: Key, watched: Watched) -> None:

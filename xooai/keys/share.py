@@ -7,6 +7,7 @@ from time import monotonic
 
 from xooai.errors import ResourceExhausted
 from xooai.keys.file import Entry
+from xooai.tally import count
 
 __all__ = ["Share", "Shares"]
 
@@ -55,4 +56,5 @@ class Shares:
 
 def _beyond(what: str, retry_after: float) -> ResourceExhausted:
     text = f"this key {what}, and does; come back later"
+    count("refusals", "key")
     return ResourceExhausted(text, retry_after=round(retry_after, 3), details={"limit": "caller"})

@@ -18,6 +18,7 @@ from xooai.errors import AlreadyExists, Code, InvalidArgument, ResourceExhausted
 from xooai.layers.ledger import Ended, Ledger, Row
 from xooai.log import logger
 from xooai.metadata import IDEMPOTENCY_KEY, metadata_of
+from xooai.tally import count
 
 __all__ = ["FOLDER", "REPLAYED", "Once"]
 
@@ -86,6 +87,7 @@ class Once:
             row = await self._done(self._ledger.begin, place, fingerprint, row.owner)
         if row is not None:
             return row
+        count("idempotency", "ran", *call.tally.names[:2])
         call.channel = _Read(call.channel, frame)
         try:
             left = call.remaining
@@ -166,6 +168,7 @@ def _check(known: bytes, fingerprint: bytes) -> None:
 
 def _give(call: Call, ended: Ended) -> None:
     """End a call as an earlier one has ended."""
+    count("idempotency", "answered", *call.tally.names[:2])
     if not ended.is_kept:
         raise AlreadyExists("a call with this key has ended; its reply is kept no longer", details={"reason": "ended"})
     if ended.code != Code.OK:

@@ -7,6 +7,7 @@ from time import monotonic
 from xooai.errors import ResourceExhausted, Unauthenticated, XooaiError
 from xooai.layers.line import address_of
 from xooai.log import logger
+from xooai.tally import count
 
 __all__ = ["WrongKeys"]
 
@@ -41,6 +42,7 @@ class WrongKeys:
             return error
         after = self._since + PERIOD - now
         text = f"more than {ALLOWED} wrong keys came from this address within a minute"
+        count("refusals", "wrong_keys")
         return ResourceExhausted(text, retry_after=round(after, 3), details={"limit": "caller"})
 
     def _tell(self, now: float, address: str) -> None:
