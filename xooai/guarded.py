@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import TYPE_CHECKING
+
 from msgspec.structs import replace
 
 from xooai.driver import AUTHORIZATION, Channel, Head
@@ -12,8 +15,16 @@ from xooai.keys.share import Shares
 from xooai.layers.limit import Admission
 from xooai.layers.line import PRIORITY, priority_of
 from xooai.layers.wrong_keys import WrongKeys
+from xooai.lazy import lazy
 from xooai.server import Hosted, Site
 from xooai.tally import OTHER, calls
+
+if TYPE_CHECKING:
+    from xooai import watching
+    from xooai.layers import log as calllog
+else:
+    watching = lazy("xooai.watching")
+    calllog = lazy("xooai.layers.log")
 
 __all__ = ["GuardedSite"]
 
@@ -35,6 +46,8 @@ class GuardedSite(Site):
             return self._entry(head).tenant
         except XooaiError as error:  # who asks for it ends the request by that, and no call comes of it
             calls(OTHER, OTHER, head.driver).refused(error.code)
+            if self.watches:
+                calllog.refused(head, error.code)
             raise
 
     def _entry(self, head: Head) -> Entry:
@@ -58,7 +71,10 @@ class GuardedSite(Site):
             if share is not None:
                 share.begin(entry)
         except XooaiError as error:
-            await self._refuse(channel, error)
+            if self.watches:
+                await watching.watched(partial(self._turn_away, error), channel, self.watches, False)
+            else:
+                await self._refuse(channel, error)
             return
         # A handler is not given what the caller proved it by.
         metadata = {name: value for name, value in head.metadata.items() if name != AUTHORIZATION}
@@ -70,3 +86,6 @@ class GuardedSite(Site):
         finally:
             if share is not None:
                 share.end()
+
+    async def _turn_away(self, error: XooaiError, channel: Channel, watch: watching.Watch) -> None:
+        await self._refuse(channel, error, None, watch)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 import re
 from textwrap import indent
+from typing import Any
 
 from xooai.redact import redact
+from xooai.timed import handled
 
-__all__ = ["logger", "message_of", "one_line", "printable", "shown", "traceback_of"]
+__all__ = ["identified", "logger", "message_of", "one_line", "printable", "shown", "traceback_of"]
 
 LONGEST = 2_000  # characters of one message: what a client wrote into it must not fill the disk
 DEEPEST = 20_000  # characters of one traceback, whose end tells most
@@ -20,10 +22,16 @@ DEEPEST = 20_000  # characters of one traceback, whose end tells most
 # Control characters, and those that reorder or break lines: a peer's text must not move the cursor or forge a line.
 _UNSAFE = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
 _URL = r"[A-Za-z][A-Za-z0-9+.-]+://[^\s'\"<>]+"
-_NAMED = (
-    r"(?i)\b(authorization|proxy-authorization|cookie|(?:x-)?api[-_]?key|(?:access[-_]?)?token|secret|password|passwd|sig|signature)"
-    r"(['\"]?\s*[:=]\s*['\"]?)((?:bearer|basic)\s+)?[^\s'\",;&]+"
+_HEADER = (  # up to the end of the text or the line: a cookie has several parts, and a scheme of authorization is any word
+    r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie)(['\"]?\s*[:=]\s*(?:b?['\"])?|['\"],\s*b?['\"])[^\n'\"]+"
 )
+_NAMES = "api[-_]?key|access[-_]?key|account[-_]?key|private[-_]?key|token|secret|credentials?|passw(?:or)?d|passphrase|signature"
+_NAMED = (  # the name may be longer, such as aws_secret_access_key and X-Amz-Security-Token: by so much that it is found soon
+    rf"(?i)((?<![\w-])(?:[\w-]{{0,40}}?(?:{_NAMES})[\w-]{{0,20}}|sig)['\"]?|['\"](?:key|sas)['\"])(\s*[:=]\s*)"
+    r"(?:b?\"[^\"\n]*\"|b?'[^'\n]*'|['\"]?[^\s'\",;&]+)"
+)
+_KNOWN = r"\b(?:xo_[A-Za-z0-9_]{4,}|(?:AKIA|ASIA)[A-Z0-9]{12,})[A-Za-z0-9_.-]*|(?i:\b(bearer|basic))\s+[A-Za-z0-9._~+/=-]{8,}"
+"""What is a secret wherever it stands: keys of ours, those of AWS, and what follows a scheme of authorization."""
 
 _FORMATTER = logging.Formatter()
 
@@ -47,31 +55,51 @@ def one_line(text: str) -> str:
 
 
 def _without_secrets(text: str) -> str:
-    """The text without passwords, keys and tokens: in URLs, and behind a name that says what they are."""
-    return re.sub(_NAMED, r"\1\2***", re.sub(_URL, lambda found: redact(found[0]), text))
+    """The text without passwords, keys and tokens: in URLs, behind a name that says what they are, and known by themselves."""
+    text = re.sub(_URL, lambda found: redact(found[0]), text)
+    text = re.sub(_NAMED, r"\1\2***", re.sub(_HEADER, r"\1\2***", text))
+    return re.sub(_KNOWN, lambda found: f"{found[1]} ***" if found[1] else "***", text)
 
 
 def shown(text: str, longest: int) -> str:
-    """A text of others as it may be written down: one line without secrets, of at most so many characters."""
-    text = one_line(_without_secrets(text[: 2 * longest]))
-    return text if len(text) <= longest else f"{text[:longest]}..."
+    """A text of others as it may be written down: one line without secrets, of at most so many characters and three points."""
+    whole = len(text)
+    if (
+        whole > 4 * longest
+    ):  # what cannot be shown is not searched; a word that is cut may be a secret that is not known for one
+        text = re.sub(r"\S{0,500}\Z", "", text[: 4 * longest])
+    text = one_line(_without_secrets(text))
+    return text if len(text) <= longest and whole <= 4 * longest else f"{text[:longest]}..."
+
+
+def identified(record: logging.LogRecord) -> bool:
+    """A filter for handlers: gives each record `request_id` and `trace_id`, those of the call in whose handler it is made.
+
+    They are "" elsewhere, and `trace_id` where nobody traces.
+    """
+    if not hasattr(record, "request_id"):
+        call: Any = handled.get()
+        record.request_id = "" if call is None else call.id
+        record.trace_id = ("" if call is None else call.trace_id) or ""
+    return True
 
 
 def message_of(record: logging.LogRecord) -> str:
     """What a record says, as one line of at most LONGEST characters."""
-    text = one_line(_without_secrets(record.getMessage()))
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+    return shown(record.getMessage(), LONGEST)
 
 
 def traceback_of(record: logging.LogRecord) -> str:
     """The traceback of a record, each line indented, so that none passes for a record; "" where there is none."""
     if not record.exc_info:
         return ""
-    return indent(printable(_without_secrets(_FORMATTER.formatException(record.exc_info)[-DEEPEST:])), "    ")
+    text = _without_secrets(_FORMATTER.formatException(record.exc_info)[-2 * DEEPEST :])
+    return indent(printable(text[-DEEPEST:]), "    ")
 
 
 def _clean(record: logging.LogRecord) -> bool:
     record.msg, record.args = message_of(record), None
+    identified(record)
     if record.exc_info:
         record.exc_text = traceback_of(record)  # what formatters write in place of their own
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from xooai import batch, deadline, describe, metrics, naming, results, warmup, watching
     from xooai import stream_handler as streaming
     from xooai import timing as timings
+    from xooai.layers import log as calllog
     from xooai.layers import once
     from xooai.layers import trace as traces
 else:
@@ -47,6 +49,7 @@ else:
     streaming = lazy("xooai.stream_handler")
     warmup = lazy("xooai.warmup")  # few endpoints have any
     timings = lazy("xooai.timing")
+    calllog = lazy("xooai.layers.log")
     traces = lazy("xooai.layers.trace")
     watching = lazy("xooai.watching")
 
@@ -148,6 +151,8 @@ class Site:
         self.contents.loop = asyncio.get_running_loop()
         if os.environ.get("XOOAI_IDEMPOTENCY"):
             self._ones = once.Once()  # now, since the folder may be one that cannot be used
+        if logging.getLogger("xooai.calls").isEnabledFor(logging.INFO):
+            self.watches = (calllog.CallLog,)
         for executor in self.executors:
             await executor.set_up()
         for path, route in self._known.items():
@@ -356,7 +361,10 @@ class Site:
             id = error.id or (naming.given_id(channel.head.metadata) or naming.new_id() if call is None else call.id)
             return Outcome(error.code, message, details, id, metadata=metadata)
         assert call is not None
-        _log.error("call %s to %s/%s failed", call.id, call.endpoint.owner, call.endpoint.name, exc_info=error)
+        named = {"request_id": call.id, "trace_id": call.trace_id or ""}
+        _log.error(
+            "call %s to %s/%s failed", call.id, call.endpoint.owner, call.endpoint.name, exc_info=error, extra=named
+        )
         return Outcome(
             Code.INTERNAL,
             "the handler failed; the server's log tells more under this id",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -92,6 +93,11 @@ OPTIONS: list[click.Parameter] = [
         ["--log"], type=click.Choice(["text", "json"]), default="text", show_default=True,
         help="How the log on stderr is written.",
     ),
+    click.Option(
+        ["--log-level"], type=click.Choice(logs.LEVELS), default="warning", show_default=True,
+        help="From which level on records are written.",
+    ),
+    click.Option(["--access-log"], is_flag=True, help="Write a record of each call: what, how it ended, how long, who."),
 ]  # fmt: skip
 
 MODULE = click.Option(
@@ -106,7 +112,7 @@ RELOAD = click.Option(
 
 def listen(values: dict[str, Any], opened: Callable[[ExitStack], Sequence[Served]]) -> None:
     """Serve what is opened, with the values of `OPTIONS`, until SIGINT or SIGTERM."""
-    logs.configure(values["log"])
+    logs.configure(values["log"], values["log_level"], values["access_log"])
     with _ending(), _terminable(), ExitStack() as stack:
         urls, listening = values["urls"], _options(values)
         stores, fetched = store_of(values["store"]), values["fetched"]
@@ -140,6 +146,7 @@ def _ending() -> Iterator[None]:
         threads = [one for one in threading.enumerate() if not one.daemon and one is not threading.current_thread()]
         if end.code and threads:
             _LOG.error("%d threads of what was cut off still run; the process ends without them", len(threads))
+            logging.shutdown()
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(int(end.code))
@@ -153,7 +160,7 @@ def is_for_workers(values: Mapping[str, Any]) -> bool:
 
 def listen_by_workers(values: Mapping[str, Any], args: Sequence[str]) -> None:
     """Serve by processes that each run `xooai` with `args`, until SIGINT or SIGTERM."""
-    logs.configure(values["log"])
+    logs.configure(values["log"], values["log_level"], values["access_log"])
     if values["reload"]:
         raise click.UsageError("--reload starts one process anew; leave out --workers and --devices")
     _ask_for_keys(values["keys"])

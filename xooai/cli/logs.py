@@ -4,33 +4,59 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import time
+from io import UnsupportedOperation
 from textwrap import dedent
 
-from xooai.log import message_of, traceback_of
+from xooai.cli.log_writer import LogWriter
+from xooai.log import identified, message_of, traceback_of
 
-__all__ = ["configure"]
+__all__ = ["LEVELS", "configure"]
+
+LEVELS = ("debug", "info", "warning", "error")
+_OF_CALLS = ("xooai.calls", "xooai.access")  # a line for each call, and each request: costs what calls cost
 
 
-def configure(form: str) -> None:
-    """Write the log as `form` (text or json), from WARNING on, unless a served module has set logging up already."""
-    handler = logging.StreamHandler()
+def configure(form: str, level: str = "warning", has_calls: bool = False) -> None:
+    """Write the log as `form` (text or json), from `level` on, unless a served module has set logging up already.
+
+    With `has_calls` there is a record of each call, whatever the level is; else of none.
+    """
+    handler = _handler()
     handler.setFormatter(_Json() if form == "json" else _Text())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    handler.addFilter(identified)
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+    for name in _OF_CALLS:
+        found = logging.getLogger(name)
+        if found.level == logging.NOTSET:  # else a served module has said what it wants of it
+            found.setLevel(logging.WARNING)
+    if has_calls:
+        logging.getLogger(_OF_CALLS[0]).setLevel(logging.INFO)
+
+
+def _handler() -> logging.Handler:
+    try:
+        return LogWriter(sys.stderr.fileno())
+    except (AttributeError, OSError, UnsupportedOperation):  # there is none, or it is no file
+        return logging.StreamHandler()
 
 
 class _Text(logging.Formatter):
-    """`10:32:05 ERROR xooai: what happened`, and a traceback indented below it."""
+    """`10:32:05 ERROR xooai [id]: what happened`, and a traceback indented below it; the id is that of a call."""
 
     def format(self, record: logging.LogRecord) -> str:
         at = time.strftime("%H:%M:%S", time.localtime(record.created))
-        line = f"{at} {record.levelname} {record.name}: {message_of(record)}"
+        id = getattr(record, "request_id", "")
+        line = f"{at} {record.levelname} {record.name}{f' [{id}]' if id else ''}: {message_of(record)}"
         below = traceback_of(record)
         return f"{line}\n{below}" if below else line
 
 
 class _Json(logging.Formatter):
-    """One object a line: `time` (ISO 8601, UTC), `level`, `logger`, `message`, `traceback`."""
+    """One object a line: `time` (ISO 8601, UTC), `level`, `logger`, `message`; where they are known `request_id`, `trace_id`,
+    what is told of a call, and `traceback`.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
@@ -40,5 +66,11 @@ class _Json(logging.Formatter):
             "logger": record.name,
             "message": message_of(record),
         }
-        below = dedent(traceback_of(record))
-        return json.dumps({**entry, "traceback": below} if below else entry)  # ASCII: controls and U+2028 are escaped
+        for name in ("request_id", "trace_id"):
+            if found := getattr(record, name, ""):
+                entry[name] = found
+        if record.name == _OF_CALLS[0]:
+            entry |= getattr(record, "fields", {})
+        if below := dedent(traceback_of(record)):
+            entry["traceback"] = below
+        return json.dumps(entry)  # ASCII: controls and U+2028 are escaped
