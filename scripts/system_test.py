@@ -16,6 +16,7 @@ COMMANDS = {
     "chromedriver": "chromium-driver",
     "chromium": "chromium",
     "curl": "curl",
+    "faketime": "faketime",
     "gtlsclient": "ngtcp2-client",
     "ip": "iproute2",
     "mkfs.ext4": "e2fsprogs",

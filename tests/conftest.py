@@ -129,6 +129,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(skipped)
 
 
+def pytest_collection_finish() -> None:
+    """What is there by now stays, all tests among it: to look through it with each collection costs a minute of a whole run."""
+    gc.collect()
+    gc.freeze()
+
+
 class Complaints(logging.Handler):
     """What asyncio says of tasks destroyed, exceptions never retrieved and callbacks that failed."""
 

@@ -19,14 +19,16 @@ pytestmark = pytest.mark.skipif(find_spec("schemathesis") is None, reason="needs
 SETTINGS = """
 checks.positive_data_acceptance.expected-statuses = ["2xx", "403", "422"]
 """
-EXAMPLES = "20"  # for each endpoint, beside those of its other phases: 4,000 calls in some 15 seconds
+EXAMPLES = [5, pytest.param(50, marks=pytest.mark.slow)]
+"""For each endpoint, beside those of its other phases, which are most of what it sends."""
 
 
-def test_schemathesis_finds_nothing_wrong(tmp_path: Path) -> None:
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_schemathesis_finds_nothing_wrong(tmp_path: Path, examples: int) -> None:
     settings = tmp_path / "schemathesis.toml"
     settings.write_text(SETTINGS)
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(settings), "run", "--no-color"]
-    command += ["--seed", "1", "--generation-deterministic", "--max-examples", EXAMPLES]
+    command += ["--seed", "1", "--generation-deterministic", "--max-examples", str(examples)]
     with Gallery() as gallery:
         url = gallery.start("http://127.0.0.1:0")[0]
         ended = subprocess.run(

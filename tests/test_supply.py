@@ -63,6 +63,7 @@ def test_the_bill_of_materials_lists_the_packages_of_the_lock_with_the_hashes_of
     assert listed == locked
 
 
+@pytest.mark.slow
 def test_the_same_lock_gives_the_same_bill_of_materials(bill: Path, tmp_path: Path) -> None:
     assert written(tmp_path).read_bytes() == bill.read_bytes()
 

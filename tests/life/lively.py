@@ -29,6 +29,10 @@ class Lively(Executor):
         return self.running
 
     @post
+    async def now(self) -> float:
+        return time.time()
+
+    @post
     async def wait(self, seconds: float) -> float:
         with self._counted():
             await asyncio.sleep(seconds)
