@@ -30,7 +30,14 @@ class WindowedConnection(Adopted, SizedConnection):
         self._local_max_streams_bidi.value = self._local_max_streams_bidi.sent = streams
         self._read, self._read_by_stream = 0, {}
 
-    can_open = True  # a stream that the peer does not take yet waits for its turn
+    @property
+    def can_open(self) -> bool:
+        """Whether the peer takes another stream now.
+
+        aioquic would hold one back until then. But where its call is given up meanwhile, it tells the peer of that, which closes
+        the connection: to a peer that has not allowed it, it is a stream too many (RFC 9000 4.6).
+        """
+        return bool(self._local_next_stream_id_bidi // 4 < self._remote_max_streams_bidi)
 
     # In
 

@@ -233,3 +233,18 @@ def test_a_queue_of_the_whole_server_goes_with_a_limit(works: Holding) -> None:
         works.start("http://127.0.0.1:0", queue=8)
     with pytest.raises(InvalidArgument, match="limit=0 is no number of calls"):
         serve(works, limit=0)
+
+
+def test_calls_that_are_given_up_end_no_others(works: Holding, url: str) -> None:
+    async def main() -> None:
+        async with Holding.at(url, retry=0) as client:
+            other = asyncio.create_task(client.apost(on="any", x=0, timeout=PATIENCE))
+            await eventually(lambda: works.seen == [0])
+            for _ in range(2):  # more at a time than a connection takes, so that some are given up before they are sent
+                calls = (client.apost(on="any", x=1, timeout=0.05) for _ in range(150))
+                ends = await asyncio.gather(*calls, return_exceptions=True)
+                assert {type(end) for end in ends} == {DeadlineExceeded}
+            works.gate.set()
+            assert await other == 0
+
+    asyncio.run(main())

@@ -136,7 +136,6 @@ def test_overload_does_not_lower_what_is_done(url: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("url", ["http", "grpc"], indirect=True)
 def test_nothing_is_begun_after_its_time(url: str) -> None:
     async def main() -> None:
         async with Napping.at(url, retry=0) as client:
