@@ -24,6 +24,7 @@ COMMANDS = {
     "node": "nodejs",
     "npm": "npm",
     "openssl": "openssl",
+    "prometheus": "prometheus",
     "promtool": "prometheus",
     "strace": "strace",
     "systemd-analyze": "systemd",
