@@ -60,6 +60,11 @@ class Till(Executor):
     @post
     async def fail(self, how: str) -> int:
         self.runs += 1
+        if how == "cancelled":
+            raise asyncio.CancelledError
+        if how == "unsendable":
+            current().reply_metadata["x"] = "line\nbreak"
+            return 1
         raise {"typed": NotFound("no"), "full": ResourceExhausted("full"), "own": RuntimeError("secret"),
                "gone": FailedPrecondition("gone", details={"left": 3})}[how]  # fmt: skip
 
@@ -154,6 +159,8 @@ def test_another_request_with_the_same_key_is_refused(till: Till, url: str) -> N
 FAILURES = [
     ("gone", FailedPrecondition, 1),
     ("own", Internal, 1),
+    ("cancelled", Internal, 1),
+    ("unsendable", Internal, 1),
     ("full", ResourceExhausted, 2),
     ("typed", NotFound, 2),
 ]
@@ -171,7 +178,7 @@ def test_how_a_run_failed_is_kept_and_what_did_not_run_is_not(
             errors.append(caught.value)
     assert till.runs == runs
     assert errors[0].args == errors[1].args and errors[0].details == errors[1].details  # type: ignore[attr-defined]
-    assert how != "own" or (errors[0].id == errors[1].id and errors[0].id)  # type: ignore[attr-defined]
+    assert how not in ("own", "cancelled") or (errors[0].id == errors[1].id and errors[0].id)  # type: ignore[attr-defined]
 
 
 def test_over_http_it_is_a_header(till: Till, http: str) -> None:

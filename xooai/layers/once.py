@@ -99,11 +99,12 @@ class Once:
             else:
                 await self._done(self._ledger.end, place, ended)
             raise
-        except Exception:
-            await self._done(self._ledger.end, place, _unknown(call))
+        except BaseException:
+            task = asyncio.current_task()
+            if task is None or not task.cancelling():  # and this server goes on
+                await self._done(self._ledger.end, place, _unknown(call))
             raise
-        metadata = metadata_of(call.reply_metadata) if call.has_reply_metadata else {}
-        await self._done(self._ledger.end, place, Ended(Code.OK, call.reply, call.reply_codec, metadata))
+        await self._done(self._ledger.end, place, _answered(call))
         return None
 
     async def _done(self, what: Callable[..., T], *given: Any) -> T:
@@ -178,6 +179,15 @@ def _give(call: Call, ended: Ended) -> None:
     call.reply, call.reply_codec = ended.frame, ended.codec
     call.reply_metadata.update(ended.metadata)
     call.reply_metadata[REPLAYED] = "true"
+
+
+def _answered(call: Call) -> Ended:
+    """How a call ended that was answered."""
+    try:
+        metadata = metadata_of(call.reply_metadata) if call.has_reply_metadata else {}
+    except InvalidArgument:  # with which nobody can be answered
+        return _unknown(call)
+    return Ended(Code.OK, call.reply, call.reply_codec, metadata)
 
 
 def _failed(error: XooaiError, call: Call) -> Ended | None:
