@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import resource
 import signal
 import time
 from collections.abc import Iterator
+from http.client import HTTPConnection, RemoteDisconnected
 from pathlib import Path
+from threading import Event, Thread
+from uuid import uuid4
 
 import pytest
-from supervised import PROGRAM, Program, running
+from supervised import PATIENCE, PROGRAM, Program, running
 from worker_program import Faulty
 
 from authority import HERE, Authority
@@ -33,7 +37,15 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture
-def program(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[Program]:
+def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where each call is noted when it runs."""
+    found = tmp_path / "notes"
+    monkeypatch.setenv("TEST_NOTES", str(found))
+    return found
+
+
+@pytest.fixture
+def program(authority: Authority, monkeypatch: pytest.MonkeyPatch, notes: Path) -> Iterator[Program]:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.trust))
     certificate = str(authority.signs("server", HERE).both)
     with running([str(PROGRAM), URLS, "2"], TEST_CERTIFICATE=certificate) as found:
@@ -69,14 +81,16 @@ class Load:
     async def _one(self) -> None:
         began = time.monotonic()
         try:
-            told = await self.client.apost(on="who")
-            self.answered.append((time.monotonic(), told["pid"]))
+            pid = await self.client.apost(on="note", id=uuid4().hex)
+            self.answered.append((time.monotonic(), pid))
         except XooaiError as error:
             self.failed.append((time.monotonic() - began, error))
 
 
 @DRIVERS
-def test_no_call_fails_while_workers_are_replaced_again_and_again(program: Program, driver: int) -> None:
+def test_no_call_fails_or_runs_twice_while_workers_are_replaced_again_and_again(
+    program: Program, driver: int, notes: Path
+) -> None:
     async def main() -> Load:
         load = Load(program.urls[driver], rate=50)
         running = asyncio.create_task(load.run(20))
@@ -93,6 +107,36 @@ def test_no_call_fails_while_workers_are_replaced_again_and_again(program: Progr
     assert not load.failed
     assert len(load.answered) > 500
     assert len({pid for _, pid in load.answered}) > 2
+    assert len(notes.read_text().split()) == len(set(notes.read_text().split())) == len(load.answered)
+
+
+def test_a_client_of_others_loses_no_answer_while_workers_are_replaced(program: Program) -> None:
+    stop = Event()
+    lost: list[Exception] = []
+    pids: list[str] = []
+
+    def call() -> None:
+        client = HTTPConnection(program.urls[0].partition("//")[2], timeout=PATIENCE)
+        while not stop.wait(0.02):
+            try:
+                client.request("POST", "/faulty/who", "{}", {"content-type": "application/json"})
+                pids.append(json.load(client.getresponse())["pid"])
+            except OSError as error:
+                lost.append(error)
+                client.close()
+        client.close()
+
+    caller = Thread(target=call)
+    caller.start()
+    for _ in range(3):
+        program.process.send_signal(signal.SIGHUP)
+        program.until("all 2 workers are new")
+    stop.set()
+    caller.join()
+
+    assert len(set(pids)) > 1
+    assert len(lost) <= len(pids) / 1000
+    assert all(isinstance(error, RemoteDisconnected) for error in lost)
 
 
 @DRIVERS
@@ -164,7 +208,7 @@ def test_traffic_leaves_a_worker_that_hangs(program: Program, driver: int, fault
         assert " in block" in said
 
 
-def test_a_successor_that_cannot_start_leaves_the_old_workers_at_work(tmp_path: Path) -> None:
+def test_a_successor_that_cannot_start_leaves_the_old_workers_at_work(tmp_path: Path, notes: Path) -> None:
     broken = tmp_path / "broken"
     with running([str(PROGRAM), "http://127.0.0.1:0", "2"], TEST_FAILS=str(broken)) as program:
         broken.touch()

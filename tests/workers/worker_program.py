@@ -28,6 +28,12 @@ class Faulty(Executor):
         return {"pid": str(os.getpid()), "number": os.environ["XOOAI_WORKER"], "device": self.device}
 
     @post
+    def note(self, id: str) -> str:
+        with Path(os.environ["TEST_NOTES"]).open("a") as notes:
+            notes.write(f"{id}\n")
+        return str(os.getpid())
+
+    @post
     async def asked(self) -> list[str]:
         return [answer.decode() for answer in await control.ask("test.pid")]
 

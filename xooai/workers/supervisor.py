@@ -90,6 +90,8 @@ class Supervisor:
         self._begin(self._ticking())
         for slot in self._slots:
             await self._fill(slot)
+            if slot.worker is None:
+                raise CannotStart(f"worker {slot.number} cannot start: this process has no room for another one")
         ups = asyncio.gather(*(slot.worker.up for slot in self._slots if slot.worker is not None))
         ends: list[asyncio.Future[Any]] = [ups, self._failed]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -169,6 +171,8 @@ class Supervisor:
         where = f" on {device}" if device is not None else ""
         self._tell(f"worker {number} of {self._plan.count} loads{where}")
         self._begin(self._listen(worker))
+        if self._is_stopping:  # since its start was begun
+            self._drain(worker, is_last=True)
         return worker
 
     async def _listen(self, worker: Worker) -> None:
