@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from xooai import Executor, control, post, serve
+from xooai import Executor, Flow, control, post, serve
 
 control.answer("test.pid", lambda: str(os.getpid()).encode())
 
@@ -64,8 +64,10 @@ class Faulty(Executor):
 
 
 if __name__ == "__main__":
+    flow = Flow(name="faulty")
+    flow.add(use=Faulty, on="who", id="who")
     serve(
-        Faulty,
+        flow if sys.argv[3:] == ["flow"] else Faulty,
         at=sys.argv[1].split(","),
         workers=int(sys.argv[2]),
         devices=("cpu:0", "cpu:1"),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 import os
 import pickle
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from multiprocessing import spawn
-from typing import Any, Protocol
+from tempfile import NamedTemporaryFile
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -23,6 +25,7 @@ __all__ = [
     "Plan",
     "Recipe",
     "Servable",
+    "Written",
     "checked_devices",
     "counted",
     "made",
@@ -32,6 +35,7 @@ __all__ = [
 
 NUMBER, DEVICE = "XOOAI_WORKER", "XOOAI_DEVICE"
 """The environment variables by which a worker knows its number, from 1 on, and its device."""
+_MODULE = re.compile(r"\b([A-Za-z_][\w.]*):[A-Za-z_]")  # of a class or a function, as module:name
 MOST = 1024  # workers: more than any machine has cores for
 
 
@@ -43,6 +47,15 @@ class Servable(Protocol):
     def _xooai_served(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class _Dumping(Protocol):
+    """A Flow, of which a file tells all."""
+
+    def dump(self) -> str: ...
+
+    def mermaid(self) -> str: ...
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -59,6 +72,14 @@ class Recipe(msgspec.Struct, frozen=True):
     names: Mapping[str, Any] = {}
 
 
+class Written(msgspec.Struct, frozen=True):
+    """A Flow to be made in each worker: its class, the text of its file, and the modules that this names."""
+
+    kind: type[Servable]
+    text: str
+    modules: tuple[str, ...]
+
+
 class Plan(msgspec.Struct, frozen=True):
     """`ending` is the grace and the delay before it, in seconds; `load` what each worker is given to make what it serves."""
 
@@ -67,7 +88,7 @@ class Plan(msgspec.Struct, frozen=True):
     ending: tuple[float, float]
     count: int
     devices: tuple[str, ...]
-    load: Command | tuple[Recipe, ...]
+    load: Command | tuple[Recipe | Written, ...]
 
     def device(self, number: int) -> str | None:
         """Devices are dealt to the workers in turn."""
@@ -107,12 +128,16 @@ def checked_devices(devices: object) -> tuple[str, ...]:
     return found
 
 
-def recipes(executors: Sequence[Servable | type[Servable]]) -> tuple[Recipe, ...]:
+def recipes(executors: Sequence[Servable | type[Servable]]) -> tuple[Recipe | Written, ...]:
     """How to make executors once more in another process. Raises InvalidArgument where that cannot be known."""
     return tuple(_recipe(executor) for executor in executors)
 
 
-def _recipe(executor: Servable | type[Servable]) -> Recipe:
+def _recipe(executor: Servable | type[Servable]) -> Recipe | Written:
+    if not isinstance(executor, type) and isinstance(executor, _Dumping):
+        text = executor.dump()
+        modules = dict.fromkeys(_MODULE.findall(text))
+        return Written(type(executor), text, (*modules, *(("__mp_main__",) if "__main__" in modules else ())))
     if isinstance(executor, type):
         found = Recipe(executor)
     else:
@@ -142,16 +167,19 @@ def _recipe(executor: Servable | type[Servable]) -> Recipe:
 
 def _unknown(executor: Servable | type[Servable]) -> str:
     kind = executor if isinstance(executor, type) else type(executor)
-    if kind.__module__.startswith("xooai.flow"):
-        return f"{executor!r} cannot be made again in a worker; dump() it, then: xooai flow serve FILE.yaml --workers N"
     return (
         f"{executor!r} cannot be made again in a worker: its constructor got more than texts, numbers, truth values, lists and "
         f"dicts; give the class, which each worker makes for itself: serve({kind.__name__}, workers=...)"
     )
 
 
-def made(recipe: Recipe) -> Servable:
-    """The executor; a parameter named `device` that is not given gets this worker's. Raises what the constructor raises."""
+def made(recipe: Recipe | Written) -> Servable:
+    """The executor or Flow; a parameter `device` that is not given gets this worker's. Raises what the constructor raises."""
+    if isinstance(recipe, Written):
+        with NamedTemporaryFile("w", suffix=".yaml") as file:
+            file.write(recipe.text)
+            file.flush()
+            return recipe.kind.load(file.name, modules=recipe.modules)  # type: ignore[attr-defined,no-any-return]
     return recipe.kind(*recipe.places, **with_device(recipe.kind, recipe.places, recipe.names))
 
 

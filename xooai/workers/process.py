@@ -41,7 +41,7 @@ from xooai.workers.messages import (
     read_first,
     tell,
 )
-from xooai.workers.plan import Command, Recipe, made
+from xooai.workers.plan import Command, Recipe, Written, made
 from xooai.workers.spawned import Start
 from xooai.workers.strays import Strays
 from xooai.workers.table import Share, State, Table
@@ -103,7 +103,7 @@ def _run(packed: bytes) -> int:
 
 
 def _serve_made(
-    recipes: Sequence[Recipe], urls: Sequence[str], options: ListenOptions, ending: tuple[float, float]
+    recipes: Sequence[Recipe | Written], urls: Sequence[str], options: ListenOptions, ending: tuple[float, float]
 ) -> None:
     executors = [made(recipe) for recipe in recipes]
     try:
