@@ -21,10 +21,11 @@ from authority import Authority
 from everywhere import served
 from grpc_poller import poller
 from scraping import OPENMETRICS, get, report, sample, text
-from xooai import Executor, InvalidArgument, ResourceExhausted, Text, Unavailable, post, stream
+from xooai import Executor, Flow, InvalidArgument, ResourceExhausted, Text, Unavailable, post, stream
 from xooai.metadata import TIMEOUT_HEADER
 from xooai.metrics.process import Process
 from xooai.metrics.report import Calls, Counted, merged, newest
+from xooai.timed import STAGES
 
 pytest.importorskip("uvicorn", reason="it comes with: pip install -e '.[http]'")
 pytest.importorskip("prometheus_client", reason="it comes with: pip install -e '.[http]'")
@@ -148,6 +149,20 @@ def test_calls_within_the_process_are_counted_as_local(counting: Counting, url: 
     assert sample(url, "xooai_calls_total", executor=counting.name, endpoint="echo", driver="local") == 1
 
 
+def test_the_nodes_of_a_flow_are_calls_too(counting: Counting) -> None:
+    flow = Flow(name=f"flow_of_{counting.name}")
+    flow.add(use=counting, on="echo", id="first")
+    flow.add(use=counting, on="echo", id="second", needs=("first",))
+    with flow:
+        url = flow.start("http://127.0.0.1:0")[0]
+        Executor(f"{url}/{flow.name}").post(on="call", doc=Text(value="x"))
+
+        assert sample(url, "xooai_calls_total", executor=flow.name, endpoint="call", driver="http") == 1
+        assert sample(url, "xooai_calls_total", executor=counting.name, endpoint="echo", driver="local") == 2
+        stages = {stage: sample(url, "xooai_stage_seconds_sum", executor=flow.name, stage=stage) for stage in STAGES}
+        assert max(stages, key=lambda stage: stages[stage]) == "handle"
+
+
 def test_a_path_that_callers_make_up_is_no_label(counting: Counting, url: str) -> None:
     for number in range(50):
         connection = HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE)
@@ -212,7 +227,7 @@ def test_the_stages_of_calls_are_told_to_prometheus_and_not_to_callers(counting:
     connection.close()
 
     assert response.getheader("server-timing") is None
-    for stage in ("queue", "fetch", "decode", "handle", "encode"):
+    for stage in STAGES:
         assert sample(url, "xooai_stage_seconds_count", executor=counting.name, endpoint="echo", stage=stage) == 1
 
 

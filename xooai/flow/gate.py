@@ -41,6 +41,8 @@ class Gate(Serving):
             if call.marks is not None or call.head.is_timed or codec is None:
                 await plain(call)
                 return
+            if call.timing is not None:
+                call.timing.enter("handle")  # the nodes have stages of their own
             frame = await call.receive()
             call.taken = len(frame or b"")
             given: Any

@@ -95,6 +95,8 @@ class _Cached:
 
     async def __call__(self, call: Call) -> None:
         assert isinstance(call, CachedCall)
+        if call.timing is not None:
+            call.timing.enter("decode")
         key = await self._key(call)
         if key is None:
             _count(call, "passed")
@@ -106,6 +108,8 @@ class _Cached:
             if waiter is None:
                 await self._lead(call, key, form)
                 return
+            if call.timing is not None:
+                call.timing.enter("queue")
             kept = waiter.result() if call.inline else await asyncio.wrap_future(waiter)
             if kept is Ended.ALONE:
                 _count(call, "misses")
