@@ -128,6 +128,11 @@ class OpaqueChannel:
     def outcome(self) -> Outcome | None:
         return None
 
+    @property
+    def held(self) -> int:
+        """See `xooai.driver.Holding`."""
+        return 0 if self._first is None else len(self._first)
+
     async def receive(self) -> bytes | None:
         first, self._first = self._first, None
         if first is not None:

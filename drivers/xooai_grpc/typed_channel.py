@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from xooai.driver import Channel, Outcome, Shape
+from xooai_grpc.channels import UnaryChannel
 from xooai_grpc.typed import TypedMethod
 
 __all__ = ["TypedChannel"]
@@ -28,6 +29,11 @@ class TypedChannel:
     @property
     def outcome(self) -> Outcome | None:
         return None
+
+    @property
+    def held(self) -> int:
+        """See `xooai.driver.Holding`."""
+        return self._channel.held if isinstance(self._channel, UnaryChannel) else 0
 
     async def receive(self) -> bytes | None:
         """The next frame; a stream's first is that of its arguments, which an endpoint without any need not wait for."""

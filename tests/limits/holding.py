@@ -36,6 +36,10 @@ class Holding(Executor):
     async def one(self, x: int) -> int:
         return await self._held(x)
 
+    @post(limit=1)
+    async def heavy(self, x: int, body: bytes) -> int:
+        return await self._held(x)
+
     @post(limit=1, queue=0)
     async def alone(self, x: int) -> int:
         return await self._held(x)
@@ -68,11 +72,12 @@ async def eventually(question: Callable[[], bool]) -> None:
         await asyncio.sleep(0.002)  # what runs elsewhere tells of nothing
 
 
-def waiting(works: Holding) -> int:
-    """How many calls of `works.one` wait at its server."""
+def waiting(works: Holding, on: str = "one") -> int:
+    """How many calls of an endpoint wait at its server, where one is under way."""
     if works.found is None:
+        path = f"/holding/{on}"
         every = [one for one in gc.get_objects() if isinstance(one, Admission)]
-        gates = [one.gates["/holding/one"] for one in every if "/holding/one" in one.gates]
+        gates = [one.gates[path] for one in every if path in one.gates]
         works.found = next(gate for gate in gates if gate.running)
     return works.found.waiting
 

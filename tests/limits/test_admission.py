@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from holding import PATIENCE, Holding, eventually, refused, waiting
 
-from xooai import DeadlineExceeded, Executor, InvalidArgument, ResourceExhausted, post, serve, stream
+from xooai import DeadlineExceeded, Executor, InvalidArgument, ResourceExhausted, plugins, post, serve, stream
 from xooai.driver import ListenOptions
 from xooai.hosting import Background
 
@@ -65,6 +65,28 @@ def test_those_that_find_no_place_wait_in_order_and_those_beyond_are_refused(wor
 
     scene(works, url, play)
     assert works.seen == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_those_wait_whose_requests_have_room(works: Holding, scheme: str) -> None:
+    plugins.driver(scheme)
+    url, body = works.start(f"{scheme}://127.0.0.1:0")[0], bytes(24 * 2**20)
+
+    async def main() -> None:
+        async with Holding.at(url, retry=0) as client, calling(client) as call:
+            call(0, on="heavy", body=b"")
+            await eventually(lambda: works.seen == [0])
+            for number in (1, 2):
+                call(number, on="heavy", body=body)
+                await eventually(lambda number=number: waiting(works, "heavy") == number)  # type: ignore[misc]
+            with pytest.raises(ResourceExhausted, match="1 calls under way and 2 waiting"):
+                await call(3, on="heavy", body=body)
+            call(4, on="heavy", body=b"")
+            await eventually(lambda: waiting(works, "heavy") == 3)
+            works.gate.set()
+
+    asyncio.run(main())
+    assert works.seen == [0, 1, 2, 4]
 
 
 def test_who_leaves_the_queue_gives_up_the_place_in_it_and_is_never_run(works: Holding, url: str) -> None:

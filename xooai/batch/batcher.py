@@ -16,7 +16,8 @@ from xooai.batch.cost import Cost
 from xooai.batching import Batch
 from xooai.call import entered
 from xooai.errors import InvalidArgument, ResourceExhausted, XooaiError
-from xooai.tally import Batches, queue
+from xooai.layers.limit import back_after
+from xooai.tally import Batches, count, queue
 
 __all__ = ["Batcher", "Item", "Why", "anew", "weighed"]
 
@@ -122,9 +123,7 @@ class Batcher:
         if self in item.inside:  # the handler calls itself: to wait for its own batch to end would take for ever
             return await self._alone(item, arguments)
         if self._waiting >= self._limit:
-            raise ResourceExhausted(
-                f"{self._waiting:,} items are waiting for a batch already; come back later", retry_after=1
-            )
+            raise self._refusal()
         if self._last is not None:
             gap = min(now - self._last, batch.wait or now - self._last)
             self._gap = gap if self._gap is None else self._gap + (gap - self._gap) * RECENT
@@ -144,6 +143,14 @@ class Batcher:
                 self._withdraw(group, item)
             elif item.future.done():
                 item.future.exception()  # nobody hears of it who was cancelled in the same turn
+
+    def _refusal(self) -> ResourceExhausted:
+        count("refusals", "full", *self._tally.names)
+        whole, each = self._cost.line()
+        size = self._size
+        seconds = self._waiting / size * (whole + each * size) / self._batch.concurrency
+        text = f"{self._waiting:,} items are waiting for a batch already; come back later"
+        return ResourceExhausted(text, retry_after=back_after(seconds), details={"limit": "server"})
 
     async def _alone(self, item: Item, arguments: Mapping[str, Any]) -> Any:
         (reply,) = await self._replies([item], lambda: arguments)

@@ -22,7 +22,7 @@ else:
     deadline = lazy("xooai.deadline")
     lines = lazy("xooai.layers.line")  # nobody waits before a server has much to do
 
-__all__ = ["CALLS", "QUEUE", "Admission", "Gate", "checked"]
+__all__ = ["CALLS", "QUEUE", "Admission", "Gate", "back_after", "checked"]
 
 CALLS = 1024  # of an `async def` endpoint at a time: each costs some KiB, and connections end at about as many
 AHEAD = 64  # calls of a quick `def` endpoint given to the threads, so that one that is done finds the next there
@@ -162,7 +162,12 @@ class Gate:
         waiting = self.waiting
         since = monotonic() - self._ended if waiting else 0.0
         gap = max(since, self._gap or 0.0)  # where all stands still, nobody ends
-        return round(min(min(max(gap * (waiting + 1), SOONEST), LATEST) * uniform(1, 1.5), LATEST), 3)
+        return back_after(gap * (waiting + 1))
+
+
+def back_after(seconds: float) -> float:
+    """When one who is refused may come back, where all is done in so many seconds."""
+    return round(min(min(max(seconds, SOONEST), LATEST) * uniform(1, 1.5), LATEST), 3)
 
 
 class _Waiter:
