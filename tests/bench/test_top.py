@@ -25,14 +25,13 @@ Command = Callable[..., Ended]
 
 def report(now: float, calls: int, started: float = 0.0, **more: Any) -> Report:
     """That of a server with one process, whose calls take between 5 and 10 ms, and of which one in ten fails."""
-    buckets = [0] * 17
-    buckets[4] = calls
+    buckets = [0, 0, calls, 0]
     codes = {"OK": calls - calls // 10, "INTERNAL": calls // 10}
     found = Calls("reader", "read", "http", codes, 3, 0.007 * calls, buckets, 10 * calls, 20 * calls)
-    own = Calls("xooai", "metrics", "http", {"OK": 1}, 1, 0.1, [0] * 17, 1, 1)
+    own = Calls("xooai", "metrics", "http", {"OK": 1}, 1, 0.1, [0] * 4, 1, 1)
     processes = [Process("0", started, cpu=calls / 1000, threads=2, memory=2**20, files=10, file_limit=100)]
     lists: dict[str, Any] = {"slots": [], "stages": [], "batches": [], "queues": [], "counts": [], **more}
-    return Report(now=now, workers=processes, calls=[found, own], **lists)
+    return Report(now=now, workers=processes, calls=[found, own], bounds=[0.001, 0.005, 0.01], **lists)
 
 
 def test_what_was_between_two_looks_is_told_by_the_second() -> None:

@@ -23,7 +23,12 @@ MINUTES = float(os.environ.get("XOOAI_SOAK_MINUTES", "10"))
 
 FOLDER = Path(__file__).parent
 MIB = 1024 * 1024
-SLOPE = MIB  # bytes to 10,000 calls that the memory of a side may grow by, once it has what it needs
+SLOPE = {"server": MIB, "client": 2 * MIB}
+"""Bytes to 10,000 calls that the memory of a side may grow by, once it has what it needs.
+
+Half of the client's is grpcio's, which loses nearly a KiB of native memory of each call that is cancelled, without us too
+(https://github.com/grpc/grpc/issues/43360): one call in ten, and those of clients that are closed.
+"""
 MODULES = {"http": "uvicorn", "grpc": "grpc", "quic": "aioquic"}
 Soak = Callable[..., dict[str, Any]]
 
@@ -119,4 +124,4 @@ def test_a_long_run_of_mixed_calls_leaves_nothing_behind(soak: Soak) -> None:
         print(
             f"memory: {grown / MIB:+.3f} MiB to 10,000 calls, {found['after'][side]['memory'] / MIB:.0f} MiB at the end"
         )
-        assert grown < SLOPE, f"the memory of the {side} grew by {grown / MIB:.2f} MiB to 10,000 calls"
+        assert grown < SLOPE[side], f"the memory of the {side} grew by {grown / MIB:.2f} MiB to 10,000 calls"
