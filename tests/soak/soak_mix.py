@@ -1,6 +1,7 @@
 """Calls of every kind to one server over all its drivers, for a soak: 80 % go well, the others do not.
 
-python soak_mix.py CALLS SECONDS CALLERS URL...: whichever comes first; tells what was counted as a line of JSON.
+python soak_mix.py CALLS SECONDS CALLERS KINDS URL...: calls or seconds, whichever comes first; waits at the end until there
+is no more of these kinds (files,tasks,...) than before, and tells what was counted as a line of JSON.
 """
 
 from __future__ import annotations
@@ -158,8 +159,8 @@ def _reset(host: str, port: int) -> None:
 class Soak:
     """The whole run."""
 
-    def __init__(self, calls: int, seconds: float, callers: int, urls: list[str]) -> None:
-        self._calls, self._seconds, self._callers, self._urls = calls, seconds, callers, urls
+    def __init__(self, calls: int, seconds: float, callers: int, kinds: list[str], urls: list[str]) -> None:
+        self._calls, self._seconds, self._callers, self._kinds, self._urls = calls, seconds, callers, kinds, urls
         self._counts: Counter[str] = Counter()
         self._memory: list[tuple[int, int, int]] = []
         """Calls so far, and the bytes that both sides hold."""
@@ -219,7 +220,7 @@ class Soak:
                 found = {"server": await client.apost(on="vitals")}
             await asyncio.sleep(0.2)
             found["client"] = vitals()
-            if time.monotonic() > deadline or (before is not None and _is_less(before, found)):
+            if time.monotonic() > deadline or (before is not None and _is_less(before, found, self._kinds)):
                 return found
             if before is None and not any(_calling(side) for side in found.values()):
                 return found
@@ -229,19 +230,15 @@ def _calling(side: dict[str, Any]) -> bool:
     return any("Soaked" in name for name in side["tasks"])
 
 
-def _is_less(before: dict[str, Any], found: dict[str, Any]) -> bool:
-    return all(
-        len(found[side][what]) <= len(before[side][what])
-        for side in found
-        for what in ("files", "tasks", "threads", "temporary")
-    )
+def _is_less(before: dict[str, Any], found: dict[str, Any], kinds: list[str]) -> bool:
+    return not any(Counter(found[side][kind]) - Counter(before[side][kind]) for side in found for kind in kinds)
 
 
-def main(calls: str, seconds: str, callers: str, *urls: str) -> None:
+def main(calls: str, seconds: str, callers: str, kinds: str, *urls: str) -> None:
     note_complaints()
     random.seed(int(calls))
     try:
-        told = asyncio.run(Soak(int(calls), float(seconds), int(callers), list(urls)).run())
+        told = asyncio.run(Soak(int(calls), float(seconds), int(callers), kinds.split(","), list(urls)).run())
     except* XooaiError as errors:
         raise SystemExit(f"a call failed: {errors.exceptions[0]!r}") from errors
     print(json.dumps({**told, "complaints": complaints}), flush=True)

@@ -52,7 +52,7 @@ def soak(tmp_path: Path) -> Soak:
         places = {"TMPDIR": str(tmp_path / side / "temporary"), "XOOAI_CACHE": str(tmp_path / side / "cache")}
         return {**environment, **places}
 
-    def run(calls: int, seconds: float, callers: int) -> dict[str, Any]:
+    def run(calls: int, seconds: float, callers: int, kinds: str) -> dict[str, Any]:
         certificate = str(authority.signs("server", HERE).both) if any("quic" in url for url in urls) else ""
         with (
             (tmp_path / "log").open("w") as log,
@@ -67,7 +67,15 @@ def soak(tmp_path: Path) -> Soak:
         ):
             assert server.stdout is not None
             where = server.stdout.readline().split()
-            command = [sys.executable, str(FOLDER / "soak_mix.py"), str(calls), str(seconds), str(callers), *where]
+            command = [
+                sys.executable,
+                str(FOLDER / "soak_mix.py"),
+                str(calls),
+                str(seconds),
+                str(callers),
+                kinds,
+                *where,
+            ]
             ended = subprocess.run(command, capture_output=True, text=True, env=of("client"), check=False)
             server.communicate("")
         assert (ended.returncode, server.returncode) == (0, 0), (
@@ -100,7 +108,7 @@ def slope(samples: list[tuple[int, float]]) -> float:
 
 
 def test_some_hundred_calls_leave_nothing_behind(soak: Soak) -> None:
-    found = soak(calls=150, seconds=60, callers=2)
+    found = soak(calls=150, seconds=60, callers=2, kinds="tasks,temporary")
 
     assert sum(found["counts"].values()) >= 150
     for side in ("server", "client"):
@@ -111,7 +119,7 @@ def test_some_hundred_calls_leave_nothing_behind(soak: Soak) -> None:
 
 @pytest.mark.slow
 def test_a_long_run_of_mixed_calls_leaves_nothing_behind(soak: Soak) -> None:
-    found = soak(calls=10**9, seconds=60 * MINUTES, callers=8)
+    found = soak(calls=10**9, seconds=60 * MINUTES, callers=8, kinds="files,tasks,threads,temporary")
 
     assert sum(found["counts"].values()) >= 2000 * MINUTES
     for side, at in (("client", 1), ("server", 2)):
