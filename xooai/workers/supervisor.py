@@ -6,7 +6,6 @@ It holds the ports and makes no executor, so that nothing of theirs can end it.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import os
 import signal
@@ -14,12 +13,12 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from xooai import control
 from xooai.driver import Taken
 from xooai.errors import FailedPrecondition
 from xooai.log import logger
 from xooai.workers.absent import Absent
-from xooai.workers.messages import Answers, Ask, Beat, Drain, Failed, Force, Question, Ready, Told
+from xooai.workers.asking import LATE, Asking
+from xooai.workers.messages import Ask, Beat, Drain, Failed, Force, Ready, Told
 from xooai.workers.plan import Plan
 from xooai.workers.spawned import Handed, Phase, Worker, spawned
 from xooai.workers.table import State, Table, unnamed_file
@@ -28,10 +27,9 @@ __all__ = ["CannotStart", "Supervisor", "handed_out"]
 
 _LOG = logger("xooai.workers")
 TICK = 0.5  # seconds between two looks at the workers
-STATE = "workers"  # what a worker asks for, to be told by the supervisor how all of them are
-LATE = 1.5  # seconds without a sign of life, after which a worker is given no more connections,
-HUNG = "XOOAI_HUNG"  # and, by this variable, after which it is replaced,
-HUNG_AFTER = 3.5  # else these: six beats. Its connections are reset, and calls go elsewhere
+HUNG = "XOOAI_HUNG"
+"""The environment variable with the seconds without a sign of life after which a worker is replaced."""
+HUNG_AFTER = 3.5  # where it is not set: six beats. Its connections are reset, and calls go elsewhere
 GLANCE = 0.01  # seconds between two looks whether a process that is ending has ended
 STACK = 0.3  # seconds for a stuck worker to write what it is doing
 FIRST_WAIT, LONGEST_WAIT = 0.1, 30.0  # seconds between the starts of a worker that does not last, doubled each time
@@ -72,8 +70,7 @@ class Supervisor:
         self._slots = [_Slot(number) for number in range(1, plan.count + 1)]
         self._alive: set[Worker] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._waiting: dict[int, asyncio.Future[bytes | None]] = {}
-        self._ids = itertools.count()
+        self._asking = Asking(self._alive, self._state)
         self._ticked = time.monotonic()
         self._hung_after = _seconds(HUNG, HUNG_AFTER)
         self._is_rolling = self._is_stopping = False
@@ -188,9 +185,9 @@ class Supervisor:
                 case Failed(reason, code):
                     worker.failure = reason, code
                 case Ask(id, name):
-                    self._begin(self._gather(worker, id, name))
-                case Told(id, answer) if (asked := self._waiting.get(id)) is not None and not asked.done():
-                    asked.set_result(answer)
+                    self._begin(self._asking.answer(worker, id, name))
+                case Told(id, answer):
+                    self._asking.told(id, answer)
         patience = time.monotonic() + MARGIN
         while worker.process.poll() is None:  # its socket is closed a moment before it has ended
             await asyncio.sleep(GLANCE)  # no child watcher: that of asyncio takes a thread for each process
@@ -328,26 +325,6 @@ class Supervisor:
             old.signal(signal.SIGKILL)
             await old.ended
         return True
-
-    # -- questions
-
-    async def _gather(self, worker: Worker, id: int, name: str) -> None:
-        """Ask all others that serve, and send the answers."""
-        others = [other for other in self._alive if other is not worker and other.phase in (Phase.READY, Phase.DRAINS)]
-        asked: dict[int, asyncio.Future[bytes | None]] = {}
-        for other in others:
-            if other.connection is not None and time.monotonic() - other.beat < LATE:
-                number = next(self._ids)
-                asked[number] = self._waiting[number] = self._loop.create_future()
-                other.connection.send(Question(number, name))
-        if asked:
-            await asyncio.wait(asked.values(), timeout=control.WAIT * 0.9)
-        for number in asked:
-            del self._waiting[number]
-        # A program that is served by its own script has answers of its own here, too, where it serves nothing.
-        found = [self._state() if name == STATE else None, *(one.result() for one in asked.values() if one.done())]
-        if worker.connection is not None:
-            worker.connection.send(Answers(id, [one for one in found if one is not None]))
 
     def _state(self) -> bytes:
         """How the workers are, as JSON: what asks for `workers` is given."""
