@@ -263,3 +263,22 @@ def test_a_flow_is_made_again_in_each_worker(notes: Path) -> None:
 
         assert told["number"] in ("1", "2")
         assert program.end(signal.SIGTERM) == 0
+
+
+def test_a_program_that_serves_while_a_worker_imports_it_is_told_where_to_write_it(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from xooai import Executor, post, serve\n\n\n"
+        "class Typed(Executor):\n    @post\n    def nothing(self) -> None: ...\n\n\n"
+        "serve(Typed, at='http://127.0.0.1:0', workers=1)\n"
+    )
+    with running([str(program)]) as started:
+        assert started.process.wait(PATIENCE) == 1
+        assert "put it under: if __name__ ==" in started.said()
+
+
+def test_a_class_that_was_typed_in_is_refused() -> None:
+    source = "from xooai import *\nclass Typed(Executor):\n    @post\n    def nothing(self) -> None: ...\nserve(Typed, workers=1)"
+    with running(["-c", source]) as started:
+        assert started.process.wait(PATIENCE) == 1
+        assert "put the class into a module" in started.said()

@@ -152,17 +152,24 @@ def _recipe(executor: Servable | type[Servable]) -> Recipe | Written:
             f"{found.kind.__name__} cannot be made in a worker, which looks for it in its module: {error}; "
             "define the class at the top of a module, or serve its file by xooai serve FILE.yaml --workers N"
         ) from None
-    main = sys.modules["__main__"]
-    if found.kind.__module__ == "__main__" and not (getattr(main, "__file__", None) or getattr(main, "__spec__", None)):
+    if found.kind.__module__ == "__main__" and not _can_be_run_again():
         raise InvalidArgument(
-            f"{found.kind.__name__} cannot be made in a worker: it was typed in, and stands in no file; "
-            "put it into a module"
+            f"{found.kind.__name__} cannot be made in a worker: a program that was typed in, or a __main__.py, is not run again "
+            "there; put the class into a module"
         )
     try:
         pickle.dumps(found)
     except Exception as error:  # noqa: BLE001 - whatever an object inside refuses it with
         raise InvalidArgument(f"{_unknown(executor)} ({error})") from None
     return found
+
+
+def _can_be_run_again() -> bool:
+    """Whether a new process can have this one's `__main__`, as multiprocessing does it."""
+    main = sys.modules["__main__"]
+    if main.__spec__ is not None:
+        return not f".{main.__spec__.name}".endswith(".__main__")
+    return os.path.isfile(getattr(main, "__file__", None) or "")
 
 
 def _unknown(executor: Servable | type[Servable]) -> str:
