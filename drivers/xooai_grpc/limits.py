@@ -34,6 +34,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     connection_age: float = 30 * _MINUTE  # then its client is asked to connect anew: balancers get to spread the load,
     connection_age_grace: float = 5 * _MINUTE  # and calls under way have so long to end
     connection_idle: float = 5 * _MINUTE  # without a call; a client connects anew by itself
+    keepalive: float = 30.0  # without a sign of life from a client whose calls run, then a ping,
+    keepalive_timeout: float = 10.0  # and its answer within so much: a client that has vanished ends its handlers
 
     def options(self, message_limit: int, *, is_shared: bool = False) -> list[Option]:
         """`is_shared` says that several processes listen at one port."""
@@ -57,6 +59,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             ("grpc.max_connection_age_ms", _milliseconds(self.connection_age)),
             ("grpc.max_connection_age_grace_ms", _milliseconds(self.connection_age_grace)),
             ("grpc.max_connection_idle_ms", _milliseconds(self.connection_idle)),
+            ("grpc.keepalive_time_ms", _milliseconds(self.keepalive)),
+            ("grpc.keepalive_timeout_ms", _milliseconds(self.keepalive_timeout)),
+            ("grpc.http2.ping_timeout_ms", _milliseconds(self.keepalive_timeout)),  # the one that counts, of the two
+            ("grpc.http2.max_pings_without_data", 0),  # a handler that works for long sends none
         ]
 
 
@@ -79,6 +85,7 @@ class ClientLimits(msgspec.Struct, frozen=True, kw_only=True):
             ("grpc.absolute_max_metadata_size", self.metadata_size),
             ("grpc.keepalive_time_ms", _milliseconds(self.keepalive)),
             ("grpc.keepalive_timeout_ms", _milliseconds(self.keepalive_timeout)),
+            ("grpc.http2.ping_timeout_ms", _milliseconds(self.keepalive_timeout)),  # the one that counts, of the two
             (
                 "grpc.min_reconnect_backoff_ms",
                 _milliseconds(self.connect_time),

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 
 import grpc.aio
 import pytest
-from grpc_site import JSON, MSGPACK, SOON, Run, call, foreign, head, linked, listening
+from grpc_site import JSON, MSGPACK, SOON, Run, call, foreign, head, linked, listening, serving
 
 from xooai.driver import DialOptions, ListenOptions, Shape
-from xooai.errors import Internal, ResourceExhausted
-from xooai_grpc.limits import Limits
+from xooai.errors import Internal, ResourceExhausted, Unavailable
+from xooai_grpc.limits import ClientLimits, Limits
 from xooai_grpc.metadata import ENTRY, METADATA_SIZE
 
 LIMIT = 1_000_000
@@ -286,6 +286,52 @@ def test_a_client_that_says_nothing_is_left_by_the_server(run: Run) -> None:
         ):
             while await asyncio.wait_for(reader.read(4096), SOON):
                 pass
+
+    run(scene())
+
+
+SHORT = Limits(keepalive=0.4, keepalive_timeout=0.4)
+
+
+def test_a_client_that_has_vanished_ends_its_handler(run: Run) -> None:
+    """Its connection stands, and nothing comes by it, not even the answer to a ping."""
+
+    async def scene() -> None:
+        async with listening(limits=SHORT) as (listener, site), connected(listener.url) as (_, writer):
+            writer.write(START + opening(1, b"/echo/wait") + frame(0, 1, 1, b"\0\0\0\0\2{}"))
+            await asyncio.wait_for(site.started.wait(), SOON)
+            await asyncio.wait_for(site.cancelled.wait(), SOON)
+
+    run(scene())
+
+
+def test_a_server_that_has_vanished_is_missed(run: Run) -> None:
+    """It is connected, and nothing comes from it, not even the answer to a ping."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(frame(4, 0, 0, b"") + frame(4, 1, 0, b""))
+        while await reader.read(4096):
+            pass
+        writer.close()
+
+    async def scene() -> None:
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        url = f"grpc://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with server, linked(url, limits=ClientLimits(keepalive=0.4, keepalive_timeout=0.4)) as link:
+            with pytest.raises(Unavailable):
+                await asyncio.wait_for(call(link), SOON)
+
+    run(scene())
+
+
+def test_a_client_that_waits_for_long_is_asked_and_answered(run: Run) -> None:
+    async def scene() -> None:
+        async with serving(limits=SHORT) as (link, site):
+            waiting = asyncio.create_task(call(link, "wait"))
+            await asyncio.wait_for(site.started.wait(), SOON)
+            await asyncio.wait((waiting,), timeout=5 * SHORT.keepalive)
+            site.released.set()
+            assert (await waiting)[1].code == 0
 
     run(scene())
 
