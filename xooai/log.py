@@ -19,8 +19,9 @@ __all__ = ["identified", "logger", "message_of", "one_line", "printable", "shown
 LONGEST = 2_000  # characters of one message: what a client wrote into it must not fill the disk
 DEEPEST = 20_000  # characters of one traceback, whose end tells most
 # Patterns as texts, which `re` compiles once a record is written: a start writes none.
-# Control characters, and those that reorder or break lines: a peer's text must not move the cursor or forge a line.
-_UNSAFE = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
+# Control characters, those that reorder or break lines, and halves of others that no file takes: a peer's text must not move the
+# cursor or forge a line.
+_UNSAFE = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 _URL = r"[A-Za-z][A-Za-z0-9+.-]+://[^\s'\"<>]+"
 _HEADER = (  # up to the end of the text or the line: a cookie has several parts, and a scheme of authorization is any word
     r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie)(['\"]?\s*[:=]\s*(?:b?['\"])?|['\"],\s*b?['\"])[^\n'\"]+"

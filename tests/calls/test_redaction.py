@@ -99,3 +99,7 @@ def test_what_is_no_secret_stays() -> None:
     text = "reader/read took 12.5 ms; tokens: 12 of 4096; key 'lang' is unknown; see http://host:8080/docs"
     assert said(text).startswith("reader/read took 12.5 ms;")
     assert "key 'lang' is unknown; see http://host:8080/docs" in said(text)
+
+
+def test_half_a_character_is_escaped() -> None:
+    assert shown("a\ud800b", 50) == "a\\ud800b"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import select
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from threading import Condition, Thread
@@ -22,6 +23,9 @@ WAITING = (
 )  # bytes that wait, and as many that are being written: some ten thousand lines of a slow reader
 PATIENCE = 2.0  # seconds at the end of the process for what still waits: a reader that is there takes it in less
 _WHOLE = 4096  # bytes that a pipe takes in one piece (POSIX: PIPE_BUF), so that lines of several processes stay lines
+_GATHER = (
+    0.01  # seconds for which lines gather: to wake the thread for each one would cost calls more than the line does
+)
 _TURN = 0.5  # seconds between two looks at a descriptor that takes nothing
 
 
@@ -41,6 +45,7 @@ class LogWriter(logging.Handler):
         self._size = 0
         self._lost = 0
         self._is_busy = False
+        self._is_idle = False
         self._is_cut = False
         self._is_closed = False
         self._thread: Thread | None = None
@@ -60,7 +65,9 @@ class LogWriter(logging.Handler):
             if self._thread is None:
                 self._thread = Thread(target=self._run, name="xooai-log", daemon=True)
                 self._thread.start()
-            self._change.notify_all()
+            if self._is_idle:
+                self._is_idle = False
+                self._change.notify_all()
 
     def flush(self) -> None:
         """Wait until all is written, for a while."""
@@ -80,14 +87,18 @@ class LogWriter(logging.Handler):
     def _run(self) -> None:
         while True:
             with self._change:
-                self._is_busy = False
+                self._is_busy, self._is_idle = False, True
                 self._change.notify_all()
                 self._change.wait_for(lambda: self._lines or self._is_closed)
+                self._is_busy, self._is_idle = True, False
                 if not self._lines:
+                    self._is_busy = False
                     return
+            time.sleep(_GATHER)
+            with self._change:
                 lines, lost = list(self._lines), self._lost
                 self._lines.clear()
-                self._size, self._lost, self._is_busy = 0, 0, True
+                self._size, self._lost = 0, 0
             if lost:
                 text = f"{lost} records of the log are lost: they could not be written, or nobody took them in time"
                 told = {"name": "xooai", "levelno": logging.WARNING, "levelname": "WARNING", "msg": text}

@@ -6,8 +6,12 @@ import json
 import logging
 import sys
 import time
+from functools import lru_cache
 from io import UnsupportedOperation
 from textwrap import dedent
+from typing import Any
+
+import msgspec
 
 from xooai.cli.log_writer import LogWriter
 from xooai.log import identified, message_of, traceback_of
@@ -42,13 +46,24 @@ def _handler() -> logging.Handler:
         return logging.StreamHandler()
 
 
+def _fields(record: logging.LogRecord) -> dict[str, Any] | None:
+    """What is told of a call, where this is its record: clean as it is."""
+    return getattr(record, "fields", None) if record.name == _OF_CALLS[0] else None
+
+
+@lru_cache(maxsize=2)  # this second and the one before
+def _utc(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
 class _Text(logging.Formatter):
     """`10:32:05 ERROR xooai [id]: what happened`, and a traceback indented below it; the id is that of a call."""
 
     def format(self, record: logging.LogRecord) -> str:
         at = time.strftime("%H:%M:%S", time.localtime(record.created))
         id = getattr(record, "request_id", "")
-        line = f"{at} {record.levelname} {record.name}{f' [{id}]' if id else ''}: {message_of(record)}"
+        text = message_of(record) if _fields(record) is None else record.msg
+        line = f"{at} {record.levelname} {record.name}{f' [{id}]' if id else ''}: {text}"
         below = traceback_of(record)
         return f"{line}\n{below}" if below else line
 
@@ -59,18 +74,18 @@ class _Json(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        fields = _fields(record)
         entry = {
-            "time": f"{at}.{int(record.msecs):03}Z",
+            "time": f"{_utc(int(record.created))}.{int(record.msecs):03}Z",
             "level": record.levelname,
             "logger": record.name,
-            "message": message_of(record),
+            "message": message_of(record) if fields is None else record.msg,
         }
         for name in ("request_id", "trace_id"):
             if found := getattr(record, name, ""):
                 entry[name] = found
-        if record.name == _OF_CALLS[0]:
-            entry |= getattr(record, "fields", {})
+        if fields is not None:
+            return msgspec.json.encode(entry | fields).decode()
         if below := dedent(traceback_of(record)):
             entry["traceback"] = below
         return json.dumps(entry)  # ASCII: controls and U+2028 are escaped

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from opentelemetry import context as contexts
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
+from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
 from xooai.driver import Channel, Head, Outcome, Shape
@@ -286,7 +287,7 @@ def _parent(metadata: Mapping[str, str]) -> Context:
     if not metadata:
         return context
     carrier = {}
-    for name in propagate.get_global_textmap().fields:
+    for name in _fields(propagate.get_global_textmap()):
         value = metadata.get(name.lower())
         if (
             value is not None
@@ -299,6 +300,12 @@ def _parent(metadata: Mapping[str, str]) -> Context:
         del carrier["traceparent"]
         carrier.pop("tracestate", None)
     return propagate.extract(carrier, context) if carrier else context
+
+
+@lru_cache(maxsize=4)  # a program has one
+def _fields(propagator: TextMapPropagator) -> frozenset[str]:
+    """The headers that a propagator reads, which it looks up anew each time."""
+    return frozenset(propagator.fields)
 
 
 def _joined(head: Head, span: Span) -> Head:
