@@ -61,7 +61,7 @@ class Storm:
         return sorted(self.good)[int(len(self.good) * part)]
 
 
-async def storm(client: Napping, rate: float, seconds: float, timeout: float = 5) -> Storm:
+async def storm(client: Napping, rate: float, seconds: float, timeout: float = 20) -> Storm:
     found = Storm(seconds)
 
     async def call() -> None:
@@ -79,7 +79,7 @@ async def storm(client: Napping, rate: float, seconds: float, timeout: float = 5
             found.left.append(left)
 
     start, tasks = monotonic(), []
-    for number in range(int(rate * seconds)):
+    for number in range(round(rate * seconds)):
         await asyncio.sleep(max(0.0, start + number / rate - monotonic()))
         tasks.append(asyncio.create_task(call()))
     await asyncio.gather(*tasks)
@@ -95,14 +95,14 @@ async def undisturbed(client: Napping, rate: float, seconds: float) -> Storm:
     return await storm(client, rate, seconds)
 
 
-def test_a_short_storm_is_answered_as_far_as_there_is_room_and_refused_at_once_beyond(url: str) -> None:
+def test_of_a_crowd_those_are_answered_for_whom_there_is_room_and_the_others_refused(url: str) -> None:
     async def main() -> None:
         async with Napping.at(url, retry=0) as client:
             await client.apost(on="nap")
-            found = await storm(client, 6 * CAPACITY, 0.5)
-            assert len(found.good) >= 24  # those that had a place when the storm began, at least
-            assert len(found.refused) > len(found.good)
-            assert median(found.refused) < min(found.good)
+            found = await storm(client, 1e6, 1e-4)  # a hundred at once: how quickly is for the long test
+            assert len(found.good) >= 24
+            assert found.refused
+            assert len(found.good) + len(found.refused) == 100
             assert all(asked is not None and 1 <= asked <= 30 for asked in found.asked)
 
     asyncio.run(main())
