@@ -141,6 +141,7 @@ def test_hanging_up_replaces_all_without_a_failed_call(program: Program) -> None
     assert not {told["pid"] for told in before.values()} & {told["pid"] for told in everyone(url).values()}
 
 
+@pytest.mark.slow
 def test_without_a_worker_the_server_is_not_ready_and_says_so(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     with running([str(PROGRAM), "http://127.0.0.1:0", "1"], TEST_FAILS=str(broken)) as program:
