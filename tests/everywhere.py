@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 
 from authority import HERE, Authority
-from xooai import Executor, plugins
+from xooai import Executor, Flow, plugins
 
 __all__ = ["served"]
 
 
-def served(executor: Executor, scheme: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def served(
+    executor: Executor | Flow, scheme: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> str:
     """Serve it over the driver of a scheme, which skips the test where it is not installed; return the URL.
 
     For QUIC the test module has the fixture `authority`, whom clients then trust.

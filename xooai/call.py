@@ -130,8 +130,14 @@ class Call:
 
     @property
     def identity(self) -> str | None:
-        """Who called: the tenant of its key, or the name in its certificate; None where neither was asked for."""
-        return self.head.identity or None
+        """Who called: the tenant of its key, or the name in its certificate; None where neither was asked for.
+
+        In a call within the process, such as that of a Flow's node, who called from outside.
+        """
+        call: Any = self
+        while call.marks is not None and isinstance(call.outer, Call):  # it never left the process
+            call = call.outer
+        return call.head.identity or None
 
     @property
     def remaining(self) -> float | None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from xooai import sync
 from xooai.call import checked_timeout, remaining
+from xooai.declare import chosen
 from xooai.driver import Shape
 from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument, ResourceExhausted, Unavailable, XooaiError
@@ -39,7 +40,12 @@ class _Caller(Protocol):
     """An executor or a Flow."""
 
     @property
+    def name(self) -> str: ...
+
+    @property
     def _xooai_remote(self) -> object: ...
+
+    def _xooai_known(self) -> Mapping[str, Endpoint] | None: ...
 
     async def apost(self, on: str | None = None, /, **arguments: Any) -> Any: ...
 
@@ -80,6 +86,9 @@ class Asked(msgspec.Struct, frozen=True):
             checked_timeout(self.timeout)
         if self.progress:
             progress.check()
+        known = self.caller._xooai_known()
+        if known is not None and "/" not in str(self.on):  # else it is elsewhere, and told with the first item
+            self.target(chosen(known, self.on, self.caller.name))
 
     @property
     def source(self) -> Any:

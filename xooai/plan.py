@@ -61,6 +61,7 @@ def planned(graph: Graph, endpoints: Mapping[str, Endpoint], owner: str) -> Plan
             step.when.check(given if step.node.needs else own, f"node {id!r}: when=")
         given[id] = step.gives
         warnings += _ignored(step, uncertain)
+        warnings += _untyped(step, steps, uncertain)
     gives_stream = steps[leaves[0]].gives_stream
     results = {id: (given[id], id in uncertain and not gives_stream) for id in leaves}
     endpoint = _endpoint(owner, parameters, results, incoming, gives_stream)
@@ -121,6 +122,19 @@ def _ignored(step: Step, uncertain: set[str]) -> Iterator[str]:
             yield (
                 f"{need}'s result is ignored: {step.node.id} takes {first}'s as {step.binding.parameter!r}, "
                 f"and only waits for {need}; give join= to use both"
+            )
+
+
+def _untyped(step: Step, steps: Mapping[str, Step], uncertain: set[str]) -> Iterator[str]:
+    """Documents that go where plain data is taken: of nodes that are elsewhere they arrive as dicts, all others are refused."""
+    if step.join is not None:
+        return
+    for need in step.binding.used(uncertain):
+        place = step.binding.places[need]
+        if place.annotation is Any and need in steps and steps[need].endpoint.result.facts.documents:
+            yield (
+                f"{need}'s result is {shown(steps[need].gives)}, and {place.name!r} of {step.node.id} is Any, which takes "
+                "plain data alone; annotate it with the type"
             )
 
 

@@ -22,6 +22,7 @@ from grpc_poller import poller
 from xooai import (
     Executor,
     File,
+    Flow,
     InvalidArgument,
     NotFound,
     PermissionDenied,
@@ -66,6 +67,12 @@ class Guarded(Executor):
     @stream
     def count(self, to: int) -> Iterator[int]:
         yield from range(to)
+
+
+class Remembering(Executor):
+    @post(cache="10m")
+    def who(self) -> str:
+        return current().identity or "nobody"
 
 
 Keys = Callable[..., str]
@@ -140,6 +147,19 @@ def test_who_has_a_key_is_answered_as_its_tenant(serve: Serve, made: Keys, schem
     assert client(url, ours).who() == "acme"
     assert client(url, theirs).who() == "other"
     assert list(client(url, ours).count(to=3)) == [0, 1, 2]
+
+
+def test_a_node_of_a_served_flow_is_told_who_called_the_flow(
+    made: Keys, file: Path, scheme: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.setenv("XOOAI_KEYS", str(file))
+    ours, theirs = made(tenant="acme"), made(tenant="other")
+    f = Flow(name="asking").add(Guarded(), on="who", id="now").add(Remembering(), on="who", id="kept")
+    with f:
+        url = served(f, scheme, request, monkeypatch)
+        for key, tenant in ((ours, "acme"), (theirs, "other")):
+            with Executor.at(f"{url}/asking", metadata={"authorization": key}) as asked:
+                assert asked.post(on="call") == {"now": tenant, "kept": tenant}
 
 
 def test_who_has_none_is_refused(serve: Serve, made: Keys, scheme: str) -> None:

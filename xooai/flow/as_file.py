@@ -45,6 +45,8 @@ def _said(flow: Flow) -> dict[str, Any]:
     except ValueError as error:
         raise FlowError(f"{flow!r} cannot be written: {error}") from None
     nodes = flow._planning.graph.nodes
+    if not nodes:
+        raise FlowError(f"{flow!r} cannot be written: it has no nodes; add(use=...) adds one")
     shared = _shared(flow)
     if shared:
         found["executors"] = dict(shared.values())

@@ -245,6 +245,7 @@ class Flow(Served):
     async def acheck(self, *, timeout: float | None = 60) -> list[str]:
         """As `check`, for async code."""
         plan, _ = await self._planning.made(timeout, is_fresh=True)
+        self._check_depth()
         away = [f"{error.message}; the Flow goes on without it" for error in self._planning.away.values()]
         out = [f"node {id!r}: {warning}" for id, target in self._at_several.items() for warning in target.warnings()]
         return [*plan.warnings, *away, *out]
@@ -338,6 +339,7 @@ class Flow(Served):
             found = self._current
             if found is None or found[0].plan is not plan:
                 self._forget_own()
+                self._check_depth()
                 answering = Answering(self.name, plan, self._planning.targets, self._planning.limits)
                 own = Local(answering, answering, self._layered.layers, self._xooai_stores, has_setup=True)
                 found = self._current = answering, own
@@ -400,6 +402,12 @@ class Flow(Served):
             raise FlowError(
                 f"{flow!r} is {levels} Flows in one another, and with {self!r} it would be one more; at most {DEEPEST} stand so"
             )
+
+    def _check_depth(self) -> None:
+        """Raise FlowError where Flows that were added to those in this one make it too deep."""
+        levels = self._levels({})
+        if levels > DEEPEST:
+            raise FlowError(f"{self!r} is {levels} Flows in one another; at most {DEEPEST} stand so")
 
     def _levels(self, found: dict[Flow, int]) -> int:
         """How many Flows stand in one another, from this one on; `found` gets it of each that is in it."""

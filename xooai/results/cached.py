@@ -141,7 +141,7 @@ class _Cached:
 
     def _made(self, call: CachedCall, frame: bytes | None) -> Key:
         arguments = {**self._defaults, **read_arguments(self._endpoint, call, frame, self._contents)}
-        return Key(call.head.path, call.head.identity, arguments, is_here=call.marks is not None)
+        return Key(call.head.path, call.identity or "", arguments, is_here=call.marks is not None)
 
     # A reply that is kept
 
