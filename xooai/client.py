@@ -338,8 +338,11 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
         return link
 
     async def _dial(self, loop: asyncio.AbstractEventLoop) -> Link:
-        for closed in [other for other in self._links if other.is_closed()]:  # what they had holds them
-            del self._links[closed]
+        known = [
+            other for reference in self._links.keyrefs() if (other := reference()) is not None
+        ]  # other threads add some
+        for closed in [other for other in known if other.is_closed()]:  # what they had holds them
+            self._links.pop(closed, None)
             self._keepers.pop(closed, None)
         driver = plugins.driver(urlsplit(self.server).scheme)
         link = await driver.dial(self.server, self.options)

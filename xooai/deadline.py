@@ -83,8 +83,11 @@ async def within(timeout: float, function: Callable[[Any], Awaitable[T]], argume
     loop = task.get_loop()
     deadlines = _BY_LOOP.get(loop)
     if deadlines is None:
-        for closed in [other for other in _BY_LOOP if other.is_closed()]:  # their timers hold them
-            del _BY_LOOP[closed]
+        known = [
+            other for reference in _BY_LOOP.keyrefs() if (other := reference()) is not None
+        ]  # other threads add some
+        for closed in [other for other in known if other.is_closed()]:  # their timers hold them
+            _BY_LOOP.pop(closed, None)
         deadlines = _BY_LOOP[loop] = _Deadlines(loop)
     cancelling = task.cancelling()
     scope = deadlines.enter(task, timeout)

@@ -51,8 +51,9 @@ class PerLoop(Generic[T]):
         loop = asyncio.get_running_loop()
         thing = self._things.get(loop)
         if thing is None:
-            for closed in [other for other in self._things if other.is_closed()]:  # what they had holds them
-                del self._things[closed]
+            known = [other for one in self._things.keyrefs() if (other := one()) is not None]  # other threads add some
+            for closed in [other for other in known if other.is_closed()]:  # what they had holds them
+                self._things.pop(closed, None)
                 self._keepers.pop(closed, None)
             thing = self._things[loop] = self._make()
             self._keepers[loop] = keeper = kept(thing)
