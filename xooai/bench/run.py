@@ -85,7 +85,8 @@ class Run:
         self._remote, self._head, self._frame = remote, request.head, request.frame
         self._once = self._stream if request.head.shape else self._unary
         self._is_over = False
-        self._last_error: XooaiError | None = None
+        self._trial: XooaiError | None = None
+        """What the call ended with that is made before the others."""
         self._calling: asyncio.Task[None] | None = None
         self._nap: asyncio.Future[None] | None = None
 
@@ -98,8 +99,8 @@ class Run:
 
     async def try_once(self) -> None:
         """Make one call that is not counted. Raises what every call would raise; not what load or chance may bring."""
-        await self._once(await self._remote.link(), -1.0)
-        error, self._last_error = self._last_error, None
+        await self._once(await self._remote.link(), -1.0)  # before all that counts
+        error, self._trial = self._trial, None
         if error is not None and error.code in _SURE:
             raise error
 
@@ -110,7 +111,11 @@ class Run:
         gc.collect()
         gc.freeze()  # what was made before is looked through by no collection during the run
         loop = asyncio.get_running_loop()
-        timers = [loop.call_later(self.plan.warm_up, self.tally.begin)]
+        timers = []
+        if self.plan.warm_up:
+            timers.append(loop.call_later(self.plan.warm_up, self.tally.begin))
+        else:
+            self.tally.begin()
         if self.plan.duration < inf:
             timers.append(loop.call_later(self.plan.warm_up + self.plan.duration, self._finish))
         rate = self.plan.rate
@@ -217,7 +222,7 @@ class Run:
             if reply is None:
                 raise Unavailable("the server ended the call without an answer")
         except XooaiError as error:
-            self._last_error = error
+            self._trial = error if due < 0 else None
             self.tally.fail(due, _clock(), error)
         else:
             self.tally.add(due, _clock(), len(reply))
@@ -238,7 +243,7 @@ class Run:
                 if items % _TURN == 0:
                     await asyncio.sleep(0)  # what has come already is received without waiting, and others call too
         except XooaiError as error:
-            self._last_error = error
+            self._trial = error if due < 0 else None
             self.tally.fail(due, _clock(), error)
         else:
             self.tally.add(due, _clock(), size, items)

@@ -13,7 +13,6 @@ from xooai.errors import XooaiError
 __all__ = ["PARTS", "Failures", "Part", "Tally"]
 
 PARTS = 20  # of a run: how far they lie apart tells its noise
-_NEVER = inf
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -45,10 +44,10 @@ class Tally:
         self.answered = 0
         """Calls that were answered between begin and end, whenever they were due."""
         self.parts: list[Part] = []
-        self.begun = self.ended = _NEVER
+        self.begun = self.ended = inf
         self._length = duration / PARTS
         self._full = max(1, (calls or 0) // PARTS) if duration == inf else None
-        self._part, self._part_began, self._turn = Histogram(), _NEVER, _NEVER
+        self._part, self._part_began, self._turn = Histogram(), inf, inf
         self._cpu = self._own_cpu = 0.0
 
     def begin(self) -> None:
@@ -59,18 +58,18 @@ class Tally:
 
     def end(self) -> None:
         """The run is over: calls that are under way still tell how long they took."""
-        if self.ended is _NEVER:
+        if self.ended == inf:
             self.ended = time.monotonic()
-            if self.begun is _NEVER:  # stopped while it warmed up
+            if self.begun == inf:  # stopped while it warmed up
                 self.begin()
             self._cpu, self._own_cpu = time.process_time() - self._cpu, time.thread_time() - self._own_cpu
             self._close_part(self.ended)
-            self._turn = _NEVER
+            self._turn = inf
 
     @property
     def seconds(self) -> float:
         """How long it has counted; at most until its end."""
-        return 0.0 if self.begun is _NEVER else min(self.ended, time.monotonic()) - self.begun
+        return 0.0 if self.begun == inf else min(self.ended, time.monotonic()) - self.begun
 
     @property
     def cpu(self) -> float:
