@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import statistics
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc to 
 MINUTES = float(os.environ.get("XOOAI_SOAK_MINUTES", "10"))
 """Of the long run: XOOAI_SOAK_MINUTES=60 python3 scripts/test.py -m slow tests/soak"""
 
+PATIENCE = 120.0  # seconds, beside the calls, for the start and the end
 FOLDER = Path(__file__).parent
 MIB = 1024 * 1024
 SLOPE = {"server": MIB, "client": 2 * MIB}
@@ -76,7 +78,9 @@ def soak(tmp_path: Path) -> Soak:
                 kinds,
                 *where,
             ]
-            ended = subprocess.run(command, capture_output=True, text=True, env=of("client"), check=False)
+            ended = subprocess.run(
+                command, capture_output=True, text=True, env=of("client"), timeout=seconds + PATIENCE, check=False
+            )
             server.communicate("")
         assert (ended.returncode, server.returncode) == (0, 0), (
             ended.stderr[-3000:] + (tmp_path / "log").read_text()[-3000:]
@@ -119,6 +123,8 @@ def test_some_hundred_calls_leave_nothing_behind(soak: Soak) -> None:
 
 @pytest.mark.slow
 def test_a_long_run_of_mixed_calls_leaves_nothing_behind(soak: Soak) -> None:
+    faulthandler.cancel_dump_traceback_later()  # which ends what takes so long elsewhere; the calls have a time of their own
+
     found = soak(calls=10**9, seconds=60 * MINUTES, callers=8, kinds="files,tasks,threads,temporary")
 
     assert sum(found["counts"].values()) >= 2000 * MINUTES
