@@ -7,7 +7,7 @@ import select
 import socket
 from contextlib import suppress
 
-__all__ = ["has_left", "watch"]
+__all__ = ["has_left", "keep_asking", "watch"]
 
 # The peer sends no more, or the connection is gone (poll(2)). Elsewhere than on Linux only the latter is told.
 _GONE = getattr(select, "POLLRDHUP", 0) | getattr(select, "POLLHUP", 0) | getattr(select, "POLLERR", 0)
@@ -21,8 +21,12 @@ _KEEPALIVE = (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4))
 def watch(transport: asyncio.Transport) -> None:
     """Let the kernel find out, in half a minute or so, that the machine of a silent peer is there no more."""
     used = transport.get_extra_info("socket")
-    if used is None:
-        return
+    if used is not None:
+        keep_asking(used)
+
+
+def keep_asking(used: socket.socket) -> None:
+    """As `watch`; of a socket that listens, for all that it accepts, where the system passes that on (Linux does)."""
     with suppress(OSError):  # closed already, or no TCP
         used.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in _KEEPALIVE:

@@ -17,6 +17,7 @@ from xooai.guard import Hosts
 from xooai.log import logger
 from xooai.place import Place, is_loopback, resolve
 from xooai_http.binding import Secured, bind, parse, tls
+from xooai_http.leaving import keep_asking
 from xooai_http.limits import Limits
 from xooai_http.protocol import HttpConnection
 from xooai_http.server import Server
@@ -52,6 +53,8 @@ async def listen(url: str, site: Site, options: ListenOptions, limits: Limits) -
     server.asks_clients = options.clients is not None
     shared = options.shared
     sockets = list(shared.sockets(url)) if shared is not None else bind(place, addresses)
+    for one in sockets:  # a call may run for long, too, whose client has vanished
+        keep_asking(one)
     bound = _bound(place, sockets)
     return HttpListener(bound.url, server, sockets, None if files is None else Secure(files, hosts), shared)
 
