@@ -31,12 +31,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     handshake_time: float = 10.0  # for TLS and HTTP/2's preface
     ping_interval: float = 10.0  # pings that come more often are strikes: our clients send one in 30 seconds,
     ping_strikes: int = 2  # and after so many the connection is closed (gRPC's own default)
-    keepalive: float = (
-        30.0  # without a sign of life, then a ping, and its answer within so much: a client that vanished
-    )
-    keepalive_timeout: float = (
-        10.0  # is noticed in 40 seconds, as clients notice a server; gRPC's own default is two hours
-    )
     connection_age: float = 30 * _MINUTE  # then its client is asked to connect anew: balancers get to spread the load,
     connection_age_grace: float = 5 * _MINUTE  # and calls under way have so long to end
     connection_idle: float = 5 * _MINUTE  # without a call; a client connects anew by itself
@@ -62,8 +56,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             ("grpc.server_handshake_timeout_ms", _milliseconds(self.handshake_time)),
             ("grpc.http2.min_ping_interval_without_data_ms", _milliseconds(self.ping_interval)),
             ("grpc.http2.max_ping_strikes", self.ping_strikes),
-            ("grpc.keepalive_time_ms", _milliseconds(self.keepalive)),
-            ("grpc.keepalive_timeout_ms", _milliseconds(self.keepalive_timeout)),
             ("grpc.max_connection_age_ms", _milliseconds(self.connection_age)),
             ("grpc.max_connection_age_grace_ms", _milliseconds(self.connection_age_grace)),
             ("grpc.max_connection_idle_ms", _milliseconds(self.connection_idle)),
