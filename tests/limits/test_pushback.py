@@ -7,7 +7,7 @@ import json
 from time import monotonic
 
 import pytest
-from holding import Holding, eventually
+from holding import Holding, eventually, waiting
 
 grpc = pytest.importorskip("grpc")
 
@@ -39,11 +39,12 @@ def test_a_client_with_a_retry_policy_waits_as_long_as_it_is_asked_to(works: Hol
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await plain.unary_unary("/holding/alone")(b'{"x": 1}')
             assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert waiting(works, "alone") == 0
+            gate = works.found
+            assert gate is not None
             second = asyncio.ensure_future(retrying.unary_unary("/holding/alone")(b'{"x": 2}'))
             began = monotonic()
-            await asyncio.sleep(
-                0.1
-            )  # longer than its own pause before it tries again, and shorter than what it is asked for
+            await eventually(lambda: gate.refused == 2)
             works.gate.set()
             assert await first == b"0"
             assert await second == b"2"
