@@ -233,10 +233,10 @@ class Site:
             else:
                 await deadline.within(timeout, service, call)
             reply, outcome = call.reply, _success(call)
-            if reply is None and not route.endpoint.shape & Shape.SERVER:
-                raise RuntimeError("a layer neither called the service nor answered")
-        except BaseException as error:  # noqa: BLE001 - what is not of the call is raised anew
-            reply, outcome = None, self._failure(self._of_the_call(error, call, in_memory), call, channel)
+        except BaseException as error:
+            if self._ends_more(error, call, in_memory):
+                raise  # here: raised by a function, an error holds that function's frame, which holds it
+            reply, outcome = None, self._failure(error, call, channel)
         finally:
             entered.reset(token)
         if in_memory is not None:
@@ -329,14 +329,14 @@ class Site:
         listed = ", ".join(known) if len(known) <= 50 else f"{', '.join(known[:50])} and {len(known) - 50} more"
         return NotFound(f"no endpoint {given[:200]!r}{nearest(given, known)}; there are: {listed}")
 
-    def _of_the_call(self, error: BaseException, call: Call, in_memory: MemoryChannel | None) -> BaseException:
-        """The error that a call ends with. One that is no failure of the call is raised; a call that is cut off is counted."""
+    def _ends_more(self, error: BaseException, call: Call, in_memory: MemoryChannel | None) -> bool:
+        """Whether an error is no failure of the call. A call that is cut off by it is counted."""
         if not _is_for_others(error, in_memory):
-            return error
+            return False
         if monotonic() >= self._cuts_from:
             self.cut += 1
         _ended(call, Code.CANCELLED, None)
-        raise error
+        return True
 
     def _unwritten(self, error: Exception, call: Call, channel: Channel) -> Outcome:
         """How a call ended whose end could not be written as it was."""
@@ -433,6 +433,9 @@ def _beside(call: Call) -> Mapping[str, str]:
 
 
 def _success(call: Call) -> Outcome:
+    """How a call ended that raised nothing. Raises RuntimeError where nobody answered it."""
+    if call.reply is None and not call.endpoint.shape & Shape.SERVER:
+        raise RuntimeError("a layer neither called the service nor answered")
     codec = call.reply_codec
     if call._reply_metadata or call.head.is_timed or call.head.is_named:
         return Outcome(codec=codec, metadata=_beside(call))

@@ -227,7 +227,9 @@ def test_an_error_is_its_status_with_its_details(stub: Any, pb: Any) -> None:
     with pytest.raises(grpc.RpcError, match="no page 7") as raised:
         stub.Missing(pb.MissingRequest(page=7), timeout=SOON)
     assert raised.value.code() is grpc.StatusCode.NOT_FOUND
-    assert details(raised.value) == {"details": {"near": [1, 2]}}
+    told = details(raised.value)
+    assert told["details"] == {"near": [1, 2]}
+    assert told["id"]  # under which the log of the server has it
 
 
 def test_what_a_handler_raises_stays_there(stub: Any, pb: Any) -> None:
