@@ -19,7 +19,7 @@ from xooai.lazy import lazy
 from xooai.memory import MemoryChannel
 from xooai.metadata import HOPS_HEADER, ID_HEADER, TIMING, Inquiry, metadata_of
 from xooai.origin import AllBut, Fresh, Handed
-from xooai.payload import all_pass, all_stand, from_here, handed, marks_but_own, marks_of, refuse_hidden, unfit
+from xooai.payload import all_pass, all_stand, from_here, handed_all, marks_but_own, marks_of, refuse_hidden, unfit
 from xooai.schema import Schema
 from xooai.server import Site
 from xooai.shared_stores import Stores
@@ -168,7 +168,7 @@ class Local:
             channel.marks = marks_but_own(arguments) if has_documents else _NONE_OWN
         elif has_documents and all_pass(endpoint, arguments):
             channel = MemoryChannel(self._head(endpoint, timeout, None, MSGPACK), b"")
-            channel.marks = handed(arguments)
+            channel.marks = handed_all(arguments)
         elif type(arguments) is Fresh and endpoint.batch is None and all_stand(endpoint, arguments):
             channel = MemoryChannel(self._head(endpoint, timeout, None, MSGPACK), None)
             channel.marks = Handed.of(arguments)
@@ -181,7 +181,7 @@ class Local:
             _answer(inquiry, channel)
         return _read(endpoint, MSGPACK, channel)
 
-    async def hand(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> Any:
+    async def hand(self, endpoint: Endpoint, arguments: object, timeout: float | None) -> Any:
         """As `apost`, where what answers makes values of its own: arguments and reply go as the objects that they are."""
         channel = MemoryChannel(self._head(endpoint, timeout, None, MSGPACK), None)
         channel.marks = Handed.of(arguments)

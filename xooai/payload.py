@@ -6,7 +6,7 @@ marked. Within a process the marks go beside the frame.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import ValidationError
@@ -36,10 +36,12 @@ _PLAIN = frozenset((str, int, float, bool))
 __all__ = [
     "all_pass",
     "all_stand",
+    "all_stay",
     "estranged",
     "from_here",
     "from_peer",
     "handed",
+    "handed_all",
     "hidden",
     "marks_but_own",
     "marks_of",
@@ -166,7 +168,22 @@ def all_stand(endpoint: Endpoint, arguments: Mapping[str, Any]) -> bool:
 
 def handed(value: Any) -> Handed:
     """What `passes`, beside a frame that is not read."""
-    return Handed.of(list(value) if type(value) is list else value)
+    return Handed.of(_listed(value))
+
+
+def handed_all(arguments: Mapping[str, Any]) -> Handed:
+    """As `handed`, of arguments by name."""
+    return Handed.of({name: _listed(value) for name, value in arguments.items()})
+
+
+def _listed(value: Any) -> Any:
+    """What `passes`, in lists of its own: who gets one may change it."""
+    return [_listed(item) for item in value] if type(value) is list else value
+
+
+def all_stay(values: Iterable[Any]) -> bool:
+    """Whether values of which `all_stand` holds are such that nobody can change."""
+    return not any(type(value) is list or isinstance(value, ComboDoc) for value in values)
 
 
 def settled(schema: Schema, value: Any) -> Any:

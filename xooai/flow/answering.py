@@ -14,14 +14,15 @@ from xooai.errors import DeadlineExceeded, FlowError, XooaiError, error_from
 from xooai.flow.attempts import Limits
 from xooai.flow.failure import Raised
 from xooai.flow.gate import Gate
+from xooai.flow.lent import Lent
 from xooai.flow.running import Means, run
-from xooai.flow.targets import Target, runs_here
+from xooai.flow.targets import Inner, Target, runs_here
 from xooai.flow.trace import watching
 from xooai.flow.unread import Request, Unread
 from xooai.lazy import lazy
 from xooai.local import Local
 from xooai.log import one_line
-from xooai.payload import settled
+from xooai.payload import all_stay, settled
 from xooai.plan import Plan
 from xooai.threads import Threads
 
@@ -58,6 +59,9 @@ class Answering:
         roots = [id for id, step in plan.steps.items() if INPUT in (step.node.needs or (INPUT,))]
         self.only_passes = all(id in self._means.plain and plan.steps[id].binding.rule is Rule.INPUT for id in roots)
         """Whether what the Flow is given goes to its nodes alone, and to each of them as soon as it begins."""
+        self._is_read_at_once = len(roots) == 1 and not any(
+            targets[id].host or isinstance(targets[id], Inner) for id in roots
+        )
         self._is_forked = len(self._means.first) > 1 or any(len(some) > 1 for some in plan.followers.values())
         self._quick = 0 if self._is_forked else QUICK_RUNS
         self._is_split = any(packing.splits for packing in found.values())
@@ -77,6 +81,14 @@ class Answering:
         another runs: not where nodes run beside each other and have not all been quick lately.
         """
         return self._quick >= QUICK_RUNS and self._is_of_here
+
+    def given(self, arguments: dict[str, Any]) -> dict[str, Any] | Lent:
+        """What its nodes are given of arguments that their caller holds as well: as they are now, where those may change before
+        the last node has read them.
+        """
+        if self._is_read_at_once or all_stay(arguments.values()):
+            return arguments
+        return Lent(self.plan.endpoint, arguments)
 
     def took(self, seconds: float) -> None:
         """A run took so long."""
@@ -106,7 +118,7 @@ class Answering:
                 reason = one_line(f"{type(cause).__name__}: {cause}")
                 raise FlowError(f"node {id!r} ({target.path}) cannot be set up: {reason}") from cause
 
-    async def answer(self, given: Mapping[str, Any] | Request, wanted: str) -> Any:
+    async def answer(self, given: Mapping[str, Any] | Request | Lent, wanted: str) -> Any:
         """The result of a run, which may be unread where its media type is `wanted`."""
         hops()  # refuses a call that goes in a circle
         if isinstance(given, Request):  # what is wrong with it is told as of a whole, before any node begins

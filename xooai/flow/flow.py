@@ -196,7 +196,7 @@ class Flow(Served):
         if metadata is None and codec is None and answering.only_passes and not own.layers:
             endpoint.check(arguments)
             if all_stand(endpoint, arguments):
-                return await own.hand(endpoint, arguments, left)
+                return await own.hand(endpoint, answering.given(arguments), left)
         return await own.apost(endpoint, arguments, left, metadata, codec)
 
     def __call__(

@@ -34,7 +34,9 @@ class Gate(Serving):
         reply = replying(endpoint, contents)
 
         async def handle(call: Call) -> None:
-            if type(call.marks) is Handed and call.marks.value is not None and call.timing is None:
+            if type(call.marks) is Handed and call.marks.value is not None:
+                if call.timing is not None:
+                    call.timing.enter("handle")
                 await hand(call, await self._run(call.marks.value, ""))
                 return
             codec = codec_named(call.head.codec)

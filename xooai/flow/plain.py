@@ -9,6 +9,7 @@ import msgspec
 
 from xooai.binding import INPUT, Rule
 from xooai.flow.attempts import Limits
+from xooai.flow.lent import Lent
 from xooai.flow.packing import Packing
 from xooai.flow.targets import Arguments, Target
 from xooai.flow.unread import Seen, Unread, look
@@ -67,6 +68,8 @@ class Plain(msgspec.Struct, frozen=True):
         if binding.rule is Rule.INPUT:
             values = look(given)
             found = {name: values[name] for name in self.inputs if name in values}
+            if type(given) is Lent:
+                found = Fresh(found)
         elif binding.rule is Rule.NAMES and all(need in replies for need in binding.needs):
             found = {need: replies[need] for need in binding.needs}
             for need, value in found.items():

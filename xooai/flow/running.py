@@ -27,6 +27,7 @@ from xooai.flow.branches import Branches, before_waiting
 from xooai.flow.budget import AT_ONCE, Allowance, Budget
 from xooai.flow.failure import Raised, cause_of, failed, is_for_others, misgiven
 from xooai.flow.here import run_here
+from xooai.flow.lent import Lent
 from xooai.flow.packing import Packing
 from xooai.flow.plain import Plain
 from xooai.flow.targets import Target
@@ -90,7 +91,7 @@ class Means(msgspec.Struct, frozen=True):
 
 
 async def run(
-    plan: Plan, means: Means, given: Mapping[str, Any] | Request, trace: Trace | None, wanted: str = ""
+    plan: Plan, means: Means, given: Mapping[str, Any] | Request | Lent, trace: Trace | None, wanted: str = ""
 ) -> Any:
     """Run a Flow on these arguments: the one leaf's reply, or those of several by id; of a leaf that gives a stream its items.
 
@@ -109,7 +110,7 @@ async def run(
 class _Input(Unread):
     """What the id `input` stands for."""
 
-    def __init__(self, plan: Plan, request: Request) -> None:
+    def __init__(self, plan: Plan, request: Request | Lent) -> None:
         self._plan, self._request = plan, request
 
     def value(self) -> Any:
@@ -121,7 +122,7 @@ class _Running:
         self,
         plan: Plan,
         means: Means,
-        given: Mapping[str, Any] | Request,
+        given: Mapping[str, Any] | Request | Lent,
         trace: Trace | None,
         wanted: str,
         budget: Budget,
@@ -129,9 +130,7 @@ class _Running:
         self._plan, self._means, self._given, self._trace, self._wanted = plan, means, given, trace, wanted
         self._budget = budget
         self._room = _FREE if means.has_room else asyncio.Semaphore(AT_ONCE)
-        self._replies: dict[str, Any] = {
-            INPUT: _Input(plan, given) if isinstance(given, Request) else plan.input(given)
-        }
+        self._replies: dict[str, Any] = {INPUT: _Input(plan, given) if isinstance(given, Unread) else plan.input(given)}
         self._open = dict(means.needed)
         self._left = len(plan.steps)
         self._busy: dict[str, None] = {}
