@@ -22,6 +22,13 @@ class Faulty(Executor):
         self.device = device
         if (told := os.environ.get("TEST_FAILS")) and Path(told).exists():
             raise ValueError("no such model")
+        if (told := os.environ.get("TEST_LOADS")) and Path(told).exists():
+            time.sleep(60)
+
+    def close(self) -> None:
+        if told := os.environ.get("TEST_CLOSED"):
+            time.sleep(4)
+            Path(told).touch()
 
     @post
     async def who(self) -> dict[str, str]:
@@ -72,4 +79,5 @@ if __name__ == "__main__":
         workers=int(sys.argv[2]),
         devices=("cpu:0", "cpu:1"),
         certificate=os.environ.get("TEST_CERTIFICATE"),
+        drain_delay=float(os.environ.get("TEST_DELAY", "0")),
     )

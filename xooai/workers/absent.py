@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from xooai import hosting
 from xooai.driver import Channel, Listener, ListenOptions, Outcome, Shape
 from xooai.ending import all_closed
-from xooai.errors import Code, XooaiError
+from xooai.errors import Code
 from xooai.log import logger
 from xooai.workers.strays import Strays
 from xooai.workers.table import State, Table
@@ -37,7 +37,7 @@ class Absent:
         """`taken` are the sockets by URL that workers accept from."""
         self._table = table
         self._taken = {url: sockets for url, sockets in taken.items() if sockets}
-        self._options = options
+        self._options = hosting.keyed(options)  # as it is now: later there may be no such file
         self.strays = Strays(Path(), -1)  # there are none of connections
         self._listeners: list[Listener] = []
         self._changing = asyncio.Lock()
@@ -74,11 +74,11 @@ class Absent:
             if self._listeners or self._table.has(State.READY):
                 return
             _LOG.error("no worker is up; calls are refused until one is")
-            options = replace(hosting.keyed(self._options), shared=self)
+            options = replace(self._options, shared=self)
             for url in self._taken:
                 try:
                     listener = await hosting.driver_of(url).listen(url, self, options)
-                except (XooaiError, OSError) as error:  # as where there is no room for another file
+                except Exception as error:  # noqa: BLE001 - as where there is no room for a file; workers are started all the same
                     _LOG.error("nobody can be told so at %s: %s", url, error)
                     continue
                 self._listeners.append(listener)

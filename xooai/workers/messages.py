@@ -13,6 +13,7 @@ __all__ = [
     "Answers",
     "Ask",
     "Beat",
+    "Closing",
     "Connection",
     "Drain",
     "Failed",
@@ -44,6 +45,10 @@ class Failed(msgspec.Struct, tag=True):
 
     reason: str
     code: int
+
+
+class Closing(msgspec.Struct, tag=True):
+    """The loop of a worker has ended, and gives no sign of life any more; what is served is closed."""
 
 
 class Drain(msgspec.Struct, tag=True):
@@ -80,7 +85,7 @@ class Told(msgspec.Struct, tag=True):
     answer: bytes | None
 
 
-Message: TypeAlias = Beat | Ready | Failed | Drain | Force | Ask | Answers | Question | Told
+Message: TypeAlias = Beat | Ready | Failed | Closing | Drain | Force | Ask | Answers | Question | Told
 _DECODER: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 _ENCODER = msgspec.msgpack.Encoder()
 

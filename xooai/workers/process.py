@@ -8,6 +8,7 @@ import io
 import itertools
 import os
 import pickle
+import select
 import signal
 import socket
 import sys
@@ -17,6 +18,7 @@ from contextlib import redirect_stdout
 from importlib import import_module
 from multiprocessing import current_process, spawn
 from pathlib import Path
+from threading import Thread
 
 import msgspec
 from msgspec.structs import replace
@@ -31,6 +33,7 @@ from xooai.workers.messages import (
     Answers,
     Ask,
     Beat,
+    Closing,
     Connection,
     Drain,
     Failed,
@@ -42,7 +45,7 @@ from xooai.workers.messages import (
     tell,
 )
 from xooai.workers.plan import Command, Recipe, Written, made
-from xooai.workers.spawned import Start
+from xooai.workers.spawned import UNHEARD, Start
 from xooai.workers.strays import Strays
 from xooai.workers.table import Share, State, Table
 
@@ -52,6 +55,8 @@ _LOG = logger("xooai.workers")
 BEAT = 0.5  # seconds between two signs of life: some beats must be missed before a loop is called stuck
 _OWN = str(Path(__file__).resolve().parent.parent)
 _TERMINATED = 128 + signal.SIGTERM
+GLANCE = 500  # milliseconds between two looks whether one that loads still has a supervisor
+ORDER = 1.0  # seconds for the word of the supervisor, where somebody sends SIGTERM to all processes of a server
 
 
 def main(descriptor: int) -> None:
@@ -60,15 +65,14 @@ def main(descriptor: int) -> None:
     start = msgspec.msgpack.decode(read_first(used), type=Start)
     for handed in (descriptor, start.stacks, start.table, *(fd for fds in start.sockets.values() for fd in fds)):
         os.set_inheritable(handed, False)  # what this worker starts must not hold them open
-    for number in (
-        signal.SIGINT,
-        signal.SIGHUP,
-    ):  # Ctrl-C goes to all processes of a terminal; the supervisor says what follows
+    for number in UNHEARD:
         signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, UNHEARD)
     faulthandler.enable(start.stacks)
     faulthandler.register(signal.SIGQUIT, start.stacks)
     serving = _Serving(used.dup(), start)
     hosting.in_place_of(serving.serve)
+    Thread(target=serving.end_alone, args=(used,), name="xooai-supervisor", daemon=True).start()
     code = 1
     try:
         code = _run(start.packed)
@@ -176,7 +180,7 @@ class _Serving:
         self._stopping, self._forced, self._task = asyncio.Event(), ending.forced, task
         self._connection = connection = await Connection.over(self._socket)
         control.join(self)
-        loop.add_signal_handler(signal.SIGTERM, self._stop)
+        loop.add_signal_handler(signal.SIGTERM, self._terminated)
         others = [loop.create_task(self._listen(connection)), loop.create_task(_beat(connection))]
         try:
             async with hosting.listening(executors, self._start.urls, options, ending):
@@ -195,8 +199,24 @@ class _Serving:
             for one in others:
                 one.cancel()
             await asyncio.wait(others)
+            connection.send(Closing())
             await connection.flushed()
             connection.close()
+
+    def end_alone(self, used: socket.socket) -> None:
+        """End this process where its supervisor ends before it is up: what loads hears nothing, and holds the ports."""
+        ends = select.poll()
+        ends.register(used, 0)  # that the other side is closed is always told
+        while not self._is_up:
+            if ends.poll(GLANCE) and not self._is_up:
+                os._exit(_TERMINATED)
+
+    def _terminated(self) -> None:
+        """End, by what the supervisor says of how, where it says something."""
+        if self._is_up:
+            asyncio.get_running_loop().call_later(ORDER, self._stop)
+        else:
+            self._stop()
 
     def _stop(self) -> None:
         """End, once; a setup that takes long is not waited for."""

@@ -6,7 +6,9 @@ import asyncio
 import signal
 import sys
 import threading
+from contextlib import suppress
 from tempfile import TemporaryDirectory
+from typing import TextIO
 
 from xooai import hosting, signals
 from xooai.driver import Sharing, Taken
@@ -92,7 +94,7 @@ class _Run:
 
     def _up(self, banner: str) -> None:
         self._is_up = True
-        print(banner, end="", flush=True)
+        _print(banner, sys.stdout)
         if self._manager is not None:
             self._manager.ready(self._urls)
 
@@ -114,4 +116,11 @@ async def _taken(url: str, plan: Plan) -> Taken:
 
 
 def _tell(text: str) -> None:
-    print(f"xooai: {text}", file=sys.stderr, flush=True)
+    _print(f"xooai: {text}\n", sys.stderr)
+
+
+def _print(text: str, file: TextIO | None) -> None:
+    """Write, where that can be done: a disk that is full, or a reader that has left, ends no server."""
+    if file is not None:  # it was closed when this process began
+        with suppress(OSError, ValueError):  # ValueError: it was closed since
+            print(text, end="", file=file, flush=True)

@@ -17,6 +17,7 @@ import sys
 import time
 from contextlib import ExitStack
 from enum import Enum, auto
+from pathlib import Path
 
 import msgspec
 
@@ -29,6 +30,18 @@ __all__ = ["Handed", "Phase", "Start", "Worker", "spawned"]
 _OURS = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID"})
 """What a service manager tells the supervisor, and no worker."""
 _STACK = 256 * 1024  # bytes read of what faulthandler wrote: a hundred threads, each with a hundred lines
+
+
+UNHEARD = (signal.SIGINT, signal.SIGHUP) if sys.platform != "win32" else ()
+"""What a terminal sends to all of its processes; of a server's, the supervisor says what follows."""
+
+
+def _safely() -> list[str]:
+    """The option by which nothing is imported from the current directory; what the program itself has there is told later.
+
+    Nothing where this package is imported from there.
+    """
+    return [] if Path.cwd() == Path(__file__).resolve().parents[2] else ["-P"]
 
 
 class Phase(Enum):
@@ -81,8 +94,8 @@ class Worker:
         self.began = self.beat = time.monotonic()
         self.hung: float | None = None
         """When it was told to write its stack, after its loop had been silent for too long."""
-        self.is_trial = False
-        """Whether it is to take the place of another one, which goes on where this one cannot start."""
+        self.is_closing = False
+        """Whether its loop has ended, and with it the signs of life."""
         self.banner = ""
         self.failure: tuple[str, int] | None = None
         loop = asyncio.get_running_loop()
@@ -149,9 +162,14 @@ async def spawned(handed: Handed, number: int, row: int, device: str | None) -> 
             )
             passed = [theirs.fileno(), stacks, handed.table, *(fd for fds in handed.sockets.values() for fd in fds)]
             flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing
-            command = [sys.executable, *flags, "-m", "xooai.workers", str(theirs.fileno())]
-            # It takes a millisecond, and asyncio's own way a thread.
-            process = subprocess.Popen(command, env=environment, pass_fds=passed)  # noqa: ASYNC220
+            command = [sys.executable, *flags, *_safely(), "-m", "xooai.workers", str(theirs.fileno())]
+            # It hears no Ctrl-C before it knows what to make of one.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, UNHEARD)
+            try:
+                # It takes a millisecond, and asyncio's own way a thread.
+                process = subprocess.Popen(command, env=environment, pass_fds=passed)  # noqa: ASYNC220
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         worker = Worker(number, row, process, stacks)
         try:
             worker.connection = await Connection.over(ours)

@@ -18,7 +18,7 @@ from xooai.errors import FailedPrecondition
 from xooai.log import logger
 from xooai.workers.absent import Absent
 from xooai.workers.asking import LATE, Asking
-from xooai.workers.messages import Ask, Beat, Drain, Failed, Force, Ready, Told
+from xooai.workers.messages import Ask, Beat, Closing, Drain, Failed, Force, Ready, Told
 from xooai.workers.plan import Plan
 from xooai.workers.spawned import Handed, Phase, Worker, spawned
 from xooai.workers.table import State, Table, unnamed_file
@@ -131,9 +131,10 @@ class Supervisor:
             await asyncio.wait({everyone, *others}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
 
     def _drain(self, worker: Worker, *, is_last: bool) -> None:
-        if worker.phase is Phase.READY and worker.connection is not None:
+        if worker.connection is not None:
             worker.connection.send(Drain(is_last))
-        else:
+        if worker.phase is not Phase.READY:
+            worker.beat = time.monotonic()  # one that loads gave no sign of life, and has the time of others now
             worker.signal(signal.SIGTERM)
         worker.phase = Phase.DRAINS
 
@@ -149,7 +150,7 @@ class Supervisor:
         worker = await self._spawn(slot.number)
         if worker is None:
             slot.failures += 1
-            self._begin(self._again(slot))
+            self._begin(self._again(slot, slot.worker))
         else:
             slot.worker = worker
         return worker
@@ -180,6 +181,8 @@ class Supervisor:
             match message:
                 case Beat():
                     pass
+                case Closing():
+                    worker.is_closing = True
                 case Ready(banner):
                     self._up(worker, banner)
                 case Failed(reason, code):
@@ -223,7 +226,7 @@ class Supervisor:
                 lasted = phase is Phase.READY and time.monotonic() - worker.began > LASTS
                 slot.failures = 0 if lasted else slot.failures + 1
                 slot.restarts += 1
-                self._begin(self._again(slot))
+                self._begin(self._again(slot, worker))
         worker.close()
 
     def _report(self, worker: Worker) -> None:
@@ -236,8 +239,8 @@ class Supervisor:
         for line in worker.stack()[:_LINES]:
             _LOG.error("worker %d: %s", worker.number, line)
 
-    async def _again(self, slot: _Slot) -> None:
-        """Start a worker again: at once, or later and later where none lasts."""
+    async def _again(self, slot: _Slot, before: Worker | None) -> None:
+        """Start a worker again, in place of the one before: at once, or later and later where none lasts."""
         if slot.failures > 1:
             wait = min(FIRST_WAIT * 2 ** (slot.failures - 2), LONGEST_WAIT)
             if slot.failures > 3:
@@ -250,7 +253,7 @@ class Supervisor:
             if not self._table.has(State.READY):
                 await self._absent.enter()
             await asyncio.sleep(wait)
-        if not self._is_stopping:
+        if not self._is_stopping and slot.worker is before:  # else one has been put there meanwhile, as new workers are
             await self._fill(slot)
 
     # -- looking after them
@@ -268,7 +271,7 @@ class Supervisor:
             for worker in list(self._alive):
                 if worker.process.poll() is not None and worker.connection is not None:
                     worker.connection.close()  # which a child that it has left behind may hold open
-                if worker.phase in (Phase.READY, Phase.DRAINS):
+                if worker.phase in (Phase.READY, Phase.DRAINS) and not worker.is_closing:
                     self._look_at(worker, now)
 
     def _look_at(self, worker: Worker, now: float) -> None:
@@ -278,10 +281,11 @@ class Supervisor:
         if silent > self._hung_after and worker.hung is None:
             worker.hung = now
             _LOG.error(
-                "worker %d (process %d) hangs: its loop has not run for %.1f s; it is replaced",
+                "worker %d (process %d) hangs: its loop has not run for %.1f s; it is %s",
                 worker.number,
                 worker.pid,
                 silent,
+                "replaced" if worker.phase is Phase.READY else "ended",
             )
             worker.signal(signal.SIGQUIT)  # by which it writes its stacks
             self._loop.call_later(STACK, self._kill, worker)
