@@ -20,7 +20,7 @@ from xooai.call import Call, Layer, asked_codec, carried, checked_timeout, compo
 from xooai.codec import MSGPACK, Codec, codec_of
 from xooai.deadline import part_of
 from xooai.describe import endpoint as describe_endpoint
-from xooai.driver import EMPTY, DialOptions, Head, Link, Outcome, Shape
+from xooai.driver import EMPTY, Channel, DialOptions, Head, Link, Outcome, Shape, Started
 from xooai.endpoint import Endpoint, nearest
 from xooai.errors import InvalidArgument, NotFound, Unavailable, XooaiError
 from xooai.layers.retry import Retries, numbered
@@ -43,7 +43,7 @@ else:
     traces = lazy("xooai.layers.trace")
     elsewhere = lazy("xooai.elsewhere")  # what keeps contents for a server, and reads those that it keeps
 
-__all__ = ["Address", "Elsewhere", "Remote", "Retries", "endpoints_of", "resolved"]
+__all__ = ["Address", "Elsewhere", "Remote", "Retries", "Sent", "endpoints_of", "resolved"]
 
 T = TypeVar("T")
 _UNARY = Shape.UNARY
@@ -196,6 +196,29 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
             reply, outcome = await self._through_layers(endpoint, head, frame)
         return reply, outcome.codec
 
+    def start(
+        self,
+        executor: str,
+        endpoint: Endpoint,
+        frame: bytes,
+        codec: Codec,
+        timeout: float | None,
+        accept: str,
+        told: Callable[[], None],
+    ) -> Sent | None:
+        """As `forward`, of a call that goes out at once; `told` is called when it has ended. None where it was not sent."""
+        near = self._near
+        if near is None or not self._is_plain or near[0] is not asyncio.get_running_loop():
+            return None
+        start = getattr(near[1], "start", None)  # see `xooai.driver.Starting`
+        if start is None or tracing() is not None:
+            return None
+        media_type = codec.media_type
+        head = self._head(executor, endpoint.name, media_type, timeout, None, "" if accept == media_type else accept)
+        began = monotonic()
+        channel = start(head, frame, told)
+        return None if channel is None else Sent(self, endpoint, head, frame, channel, began)
+
     async def written(
         self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None
     ) -> tuple[bytes, float | None]:
@@ -278,10 +301,17 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
         try:
             reply = await channel.receive()
         except XooaiError as error:
-            error._server = self.server
-            if channel.outcome is not None:
-                error._beside = channel.outcome.metadata
+            self._note(error, channel)
             raise
+        return self._replied(channel, reply)
+
+    def _note(self, error: XooaiError, channel: Channel) -> None:
+        """Say with an error where it is from."""
+        error._server = self.server
+        if channel.outcome is not None:
+            error._beside = channel.outcome.metadata
+
+    def _replied(self, channel: Channel, reply: bytes | None) -> tuple[bytes, Outcome]:
         outcome = channel.outcome
         if reply is None or outcome is None:
             raise Unavailable("the server ended the call without an answer")
@@ -395,6 +425,38 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
     def loops(self) -> list[asyncio.AbstractEventLoop]:
         """The loops that have a link."""
         return list(self._links)
+
+
+class Sent:
+    """A call that was sent by `Remote.start`."""
+
+    __slots__ = ("_began", "_channel", "_endpoint", "_frame", "_head", "_remote")
+
+    def __init__(
+        self, remote: Remote, endpoint: Endpoint, head: Head, frame: bytes, channel: Started, began: float
+    ) -> None:
+        self._remote, self._endpoint, self._head, self._frame = remote, endpoint, head, frame
+        self._channel, self._began = channel, began
+
+    def reply(self) -> tuple[bytes, str]:
+        """What `Remote.forward` gives, once the call has ended. Raises XooaiError: see `again`."""
+        channel = self._channel
+        try:
+            reply = channel.reply()
+        except XooaiError as error:
+            self._remote._note(error, channel)
+            raise
+        reply, outcome = self._remote._replied(channel, reply)
+        return reply, outcome.codec
+
+    async def again(self, error: XooaiError) -> tuple[bytes, str]:
+        """What the call gives that has failed, where it may be made anew."""
+        reply, outcome = await self._remote._again(error, self._head, self._frame, self._endpoint, self._began)
+        return reply, outcome.codec
+
+    def abort(self) -> None:
+        """End it now."""
+        self._channel.abort()
 
 
 async def _kept(link: Link) -> AsyncGenerator[None, None]:

@@ -35,6 +35,8 @@ __all__ = [
     "Shared",
     "Sharing",
     "Site",
+    "Started",
+    "Starting",
     "Strays",
     "Taken",
 ]
@@ -162,6 +164,24 @@ class Leaving(Protocol):
     @property
     def is_leaving(self) -> bool:
         """Whether the server has said so."""
+
+
+class Started(Channel, Protocol):
+    """A unary call that has been sent by `start`."""
+
+    def reply(self) -> bytes | None:
+        """Give what `receive` would, or raise that, once it is told that the call has ended."""
+
+
+class Starting(Protocol):
+    """What a link may have beside: for callers that wait for many replies at once, with a task for none of them."""
+
+    def start(self, head: Head, request: bytes, told: Callable[[], None]) -> Started | None:
+        """Send a unary call if that needs no waiting; None where it was not sent: then `open` it.
+
+        `told` is called on the loop when the call has ended, once and not before this returns; it raises nothing. What this
+        raises was raised before the server could begin with the call.
+        """
 
 
 class Listener(Protocol):

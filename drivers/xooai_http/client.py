@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 from types import MappingProxyType
 
@@ -63,9 +63,7 @@ class HttpLink:
         pool = self._pool
         if pool is None or pool.loop is not asyncio.get_running_loop():
             pool = self._bind()
-        ready = self._ready
-        start = ready[1] if ready is not None and ready[0] is head else self._begin(head)
-        lines = b"%bcontent-length: %d\r\n\r\n" % (start, len(request))
+        lines = self._lines(head, request)
         now, deadline = pool.loop.time(), inf
         if head.timeout is not None:
             if head.timeout <= 0:
@@ -81,6 +79,32 @@ class HttpLink:
             pool.watch(connection, deadline)
         channel.connection = connection
         return channel
+
+    def start(self, head: Head, request: bytes, told: Callable[[], None]) -> HttpChannel | None:
+        """Send a unary call where a connection is idle, see `xooai.driver.Starting`."""
+        pool, timeout = self._pool, head.timeout
+        if pool is None or head.shape or pool.loop is not asyncio.get_running_loop():
+            return None
+        if timeout is not None and timeout <= 0:
+            return None
+        lines = self._lines(head, request)
+        now = pool.loop.time()
+        connection = pool.take(now)
+        if connection is None:
+            return None
+        channel = HttpChannel(head)
+        if not connection.send(channel, lines, request):
+            return None
+        if timeout is not None:
+            pool.watch(connection, now + timeout)
+        channel.connection, channel.told = connection, told
+        return channel
+
+    def _lines(self, head: Head, request: bytes) -> bytes:
+        """The head of a request that is one frame."""
+        ready = self._ready
+        start = ready[1] if ready is not None and ready[0] is head else self._begin(head)
+        return b"%bcontent-length: %d\r\n\r\n" % (start, len(request))
 
     async def _open_stream(self, head: Head, request: bytes | None) -> HttpStream:
         if request is None and not head.shape & Shape.CLIENT:
@@ -187,6 +211,8 @@ class HttpChannel:
     outcome: Outcome | None = None
     connection: Connection | None = None
     """What the call runs on, until it ends."""
+    told: Callable[[], None] | None = None
+    """Who is to be told, once, that it has ended."""
     _waiter: asyncio.Future[None] | None = None
     _response: Response | None = None
     _known: Outcome | None = None  # what the response means, where that is known already
@@ -204,6 +230,10 @@ class HttpChannel:
             except BaseException:  # cancelled: the server is to see it at once
                 self.abort()
                 raise
+        return self.reply()
+
+    def reply(self) -> bytes | None:
+        """As `receive`, once the call has ended."""
         if self._error is not None:
             raise self._error
         response, self._response = self._response, None
@@ -233,12 +263,16 @@ class HttpChannel:
 
     def answered(self, response: Response, known: Outcome | None) -> None:
         self._response, self._known, self.connection = response, known, None
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        self._tell()
 
     def failed(self, error: XooaiError) -> None:
         self._error, self.connection = error, None
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
+        self._tell()
+
+    def _tell(self) -> None:
+        waiter, told = self._waiter, self.told
+        if told is not None:
+            self.told = None  # it knows this channel: they would hold each other
+            told()
+        elif waiter is not None and not waiter.done():
             waiter.set_result(None)

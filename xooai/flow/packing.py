@@ -25,7 +25,7 @@ class Packing:
     """Of one node, which is elsewhere."""
 
     def __init__(self, step: Step, flow: Endpoint, target: Elsewhere) -> None:
-        self._step, self._binding, self._target = step, step.binding, target
+        self._step, self._binding, self.target = step, step.binding, target
         self._takes_all = not step.constants and step.endpoint.parameters.keys() == flow.parameters.keys()
         self._constants: dict[str, dict[str, Any]] = {}
 
@@ -54,7 +54,7 @@ class Packing:
             if reply is None and need not in replies:
                 found += [(need, None)] if place.absent is Absent.NONE else []
                 continue
-            if type(reply) is not Reply or (reply.is_bound and reply.origin is not self._target.origin()):
+            if type(reply) is not Reply or (reply.is_bound and reply.origin is not self.target.origin()):
                 return None
             codec = codec or reply.codec
             if codec is not reply.codec:

@@ -30,6 +30,7 @@ from xooai.flow.here import run_here
 from xooai.flow.lent import Lent
 from xooai.flow.packing import Packing
 from xooai.flow.plain import Plain
+from xooai.flow.relay import Failed, Relay
 from xooai.flow.targets import Target
 from xooai.flow.trace import State, Trace
 from xooai.flow.unread import Packed, Reply, Request, Seen, Unread, look, together
@@ -72,6 +73,8 @@ class Means(msgspec.Struct, frozen=True):
     """How many replies each node waits for, that of the Flow's input left out."""
     first: Sequence[str] = ()
     """The nodes that wait for none."""
+    relays: bool = False
+    """Whether each node is a plain one at a server."""
 
     @classmethod
     def of(cls, plan: Plan, targets: Mapping[str, Target], limits: Mapping[str, Limits], threads: Threads) -> Means:
@@ -87,7 +90,8 @@ class Means(msgspec.Struct, frozen=True):
         first = [id for id, step in steps.items() if not step.node.needs]
         first += [id for id in plan.followers[INPUT] if not needed[id]]
         kept = {id: one for id, one in plain.items() if one is not None} if has_room else {}
-        return cls(dict(targets), dict(limits), threads, Threads(), found, has_room, kept, needed, first)
+        relays = len(kept) == len(found) == len(steps) and all(packing.target.starts for packing in found.values())
+        return cls(dict(targets), dict(limits), threads, Threads(), found, has_room, kept, needed, first, relays)
 
 
 async def run(
@@ -143,7 +147,11 @@ class _Running:
             return
         try:
             async with self._branches:
-                await self._branch(list(self._means.first))
+                relay = self._relay()
+                if relay is None:
+                    await self._branch(list(self._means.first))
+                else:
+                    await relay.run(self._means.first[1:], self._beside)
         except (BaseExceptionGroup, XooaiError):
             if self._failure is None:
                 raise
@@ -176,12 +184,25 @@ class _Running:
             (id, look(one)) for id, one in self._replies.items() if id != INPUT and not steps[id].gives_stream
         )
 
-    async def _branch(self, ready: list[str]) -> None:
+    def _relay(self) -> Relay | None:
+        """What runs all nodes in this task, where the first one could be called so: it is called then."""
+        means, given = self._means, self._given
+        if not means.relays or self._trace is not None or type(given) is not Request or tracing() is not None:
+            return None
+        relay = Relay(means.plain, self._replies, given, self._wanted, self._busy, self._budget, self._after)
+        return relay if relay.start(means.first[0]) else None
+
+    def _beside(self, id: str, failed: Failed | None) -> None:
+        """Run a node in a task of its own; where its call has failed, from there on."""
+        self._branches.start(self._branch([id], failed), copy_context())
+
+    async def _branch(self, ready: list[str], failed: Failed | None = None) -> None:
         """Run nodes that are ready, and those that they make ready, one by one; once one waits, others in tasks of their own."""
         task = asyncio.current_task()
         while ready and self._failure is None:  # a node that was told to end may have gone on, and given a reply
             id = ready.pop(0)
-            node = self._calling(id, task)
+            node = self._calling(id, task, failed)
+            failed = None
             try:
                 if ready:
                     await before_waiting(node, partial(self._part, ready, copy_context()))
@@ -192,8 +213,12 @@ class _Running:
                 raise
             ready += self._after(id)
 
-    def _calling(self, id: str, task: asyncio.Task[Any] | None) -> Coroutine[Any, Any, None]:
+    def _calling(
+        self, id: str, task: asyncio.Task[Any] | None, failed: Failed | None = None
+    ) -> Coroutine[Any, Any, None]:
         """The run of one node, which begins once it is awaited."""
+        if failed is not None:
+            return self._plainly(self._means.plain[id], task, failed)
         step, tracer = self._plan.steps[id], tracing()
         plain = self._means.plain.get(id) if self._trace is None else None
         if tracer is not None and not _is_stage(step):
@@ -220,17 +245,21 @@ class _Running:
                 found.append(follower)
         return found
 
-    async def _plainly(self, plain: Plain, task: asyncio.Task[Any] | None) -> None:
-        """As `_node`."""
+    async def _plainly(self, plain: Plain, task: asyncio.Task[Any] | None, failed: Failed | None = None) -> None:
+        """As `_node`. Where a call was made that has failed, it goes on from there."""
         id, step = plain.id, plain.step
         self._busy[id] = None
         try:
             arguments = plain.arguments(self._replies, self._given)
             if arguments is not None:
-                self._budget.take(1)
-                wanted = self._wanted if plain.is_last else ""
                 try:
-                    reply = await plain.target.call(step.endpoint, arguments, None, None, wanted)
+                    if failed is None:
+                        self._budget.take(1)
+                        wanted = self._wanted if plain.is_last else ""
+                        reply = await plain.target.call(step.endpoint, arguments, None, None, wanted)
+                    else:
+                        hop, why = failed
+                        reply = await hop.again(why)
                 except InvalidArgument as error:
                     if error.errors or step.binding.rule is Rule.INPUT:
                         raise

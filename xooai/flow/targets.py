@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from xooai.call import Layer, remaining
 from xooai.declare import chosen
 from xooai.endpoint import Endpoint
-from xooai.errors import FlowError, InvalidArgument, NotFound
-from xooai.flow.unread import Packed, accepted, answered
+from xooai.errors import FlowError, InvalidArgument, NotFound, XooaiError
+from xooai.flow.unread import Packed, Reply, accepted, answered
 from xooai.lazy import lazy
 from xooai.log import logger
 from xooai.origin import Origin
@@ -35,6 +35,7 @@ _log = logger("xooai")
 __all__ = [
     "Arguments",
     "Elsewhere",
+    "Hop",
     "Inner",
     "Own",
     "Target",
@@ -115,6 +116,13 @@ class Elsewhere(ABC):
     @abstractmethod
     def origin(self) -> Origin | None:
         """Whom its replies come from, as far as it is one server: what that keeps itself it can read."""
+
+    starts = False
+    """Whether there are calls that need no waiting to be sent."""
+
+    def start(self, endpoint: Endpoint, arguments: Packed, wanted: str, told: Callable[[], None]) -> Hop | None:
+        """As `call`, of a call that goes out at once; `told` is called when it has ended. None where it was not sent."""
+        return None
 
 
 class _Given:
@@ -201,6 +209,11 @@ class Client(_Given, Elsewhere):
             _, timeout = await self._found(timeout)
         assert self._there is not None
         return await sent(*self._there, endpoint, arguments, timeout, watch, wanted)
+
+    starts = True
+
+    def start(self, endpoint: Endpoint, arguments: Packed, wanted: str, told: Callable[[], None]) -> Hop | None:
+        return None if self._there is None else _started(*self._there, endpoint, arguments, wanted, told)
 
     def origin(self) -> Origin | None:
         remote = self.executor._xooai_remote
@@ -304,6 +317,13 @@ class There(Elsewhere):
     def close(self) -> None:
         """Nothing: the Flow closes its connections."""
 
+    starts = True
+
+    def start(self, endpoint: Endpoint, arguments: Packed, wanted: str, told: Callable[[], None]) -> Hop | None:
+        if not self._executor:
+            return None
+        return _started(self._server(self.host), self._executor, endpoint, arguments, wanted, told)
+
     def origin(self) -> Origin | None:
         return self._server(self.host).origin
 
@@ -343,6 +363,58 @@ async def sent(
     accept = wanted or accepted(endpoint, codec)
     reply, media_type = await remote.forward(executor, endpoint, frame, codec, limit, accept)
     return answered(reply, media_type, endpoint.result, remote.origin, (remote.server, executor, endpoint.name))
+
+
+class Hop:
+    """A call of a node that was sent by `start`."""
+
+    __slots__ = ("_endpoint", "_error", "_executor", "_remote", "_sent")
+
+    def __init__(self, remote: remotes.Remote, executor: str, endpoint: Endpoint, sent: remotes.Sent) -> None:
+        self._remote, self._executor, self._endpoint, self._sent = remote, executor, endpoint, sent
+        self._error: XooaiError | None = None
+
+    def reply(self) -> Reply:
+        """What it gives, once it has ended. Raises XooaiError: see `again`."""
+        try:
+            found = self._sent.reply()
+        except XooaiError as error:
+            self._error = error
+            raise
+        return self._read(*found)
+
+    async def again(self, error: Exception) -> Reply:
+        """What the call gives that has failed, where it may be made anew."""
+        failed, self._error = self._error, None
+        try:
+            if failed is not error:  # it was answered, by what is no reply
+                raise error
+            return self._read(*await self._sent.again(failed))
+        finally:
+            del error, failed  # or they would hold themselves, by the frames that they came through
+
+    def abort(self) -> None:
+        """End it now."""
+        self._sent.abort()
+
+    def _read(self, reply: bytes, media_type: str) -> Reply:
+        remote, endpoint = self._remote, self._endpoint
+        where = remote.server, self._executor, endpoint.name
+        return answered(reply, media_type, endpoint.result, remote.origin, where)
+
+
+def _started(
+    remote: remotes.Remote,
+    executor: str,
+    endpoint: Endpoint,
+    arguments: Packed,
+    wanted: str,
+    told: Callable[[], None],
+) -> Hop | None:
+    codec = arguments.codec
+    accept = wanted or accepted(endpoint, codec)
+    sent = remote.start(executor, endpoint, arguments.frame, codec, remaining(remote.timeout), accept, told)
+    return None if sent is None else Hop(remote, executor, endpoint, sent)
 
 
 def _read(arguments: Arguments) -> dict[str, Any]:
