@@ -22,7 +22,8 @@ DEEPEST = 20_000  # characters of one traceback, whose end tells most
 # Control characters, those that reorder or break lines, and halves of others that no file takes: a peer's text must not move the
 # cursor or forge a line.
 _UNSAFE = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-_URL = r"[A-Za-z][A-Za-z0-9+.-]+://[^\s'\"<>]+"
+# A longer scheme is found from so much before its end; without a bound a long word would be searched from each letter.
+_URL = r"[A-Za-z][A-Za-z0-9+.-]{1,40}://[^\s'\"<>]+"
 _HEADER = (  # up to the end of the text or the line: a cookie has several parts, and a scheme of authorization is any word
     r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie)(['\"]?\s*[:=]\s*(?:b?['\"])?|['\"],\s*b?['\"])[^\n'\"]+"
 )
@@ -68,7 +69,8 @@ def shown(text: str, longest: int) -> str:
     if (
         whole > 4 * longest
     ):  # what cannot be shown is not searched; a word that is cut may be a secret that is not known for one
-        text = re.sub(r"\S{0,500}\Z", "", text[: 4 * longest])
+        text = text[: 4 * longest]
+        text = text[:-500] + re.sub(r"(?<!\S)\S+\Z", "", text[-500:])
     text = one_line(_without_secrets(text))
     return text if len(text) <= longest and whole <= 4 * longest else f"{text[:longest]}..."
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xooai.log import LONGEST, message_of, shown
+from xooai.log import LONGEST, message_of, shown, traceback_of
 
 FORMS = [
     "Authorization: Bearer {}",
@@ -84,15 +84,43 @@ def test_what_a_client_says_is_no_longer_than_it_may_be(text: str) -> None:
     assert len(shown(text, 200)) <= 203 * len("\\U0001f600")
 
 
-@pytest.mark.parametrize(
+SLOW = pytest.mark.parametrize(
     "text",
-    ["a" * 2**20, "token" * 2**18, "x:" * 2**19, "https://" * 2**17, "-" * 2**20, "'key'" * 2**17, "Bearer " * 2**17],
-    ids=range(7),
+    [
+        "a" * 2**20,
+        "a+" * 2**19,
+        "token" * 2**18,
+        "x:" * 2**19,
+        "https://" * 2**17,
+        "-" * 2**20,
+        "'key'" * 2**17,
+        "Bearer " * 2**17,
+    ],
+    ids=range(8),
 )
+
+
+@SLOW
 def test_a_megabyte_that_is_made_up_to_be_slow_is_searched_soon(text: str) -> None:
     began = time.process_time()
     said(text)
     assert time.process_time() - began < 0.5
+
+
+@SLOW
+def test_an_error_with_such_a_megabyte_is_written_down_soon(text: str) -> None:
+    try:
+        raise ValueError(f"could not convert {text!r}")
+    except ValueError as error:
+        record = logging.makeLogRecord({"exc_info": (ValueError, error, error.__traceback__)})
+    began = time.process_time()
+    traceback_of(record)
+    assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize("before", ["", "x" * 100, "1", "-+.", "a.b-" * 50], ids=range(5))
+def test_a_url_is_found_behind_whatever_stands_before_it(before: str) -> None:
+    assert "hunter2" not in said(f"{before}postgresql+psycopg://me:hunter2@host/path")
 
 
 def test_what_is_no_secret_stays() -> None:
