@@ -6,17 +6,20 @@ import os
 import pty
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from typing import Any
 
+import msgspec
 import pytest
 from bench_target import Ended, Target
 
 from xooai import Text
 from xooai.cli.top_rates import between
 from xooai.metrics.process import Process
-from xooai.metrics.report import Batches, Calls, Count, Queue, Report
+from xooai.metrics.report import Batches, Calls, Count, Queue, Report, Slot
 
 PATIENCE = 60.0  # seconds: what hangs fails its test instead of stopping the run
 SOON = ("--once", "--interval", "0.1s")
@@ -100,10 +103,22 @@ def test_a_pipe_gets_a_table(top: Command, url: str) -> None:
     assert "1 process" in ended.out
 
 
-def test_a_server_that_tells_nothing_is_said_in_one_line(top: Command) -> None:
+@contextmanager
+def stranger(answer: Callable[[], bytes | None]) -> Iterator[str]:
+    """A server that is none of ours, which answers all by this; by status 404 where that is None. Gives its URL."""
+
     class Other(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.send_error(404)
+            self.rfile.read(int(self.headers["content-length"]))
+            found = answer()
+            if found is None:
+                self.send_error(404)
+                return
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(found)))
+            self.end_headers()
+            self.wfile.write(found)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -112,13 +127,63 @@ def test_a_server_that_tells_nothing_is_said_in_one_line(top: Command) -> None:
         serving = threading.Thread(target=other.serve_forever)
         serving.start()
         try:
-            ended = top(f"http://127.0.0.1:{other.server_port}", *SOON)
+            yield f"http://127.0.0.1:{other.server_port}"
         finally:
             other.shutdown()
             serving.join()
 
+
+def test_a_server_that_tells_nothing_is_said_in_one_line(top: Command) -> None:
+    with stranger(lambda: None) as url:
+        ended = top(url, *SOON)
+
     assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
     assert "does not tell what it counts" in ended.err
+
+
+def test_no_name_that_a_server_tells_moves_the_cursor(top: Command) -> None:
+    evil = "[/red]\x1b[2J\x9b2J\u202e\nx"
+    looks = count(1)
+
+    def lie() -> bytes:
+        number = next(looks)
+        calls = [Calls(evil, evil, evil, {evil: number}, 1, 1.0, [number, 0], 1, 1)]
+        batches, queues = [Batches(evil, evil, {evil: number}, number, [])], [Queue(evil, evil, evil, 5)]
+        slots, processes = [Slot(1, evil, evil, 2)], [Process(evil, 1.0, 1.0, 1)]
+        counts = [Count(evil, evil, evil, evil, number)]
+        return msgspec.json.encode(
+            Report(100.0 + number, processes, slots, calls, [], batches, queues, counts, bounds=[1.0])
+        )
+
+    with stranger(lie) as url:
+        ended = top(url, *SOON)
+
+    assert ended.code == 0, ended.err
+    assert ended.out.count("\\x1b[2J\\x9b2J\\u202e x") >= 9
+    assert not set(ended.out) & set("\x1b\x9b\u202e")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"now": 1e300}, {"now": -1e18}, {"calls": [Calls("a", "b", "http", {}, 1, 1.0, [1, 2, 3, 4, 5, 6], 1, 1)]}],
+    ids=["far off", "long ago", "buckets"],
+)
+def test_figures_that_make_no_sense_are_said_in_one_line(top: Command, told: dict[str, Any]) -> None:
+    with stranger(lambda: msgspec.json.encode(msgspec.structs.replace(report(100.0, 10), **told))) as url:
+        ended = top(url, *SOON)
+
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert "counts otherwise than this version" in ended.err
+
+
+def test_another_version_in_the_place_of_a_server_is_compared_with_nothing() -> None:
+    newer = report(102.0, 30)
+    newer.bounds, newer.calls[0].buckets = [0.001, 0.01], [0, 30, 0]
+
+    seen = between(report(100.0, 1000), newer)
+
+    assert seen.endpoints[0].rate == 15.0
+    assert seen.endpoints[0].p50 == pytest.approx(0.0055)
 
 
 def test_nobody_there_is_said_in_one_line(top: Command) -> None:

@@ -17,7 +17,7 @@ from xooai import metrics
 from xooai.cli.bench import LENGTH
 from xooai.cli.remote import Reached, Reaching, Server, reached, reaching
 from xooai.cli.terminal import console
-from xooai.cli.top_rates import Seen, between
+from xooai.cli.top_rates import Seen, between, is_sound
 from xooai.cli.top_view import KEYS, ORDERS, view
 from xooai.errors import DeadlineExceeded, FailedPrecondition, NotFound, Unavailable
 from xooai.log import one_line
@@ -155,7 +155,7 @@ async def _report(there: Reached) -> metrics.Report:
     """What the server has counted. Raises FailedPrecondition where it tells nothing of it."""
     try:
         found = await there.remote.call("xooai", metrics.endpoint(), {}, there.remote.timeout, None, None)
-        return msgspec.convert(found, metrics.Report)
+        report = msgspec.convert(found, metrics.Report)
     except NotFound as error:
         raise FailedPrecondition(
             f"{there.address.server} does not tell what it counts: it is no server of xooai, or an older one ({error.message})"
@@ -164,6 +164,11 @@ async def _report(there: Reached) -> metrics.Report:
         raise FailedPrecondition(
             f"{there.address.server} counts otherwise than this version: {error}; use its own"
         ) from None
+    if not is_sound(report):
+        raise FailedPrecondition(
+            f"{there.address.server} counts otherwise than this version: its times, or its buckets, make no sense; use its own"
+        )
+    return report
 
 
 @contextmanager

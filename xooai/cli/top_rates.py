@@ -8,10 +8,11 @@ import msgspec
 
 from xooai.metrics.report import Batches, Calls, Report, Slot
 
-__all__ = ["Batching", "Endpoint", "Seen", "Worker", "between"]
+__all__ = ["Batching", "Endpoint", "Seen", "Worker", "between", "is_sound"]
 
 _OWN = "xooai"  # the executor that every server has: who looks is no load
 _GOOD = "OK"
+_LAST = 253_402_300_800  # seconds since 1970: the year 10000, which no clock shows
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -73,6 +74,11 @@ class Seen(msgspec.Struct, frozen=True):
     slots: list[Slot]
 
 
+def is_sound(report: Report) -> bool:
+    """Whether a report can be compared with others: each call in a bucket that is told of, at a time that there is."""
+    return 0 <= report.now < _LAST and all(len(one.buckets) == len(report.bounds) + 1 for one in report.calls)
+
+
 def between(before: Report, after: Report) -> Seen:
     """What was between two reports of one server. What is less than before has begun anew, as in a worker that was replaced."""
     seconds = max(after.now - before.now, 1e-9)
@@ -112,7 +118,9 @@ def between(before: Report, after: Report) -> Seen:
 
 
 def _endpoint(before: Calls | None, after: Calls, report: Report, seconds: float) -> Endpoint:
-    had = before or Calls(after.executor, after.endpoint, after.driver, {}, 0, 0.0, [0] * len(after.buckets), 0, 0)
+    had = before
+    if had is None or len(had.buckets) != len(after.buckets):  # another version may have taken the server's place
+        had = Calls(after.executor, after.endpoint, after.driver, {}, 0, 0.0, [0] * len(after.buckets), 0, 0)
     codes = {code: _more(number, had.codes.get(code, 0)) / seconds for code, number in after.codes.items()}
     buckets = [_more(one, was) for one, was in zip(after.buckets, had.buckets, strict=True)]
     p50, p90, p99 = (_percentile(buckets, report.bounds, share) for share in (0.5, 0.9, 0.99))

@@ -1,4 +1,4 @@
-"""What `xooai top` shows: tables of endpoints, batches and processes."""
+"""What `xooai top` shows: tables of endpoints, batches and processes. No name that a server tells moves the cursor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.text import Text
 
 from xooai.cli.bench_text import in_seconds
 from xooai.cli.top_rates import Endpoint, Seen
-from xooai.log import printable
+from xooai.log import one_line
 from xooai.metrics.report import Slot
 
 __all__ = ["KEYS", "ORDERS", "view"]
@@ -36,7 +36,7 @@ def view(url: str, seen: Seen, order: str, note: str = "") -> RenderableType:
     parts += ["", _workers(seen)]
     if troubled := [_slot(one) for one in seen.slots if one.state != "ready" or one.restarts]:
         parts += ["", Text("   ".join(troubled), style="red")]
-    if more := [f"{name} {rate:,.1f}/s" for name, rate in sorted(seen.counts.items())]:
+    if more := [f"{one_line(name)} {rate:,.1f}/s" for name, rate in sorted(seen.counts.items())]:
         parts += ["", Text("   ".join(more))]
     return Group(*parts)
 
@@ -44,7 +44,7 @@ def view(url: str, seen: Seen, order: str, note: str = "") -> RenderableType:
 def _title(url: str, seen: Seen, note: str) -> Text:
     number = len(seen.workers)
     rate, failing = sum(one.rate for one in seen.endpoints), sum(one.failing for one in seen.endpoints)
-    waiting = "".join(f", {count:,} wait for {queue}" for queue, count in seen.waiting.items() if count)
+    waiting = "".join(f", {count:,} wait for {one_line(queue)}" for queue, count in seen.waiting.items() if count)
     text = Text(f"{url}  {strftime('%H:%M:%S', localtime(seen.now))}  ", style="bold")
     text.append(f"{number} {'process' if number == 1 else 'processes'}, {rate:,.1f} calls/s", style="not bold")
     text.append(f", {failing:,.1f} failing/s", style="red" if failing else "not bold")
@@ -65,10 +65,10 @@ def _endpoints(seen: Seen, order: str) -> RenderableType:
         return Text("no call yet")
     table = _table("endpoint", "driver", "calls/s", "p50", "p90", "p99", "under way", "waiting", "total", "failing")
     for one in sorted(seen.endpoints, key=ORDERS[order]):
-        errors = "  ".join(f"{code} {rate:,.1f}/s" for code, rate in sorted(one.errors.items()))
+        errors = "  ".join(f"{one_line(code)} {rate:,.1f}/s" for code, rate in sorted(one.errors.items()))
         table.add_row(
-            printable(f"{one.executor}/{one.endpoint}"),
-            one.driver or "local",
+            one_line(f"{one.executor}/{one.endpoint}"),
+            one_line(one.driver) or "local",
             f"{one.rate:,.1f}",
             *("-" if time is None else in_seconds(time) for time in (one.p50, one.p90, one.p99)),
             f"{one.under_way:,}",
@@ -82,8 +82,8 @@ def _endpoints(seen: Seen, order: str) -> RenderableType:
 def _batches(seen: Seen) -> Table:
     table = _table("endpoint", "batches/s", "items", "why they left")
     for one in seen.batches:
-        reasons = "  ".join(f"{reason} {share:.0%}" for reason, share in sorted(one.reasons.items()))
-        table.add_row(printable(f"{one.executor}/{one.endpoint}"), f"{one.rate:,.1f}", f"{one.items:,.1f}", reasons)
+        reasons = "  ".join(f"{one_line(reason)} {share:.0%}" for reason, share in sorted(one.reasons.items()))
+        table.add_row(one_line(f"{one.executor}/{one.endpoint}"), f"{one.rate:,.1f}", f"{one.items:,.1f}", reasons)
     return table
 
 
@@ -93,7 +93,7 @@ def _workers(seen: Seen) -> Table:
         files = "-" if one.files is None else f"{one.files:,}"
         is_full = one.files is not None and bool(one.file_limit) and one.files > _BUSY * (one.file_limit or 0)
         table.add_row(
-            printable(one.worker),
+            one_line(one.worker),
             Text(f"{one.cpu:.0%}", style="red" if one.cpu > _BUSY else ""),
             "-" if one.memory is None else f"{one.memory / 2**20:,.0f}",
             Text(files, style="red" if is_full else ""),
@@ -104,7 +104,7 @@ def _workers(seen: Seen) -> Table:
 
 
 def _slot(slot: Slot) -> str:
-    return f"worker {slot.number} is {printable(slot.state)}, replaced {slot.restarts:,} times"
+    return f"worker {slot.number} is {one_line(slot.state)}, replaced {slot.restarts:,} times"
 
 
 def _age(seconds: float) -> str:
