@@ -331,7 +331,7 @@ class Site:
 
     def _ends_more(self, error: BaseException, call: Call, in_memory: MemoryChannel | None) -> bool:
         """Whether an error is no failure of the call. A call that is cut off by it is counted."""
-        if not _is_for_others(error, in_memory):
+        if not _is_for_others(error, call, in_memory):
             return False
         if monotonic() >= self._cuts_from:
             self.cut += 1
@@ -399,12 +399,14 @@ def _counted() -> bytes:
     return metrics.counted()
 
 
-def _is_for_others(error: BaseException, in_memory: MemoryChannel | None) -> bool:
+def _is_for_others(error: BaseException, call: Call, in_memory: MemoryChannel | None) -> bool:
     """Whether this is no failure of the call, but stops whoever runs it: a handler may raise the same errors by itself."""
     if isinstance(error, asyncio.CancelledError):
         return _is_cancelled()
-    if isinstance(error, GeneratorExit):  # Python closes a coroutine that is waited for no more
-        return in_memory is None or not in_memory.inline
+    if isinstance(
+        error, GeneratorExit
+    ):  # Python closes a coroutine that is waited for no more, in whatever context it is in
+        return entered.get() is not call
     # Ctrl-C comes to the main thread. Servers hear it as a signal, so there it is of whoever posts to himself.
     return (
         isinstance(error, KeyboardInterrupt)

@@ -152,6 +152,7 @@ def test_an_error_that_a_user_derived_from_ours_arrives_as_ours(place: Place, en
         ExceptionGroup(SECRET, [ValueError(SECRET)]),
         SystemExit(SECRET),
         asyncio.CancelledError(SECRET),
+        GeneratorExit(SECRET),
         XooaiError(SECRET),
         OSError(2, SECRET),
         Panic(SECRET),
