@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
 import urllib.error
@@ -19,12 +20,14 @@ from everywhere import served
 from grpc_poller import poller
 from xooai import (
     AlreadyExists,
+    DeadlineExceeded,
     Executor,
     FailedPrecondition,
     Internal,
     InvalidArgument,
     NotFound,
     ResourceExhausted,
+    Unavailable,
     current,
     plugins,
     post,
@@ -66,7 +69,12 @@ class Till(Executor):
             current().reply_metadata["x"] = "line\nbreak"
             return 1
         raise {"typed": NotFound("no"), "full": ResourceExhausted("full"), "own": RuntimeError("secret"),
+               "busy": Unavailable("not yet", details={"retry_after": 1}),
                "gone": FailedPrecondition("gone", details={"left": 3})}[how]  # fmt: skip
+
+    @post(limit=1)
+    async def one_at_a_time(self) -> int:
+        return await self.pay_slowly()
 
     @stream
     async def many(self) -> AsyncIterator[int]:
@@ -161,8 +169,9 @@ FAILURES = [
     ("own", Internal, 1),
     ("cancelled", Internal, 1),
     ("unsendable", Internal, 1),
-    ("full", ResourceExhausted, 2),
-    ("typed", NotFound, 2),
+    ("full", ResourceExhausted, 1),
+    ("typed", NotFound, 1),
+    ("busy", Unavailable, 2),  # it says itself that it has not begun
 ]
 
 
@@ -179,6 +188,22 @@ def test_how_a_run_failed_is_kept_and_what_did_not_run_is_not(
     assert till.runs == runs
     assert errors[0].args == errors[1].args and errors[0].details == errors[1].details  # type: ignore[attr-defined]
     assert how not in ("own", "cancelled") or (errors[0].id == errors[1].id and errors[0].id)  # type: ignore[attr-defined]
+
+
+def test_what_expired_before_it_ran_may_come_again(till: Till, http: str) -> None:
+    async def calls() -> int:
+        async with Till.at(http, retry=0) as there:
+            first = asyncio.create_task(there.apost("one_at_a_time"))
+            await asyncio.to_thread(_wait, till)
+            with pytest.raises(DeadlineExceeded):
+                await there.apost("one_at_a_time", timeout=0.2, **keyed("k"))
+            _release(till)
+            await first
+            while True:
+                with suppress(DeadlineExceeded):  # of the first attempt, which goes on for the time it had
+                    return int(await there.apost("one_at_a_time", **keyed("k")))
+
+    assert asyncio.run(asyncio.wait_for(calls(), SOON)) == 2
 
 
 def test_over_http_it_is_a_header(till: Till, http: str) -> None:
@@ -287,6 +312,32 @@ def test_a_crash_makes_no_call_run_twice(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert (tmp_path / "runs").read_text() == "11"
 
 
+def test_where_an_end_cannot_be_noted_its_caller_has_the_reply_and_nobody_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, till: Till
+) -> None:
+    monkeypatch.setenv("XOOAI_IDEMPOTENCY", str(tmp_path))
+    plugins.driver("http")
+
+    async def scene(url: str) -> None:
+        async with Till.at(url, retry=0) as there, asyncio.timeout(SOON):
+            running = asyncio.create_task(there.apost("pay_slowly", **keyed("a")))
+            await asyncio.to_thread(_wait, till)
+            data = sqlite3.connect(tmp_path / "calls.sqlite", isolation_level=None)
+            data.execute("ALTER TABLE held RENAME TO hidden")  # no note can be made
+            _release(till)
+            assert await running == 1
+            with pytest.raises(Unavailable, match="keys"):
+                await there.apost("pay", amount=1, **keyed("b"))
+            data.execute("ALTER TABLE hidden RENAME TO held")
+            data.close()
+            with pytest.raises(AlreadyExists, match="nobody knows"):
+                await there.apost("pay_slowly", **keyed("a"))
+            assert till.runs == 1
+            assert await there.apost("pay", amount=1, **keyed("b")) == 3
+
+    asyncio.run(scene(till.start("http://127.0.0.1:0")[0]))
+
+
 # What is kept
 
 
@@ -315,6 +366,37 @@ def test_replies_are_bounded_in_bytes_and_their_calls_stay_known() -> None:
     assert row is not None and row.ended is not None and not row.ended.is_kept
 
 
+def test_a_full_disk_is_told_and_undoes_what_was_half_written(tmp_path: Path) -> None:
+    ledger = Ledger(str(tmp_path))
+    ledger.begin(place(1), b"")
+    ledger._data.execute("PRAGMA max_page_count = 1")  # of the pages that there are: no more
+    with pytest.raises(sqlite3.Error, match="full"):
+        ledger.end(place(1), Ended(0, bytes(1_000_000)))
+    ledger._data.execute("PRAGMA max_page_count = 100000")
+    ledger.end(place(1), Ended(0, bytes(1_000)))
+    row = ledger.begin(place(1), b"")
+    assert row is not None and row.ended is not None and row.ended.is_kept
+    ledger.close()
+
+
+def test_a_reply_more_takes_no_look_at_all_that_are_forgotten() -> None:
+    ledger = Ledger(limit=100_000)
+    for number in range(3_000):
+        ledger.begin(place(number), b"")
+        ledger.end(place(number), Ended(0, bytes(1_000)))
+    looked = 0
+
+    def look() -> int:
+        nonlocal looked
+        looked += 1
+        return 0
+
+    ledger.begin(place(3_000), b"")
+    ledger._data.set_progress_handler(look, 1)  # with each instruction of the database
+    ledger.end(place(3_000), Ended(0, bytes(1_000)))
+    assert 0 < looked < 3_000
+
+
 def test_what_a_process_did_not_end_is_known_once_it_is_gone(tmp_path: Path) -> None:
     one, two = Ledger(str(tmp_path)), Ledger(str(tmp_path))
     one.begin(place(1), b"")
@@ -334,3 +416,11 @@ def test_what_a_process_did_not_end_is_known_once_it_is_gone(tmp_path: Path) -> 
 def test_a_key_is_known_for_its_time() -> None:
     ledger = Ledger(ttl=0.0)
     assert [ledger.begin(place(1), b"") for _ in range(2)] == [None, None]
+
+
+def test_what_is_kept_is_read_by_its_owner_alone(tmp_path: Path) -> None:
+    ledger = Ledger(str(tmp_path))
+    ledger.begin(b"a", b"1")
+    modes = {path.name: path.stat().st_mode & 0o077 for path in tmp_path.iterdir()}
+    ledger.close()
+    assert len(modes) >= 2 and not any(modes.values()), modes

@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS calls (
     place BLOB PRIMARY KEY, print BLOB NOT NULL, owner TEXT NOT NULL, began REAL NOT NULL, ended BLOB, size INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS by_age ON calls (began);
+CREATE INDEX IF NOT EXISTS with_reply ON calls (began) WHERE size > 0;
 CREATE TABLE IF NOT EXISTS held (calls INTEGER NOT NULL, bytes INTEGER NOT NULL);
 INSERT INTO held SELECT 0, 0 WHERE NOT EXISTS (SELECT * FROM held);
 """
@@ -77,7 +78,7 @@ class Ledger:
             if self._folder is not None:
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._alive = self._living()
-            name = ":memory:" if self._folder is None else str(self._folder / "calls.sqlite")
+            name = ":memory:" if self._folder is None else str(self._file(self._folder / "calls.sqlite"))
             self._data = sqlite3.connect(name, timeout=BUSY, isolation_level=None, check_same_thread=False)
             if self._folder is not None:
                 self._data.execute("PRAGMA journal_mode = WAL")
@@ -105,7 +106,7 @@ class Ledger:
         return None
 
     def end(self, place: bytes, ended: Ended) -> None:
-        """Note how a call ended that this process has begun."""
+        """Note how a call ended that this process has begun. Raises sqlite3.Error, as all that writes."""
         written = msgspec.msgpack.encode(ended)
         if len(written) * SHARE > self._limit:
             written = msgspec.msgpack.encode(Ended(ended.code, message=ended.message, is_kept=False))
@@ -148,10 +149,16 @@ class Ledger:
                 with suppress(OSError):
                     (self._folder / f"{self.owner}.alive").unlink()
 
+    def _file(self, path: Path) -> Path:
+        """A file that its owner alone reads, as those that the database puts beside it: the folder may be open to others."""
+        with suppress(FileExistsError):  # one that is in use is left alone: to close it would end its locks
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        return path
+
     def _living(self) -> BinaryIO:
         """A file that is locked for as long as this process lives."""
         assert self._folder is not None
-        file = (self._folder / f"{self.owner}.alive").open("wb")
+        file = self._file(self._folder / f"{self.owner}.alive").open("wb")
         if sys.platform != "win32":
             fcntl.flock(file, fcntl.LOCK_EX)
         return file
@@ -171,14 +178,13 @@ class Ledger:
         if held <= self._limit:
             return
         gone = msgspec.msgpack.encode(Ended(0, is_kept=False))
-        rows = self._data.execute(
-            "SELECT place, size FROM calls WHERE size > ? ORDER BY began", (len(gone),)
-        ).fetchall()
-        for place, size in rows:
-            self._data.execute("UPDATE calls SET ended = ?, size = ? WHERE place = ?", (gone, len(gone), place))
-            held += len(gone) - size
-            if held <= self._limit:
+        while held > self._limit:
+            first = "SELECT place, size FROM calls WHERE size > 0 ORDER BY began LIMIT 1"
+            found = self._data.execute(first).fetchone()
+            if found is None:
                 break
+            self._data.execute("UPDATE calls SET ended = ?, size = 0 WHERE place = ?", (gone, found[0]))
+            held -= found[1]
         self._data.execute("UPDATE held SET bytes = ?", (held,))
 
     def _drop(self, which: str, *given: object) -> None:
@@ -198,4 +204,9 @@ class _Whole:
         self._data.execute("BEGIN IMMEDIATE")
 
     def __exit__(self, kind: object, *_: object) -> None:
-        self._data.execute("COMMIT" if kind is None else "ROLLBACK")
+        try:
+            if kind is None:
+                self._data.execute("COMMIT")
+        finally:
+            if self._data.in_transaction:  # where the disk is full the database has gone back by itself
+                self._data.execute("ROLLBACK")

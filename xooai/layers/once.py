@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
@@ -14,11 +15,12 @@ import msgspec
 from xooai.call import Call, Service
 from xooai.deadline import within
 from xooai.driver import Channel
-from xooai.errors import AlreadyExists, Code, InvalidArgument, ResourceExhausted, XooaiError, error_from
+from xooai.errors import AlreadyExists, Code, InvalidArgument, ResourceExhausted, Unavailable, XooaiError, error_from
 from xooai.layers.ledger import Ended, Ledger, Row
 from xooai.log import logger
 from xooai.metadata import IDEMPOTENCY_KEY, metadata_of
 from xooai.tally import count
+from xooai.timing import Timing
 
 __all__ = ["FOLDER", "REPLAYED", "Once"]
 
@@ -31,7 +33,7 @@ LONGEST = 255  # characters of a key: of those that are made up by rule, UUIDs h
 HASHED = 1024 * 1024  # bytes of a request from which on it is hashed in a thread
 LOOK, LONG = 0.05, 1.0  # seconds between two looks at a call that another process runs, doubled up to the second
 _HAS_NOT_RUN = (Code.INVALID_ARGUMENT, Code.NOT_FOUND, Code.UNIMPLEMENTED, Code.PERMISSION_DENIED, Code.UNAUTHENTICATED)
-"""Errors of who looks at a call before it runs."""
+"""Errors of who looks at a call before it runs, where its handler has not begun."""
 
 T = TypeVar("T")
 _log = logger("xooai")
@@ -70,9 +72,9 @@ class Once:
             if row.ended is not None:
                 _give(call, row.ended)
                 return
-            if not self._ledger.is_alive(row.owner):
+            if self._is_lost(row):
                 raise AlreadyExists(
-                    "a call with this key has begun, and the server that ran it is gone: nobody knows whether it was done",
+                    "a call with this key has begun, and how it ended was not noted: nobody knows whether it was done",
                     details={"reason": "unknown"},
                 )
             await asyncio.sleep(pause)
@@ -82,30 +84,49 @@ class Once:
         self, service: Service, call: Call, frame: bytes | None, place: bytes, fingerprint: bytes
     ) -> Row | None:
         """Run a call that nobody has begun before, and note how it ends; else what is known of it."""
-        row = await self._done(self._ledger.begin, place, fingerprint)
-        if row is not None and row.ended is None and call.endpoint.idempotent and not self._ledger.is_alive(row.owner):
-            row = await self._done(self._ledger.begin, place, fingerprint, row.owner)
+        try:
+            row = await self._done(self._ledger.begin, place, fingerprint)
+            if row is not None and row.ended is None and call.endpoint.idempotent and self._is_lost(row):
+                row = await self._done(self._ledger.begin, place, fingerprint, row.owner)
+        except sqlite3.Error as error:
+            _log.error("the keys of calls cannot be kept, and calls that have one are refused: %s", error)
+            raise Unavailable(
+                f"the server cannot note the keys of calls now; without {IDEMPOTENCY_KEY} it runs them"
+            ) from None
         if row is not None:
             return row
         count("idempotency", "ran", *call.tally.names[:2])
         call.channel = _Read(call.channel, frame)
+        if call.timing is None:
+            call.timing = Timing()  # tells whether the handler has begun
         try:
             left = call.remaining
             await (service(call) if left is None else within(left, service, call))
         except XooaiError as error:
             ended = _failed(error, call)
             if ended is None:
-                await self._done(self._ledger.forget, place)
+                await self._note(self._ledger.forget, place)
             else:
-                await self._done(self._ledger.end, place, ended)
+                await self._note(self._ledger.end, place, ended)
             raise
         except BaseException:
             task = asyncio.current_task()
             if task is None or not task.cancelling():  # and this server goes on
-                await self._done(self._ledger.end, place, _unknown(call))
+                await self._note(self._ledger.end, place, _unknown(call))
             raise
-        await self._done(self._ledger.end, place, _answered(call))
+        await self._note(self._ledger.end, place, _answered(call))
         return None
+
+    def _is_lost(self, row: Row) -> bool:
+        """Whether nobody runs a call any more that has no end; asked by who would run it in this process."""
+        return row.owner == self._ledger.owner or not self._ledger.is_alive(row.owner)
+
+    async def _note(self, what: Callable[..., None], *given: Any) -> None:
+        """Note how a call ended. Where that cannot be, its caller is answered all the same, and later ones are told."""
+        try:
+            await self._done(what, *given)
+        except sqlite3.Error as error:
+            _log.error("how a call with a key ended cannot be noted: %s", error)
 
     async def _done(self, what: Callable[..., T], *given: Any) -> T:
         """Ask the ledger; in a thread where it waits for the disk."""
@@ -192,8 +213,14 @@ def _answered(call: Call) -> Ended:
 
 def _failed(error: XooaiError, call: Call) -> Ended | None:
     """How a call ended that raised; None where it has not run, and is not to be known."""
-    if error.code in _HAS_NOT_RUN or isinstance(error, ResourceExhausted):
-        return None
+    assert call.timing is not None
+    call.timing.enter(None)
+    took = call.timing.seconds
+    if not took["handle"]:
+        if not took["decode"]:  # it waited for its turn
+            return None
+        if error.code in _HAS_NOT_RUN or isinstance(error, ResourceExhausted):
+            return None
     if "retry_after" in error.details and not error._server:
         return None
     if error.code == Code.UNKNOWN or error._is_of_here:
