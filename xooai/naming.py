@@ -12,7 +12,7 @@ from os import urandom
 
 from xooai.metadata import ID_HEADER, TRACE_HEADERS
 
-__all__ = ["LONGEST", "given_id", "new_id", "trace_headers", "trace_id_of"]
+__all__ = ["LONGEST", "given_id", "new_id", "trace_headers", "trace_id_of", "well_formed"]
 
 _PREFIX = urandom(4).hex()  # ids of different processes differ
 _NUMBERS = count(1)
@@ -20,6 +20,14 @@ _NUMBERS = count(1)
 # Patterns as texts, which `re` compiles on first use. An id of 128 characters holds two UUIDs and more.
 _ID = r"[A-Za-z0-9][A-Za-z0-9._:=+/@-]{0,127}"
 _PARENT = r"(?!ff)[0-9a-f]{2}-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"  # W3C Trace Context 3.2.2
+_STATE = (  # W3C Trace Context 3.3.1.3
+    r"(?:[a-z][_0-9a-z*/-]{0,255}|[a-z0-9][_0-9a-z*/-]{0,240}@[a-z][_0-9a-z*/-]{0,13})=[ -+\--<>-~]{0,255}[!-+\--<>-~]"
+)
+_STATES = 32  # members of a tracestate, by the same
+_KEY, _VALUE, _SPACE = r"[!#-'*+\-.0-9A-Z^-z|~]++", r"[!#-+\--:<-\[\]-~]*+", r"[ \t]*+"  # W3C Baggage 3.3.1
+_PAIR = rf"{_KEY}{_SPACE}={_SPACE}{_VALUE}{_SPACE}"
+_BAGGAGE = rf"{_PAIR}(?:;{_SPACE}{_KEY}{_SPACE}(?:={_SPACE}{_VALUE}{_SPACE})?)*+"
+_BAGGAGES = 64  # members of a baggage: what W3C Baggage 3.3.2 asks to pass on
 _LATER = r"(?!00)[0-9a-f]{2}-.*"  # of a later version, which may say more behind it
 LONGEST = {
     "traceparent": 512,  # 55 in this version
@@ -61,3 +69,18 @@ def trace_headers(metadata: Mapping[str, str]) -> dict[str, str]:
         if has_parent or name == "baggage":
             found[name] = value
     return found
+
+
+def well_formed(name: str, value: str) -> str:
+    """What of a `tracestate` or a `baggage` may be read: the former all or nothing, the latter each member; others as they are.
+
+    What OpenTelemetry reads it by writes a line into the log for each member that is malformed.
+    """
+    if name not in ("tracestate", "baggage"):
+        return value
+    members = [member for part in value.split(",") if (member := part.strip(" \t"))]
+    if name == "baggage":
+        return ",".join([member for member in members if re.fullmatch(_BAGGAGE, member)][:_BAGGAGES])
+    keys = {member.partition("=")[0] for member in members}
+    is_right = len(keys) == len(members) <= _STATES and all(re.fullmatch(_STATE, member) for member in members)
+    return ",".join(members) if is_right else ""

@@ -19,7 +19,7 @@ from recorded import Recorded
 from traced_executors import Near, Relay
 
 from xooai import Flow, Internal, NotFound
-from xooai.naming import trace_id_of
+from xooai.naming import trace_id_of, well_formed
 
 Client = Callable[[Any], Any]
 PARENT = f"00-{'1' * 32}-{'2' * 16}-01"
@@ -157,6 +157,54 @@ def test_a_malformed_parent_is_left_out_and_never_logged(
     assert span.parent is None
     assert not span.context.trace_state
     assert not [record for record in caplog.records if given in record.getMessage() or "bbb" in record.getMessage()]
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"tracestate": "a=b=c"},
+        {"tracestate": "A=b"},
+        {"tracestate": "a=1,a=2"},
+        {"tracestate": ",".join(f"a{number}=b" for number in range(40))},
+        {"baggage": "=," * 2_000},
+        {"baggage": "no pair," * 500},
+        {"baggage": ",".join(f"a{number}=b" for number in range(400))},
+        {"baggage": "a=b; c d"},
+        {"baggage": "a=" + " " * 4_000 + "é"},
+    ],
+    ids=range(9),
+)
+def test_malformed_state_and_baggage_are_left_out_and_never_logged(
+    url: str, recorded: Recorded, caplog: pytest.LogCaptureFixture, beside: dict[str, str]
+) -> None:
+    caplog.set_level(logging.INFO)
+    post(url, "/near/on_loop", {"traceparent": PARENT, **beside})
+    span = recorded.one("near/on_loop", "SERVER")
+    assert f"{span.context.trace_id:032x}" == "1" * 32
+    assert not span.context.trace_state
+    assert not [record for record in caplog.records if record.name.startswith("opentelemetry")]
+
+
+PIECES = st.lists(
+    st.sampled_from(["a", "b1", "=", ",", ";", " ", "\t", "é", '"', "%41", "@", "A", "*", "x=1"]), max_size=14
+)
+
+
+@given(st.sampled_from(["tracestate", "baggage"]), PIECES)
+def test_opentelemetry_reads_the_same_of_what_is_well_formed(name: str, pieces: list[str]) -> None:
+    baggages = pytest.importorskip("opentelemetry.baggage")
+    propagation = pytest.importorskip("opentelemetry.baggage.propagation")
+    contexts = pytest.importorskip("opentelemetry.context")
+    api = pytest.importorskip("opentelemetry.trace")
+
+    def read(text: str) -> dict[str, object]:
+        if name == "tracestate":
+            return dict(api.TraceState.from_header([text]).items())
+        found = propagation.W3CBaggagePropagator().extract({"baggage": text}, contexts.Context())
+        return dict(baggages.get_all(found))
+
+    text = "".join(pieces)
+    assert read(well_formed(name, text)) == read(text)
 
 
 @given(st.integers(0, 56), st.integers(0, 56), st.text("0123456789abcdefg- \tFé\n", max_size=40))

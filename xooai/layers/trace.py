@@ -25,7 +25,7 @@ from xooai.errors import Code, XooaiError
 from xooai.log import shown
 from xooai.memory import MemoryChannel
 from xooai.metadata import is_sendable
-from xooai.naming import LONGEST, trace_id_of
+from xooai.naming import LONGEST, trace_id_of, well_formed
 from xooai.timing import Timing
 from xooai.watching import Watch
 
@@ -295,7 +295,7 @@ def _parent(metadata: Mapping[str, str]) -> Context:
             and value.isascii()
             and value.isprintable()
         ):
-            carrier[name] = value
+            carrier[name] = well_formed(name.lower(), value)
     if "traceparent" in carrier and trace_id_of(carrier) is None:
         del carrier["traceparent"]
         carrier.pop("tracestate", None)
