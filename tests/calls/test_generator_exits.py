@@ -1,4 +1,4 @@
-"""A handler that raises what Python closes coroutines with: its caller is told, over each driver, and the next call is answered."""
+"""A handler that raises what Python closes coroutines with: its caller is told, over each driver, and others are served."""
 
 from __future__ import annotations
 

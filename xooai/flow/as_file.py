@@ -14,6 +14,7 @@ from xooai.driver import DialOptions
 from xooai.errors import FlowError
 from xooai.flow.flow import Flow
 from xooai.flow.making import Maker
+from xooai.flow.manner import Filed
 from xooai.served import Served
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def _node(flow: Flow, node: Node, shared: Mapping[int, tuple[str, Any]]) -> dict
         if node.when is not None:
             when = node.when
             found["when"] = plain(dict(when), "when=") if isinstance(when, Mapping) else name_of(when)
+        found |= _manner(used)
     except ValueError as error:
         raise FlowError(f"node {node.id!r} cannot be written: {error}") from None
     rest = {
@@ -97,6 +99,24 @@ def _use(used: Used, shared: Mapping[int, tuple[str, Any]]) -> dict[str, Any]:
     if isinstance(use, Flow):
         return {"use": _said(use)}
     return _class(said_of(use))
+
+
+def _manner(used: Used) -> dict[str, Any]:
+    """The keys that say how a server is called. What a program gives may be secret, so it is not written. Raises ValueError."""
+    given = used.metadata or {}
+    for name, value in given.items():
+        if not isinstance(value, Filed):
+            raise ValueError(
+                f"its metadata {name!r} may be secret, so it is not written; a file names the variable of the environment "
+                "that has it: metadata_env"
+            )
+    filed = {name: value for name, value in given.items() if isinstance(value, Filed)}
+    found = {
+        "metadata": Inline({name: str(value) for name, value in filed.items() if not value.variable}),
+        "metadata_env": Inline({name: value.variable for name, value in filed.items() if value.variable}),
+        "trust": used.trust,
+    }
+    return {key: value for key, value in found.items() if value}
 
 
 def _class(said: dict[str, Any]) -> dict[str, Any]:

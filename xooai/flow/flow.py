@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,10 +14,12 @@ import msgspec
 from xooai import sync
 from xooai.call import Layer, checked_timeout, entered, remaining
 from xooai.declare import checked_name, chosen, surroundings
+from xooai.driver import EMPTY, DialOptions
 from xooai.endpoint import Endpoint
 from xooai.errors import FailedPrecondition, FlowError, XooaiError
 from xooai.flow.answering import CALL, Answering
 from xooai.flow.layered import Layered
+from xooai.flow.manner import Manner
 from xooai.flow.nodes import Used, flag_of, id_of, ids_of, limits_of, target_of, values_of, when_of
 from xooai.flow.planning import Planning
 from xooai.flow.targets import Inner
@@ -96,7 +99,7 @@ class Flow(Served):
         self._current: tuple[Answering, Local] | None = None
         self._layered = Layered(layers)
         self._lock = FreshLock()
-        self._servers: dict[tuple[str, bool], remotes.Remote] = {}
+        self._servers: dict[tuple[str, bool, Manner | None], remotes.Remote] = {}
         self._threads = Threads(FUNCTIONS)
 
     def add(  # noqa: PLR0913 - all that can be said of a node (design: the public face)
@@ -115,6 +118,8 @@ class Flow(Served):
         hedge: float | None = None,
         optional: bool = False,
         each: bool = False,
+        metadata: Mapping[str, str] | None = None,
+        trust: str | None = None,
     ) -> Self:
         """Add a node; returns the Flow. Raises FlowError, and then nothing was added. No server is asked for anything.
 
@@ -125,14 +130,14 @@ class Flow(Served):
         `{"ocr.score": {"ge": 0.5}}`. `timeout` is in seconds; `retry` says how many times a call may be made anew where the
         server is away or has too much to do, and `hedge` after how many seconds an `idempotent` endpoint is called a second time,
         whose first answer counts. Without an `optional` node that fails the Flow goes on. With `each` the node is called for each
-        item of a list.
+        item of a list. `metadata` of all calls to a URL, such as a key, and `trust` are as `Executor.at` takes them.
         """
         if self._xooai_background is not None:
             raise FailedPrecondition(f"{self!r} serves already; stop() it first, or add all nodes before")
         frame = sys._getframe(1)
-        target = target_of(
-            use, on, with_, self._xooai_gateway, self._server, lambda: surroundings(frame), self._threads
-        )
+        manner = Manner.of(use, metadata, trust)
+        server = self._server if manner is None else partial(self._server, manner=manner)
+        target = target_of(use, on, with_, self._xooai_gateway, server, lambda: surroundings(frame), self._threads)
         if isinstance(target, Inner):
             self._check_inner(target.flow)
         node = Node(
@@ -147,7 +152,7 @@ class Flow(Served):
         )
         limits = limits_of(timeout, retry, hedge)
         self._planning.add(node, target, limits)
-        self._used[node.id] = Used(use, on, with_)
+        self._used[node.id] = Used(use, on, with_, None if metadata is None else dict(metadata), trust)
         if isinstance(use, list | tuple) and isinstance(target, several.Several):
             self._at_several[node.id] = target
         return self
@@ -354,13 +359,16 @@ class Flow(Served):
         is_ready = own.is_set_up and not own.layers and answering.plan is self._planning.ready()
         return answering if is_ready else None
 
-    def _server(self, server: str, goes_on: bool = False) -> remotes.Remote:
+    def _server(self, server: str, goes_on: bool = False, manner: Manner | None = None) -> remotes.Remote:
         """A server of nodes that are URLs: as many as there are nodes, at most. A call that fails there `goes_on` to another."""
-        found = self._servers.get((server, goes_on))
+        key = server, goes_on, manner
+        found = self._servers.get(key)
         if found is None:
             retries = remotes.Retries(0) if goes_on else remotes.Retries()
-            made = remotes.Remote(server, stores=self._xooai_stores, retries=retries)
-            found = self._servers.setdefault((server, goes_on), made)
+            said = Manner() if manner is None else manner
+            options, metadata = DialOptions(trust=said.trust), dict(said.metadata) or EMPTY
+            made = remotes.Remote(server, options, metadata=metadata, stores=self._xooai_stores, retries=retries)
+            found = self._servers.setdefault(key, made)
         return found
 
     def _xooai_remotes(self) -> list[remotes.Remote]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from os import PathLike, fspath
+from os import PathLike, environ, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -17,6 +17,7 @@ from xooai.config.reading import Written, read_file
 from xooai.declare import checked_name
 from xooai.errors import FlowError, InvalidArgument, XooaiError
 from xooai.flow.making import Maker
+from xooai.flow.manner import Filed
 from xooai.served import Served
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ class FileOfNode(Said):
     hedge: float | None = None
     optional: bool = False
     each: bool = False
+    metadata: dict[str, str] | None = None
+    metadata_env: dict[str, str] | None = None
+    trust: str | None = None
 
 
 def loaded(path: str | PathLike[str], modules: Modules, kind: type[F]) -> F:
@@ -132,10 +136,11 @@ class _Loading:
             with_ = {**(with_ or {}), **node.with_}
         more = {
             name: getattr(node, name)
-            for name in ("id", "on", "needs", "args", "timeout", "retry", "hedge", "optional", "each")
+            for name in ("id", "on", "needs", "args", "timeout", "retry", "hedge", "optional", "each", "trust")
         }
         more["join"] = None if node.join is None else self._function(node.join, said, (*place, "join"))
         more["when"] = self._function(node.when, said, (*place, "when")) if isinstance(node.when, str) else node.when
+        more["metadata"] = _metadata(node, said, place)
         try:
             flow.add(use, with_=with_, **more)
         except FlowError as error:
@@ -192,6 +197,24 @@ class _Loading:
             return self._modules.function(name)
         except InvalidArgument as error:
             said.refuse(error.message, place)
+
+
+def _metadata(node: FileOfNode, said: Written, place: _Place) -> dict[str, str] | None:
+    """What the file says, and what stands in the variables of the environment that it names."""
+    if node.metadata is None and node.metadata_env is None:
+        return None
+    found: dict[str, str] = {name: Filed(value) for name, value in (node.metadata or {}).items()}
+    for name, variable in (node.metadata_env or {}).items():
+        at = (*place, "metadata_env", name)
+        if name in found:
+            said.refuse(f"metadata {name!r:.80} is given twice: as it is, and by a variable", at)
+        value = environ.get(variable)
+        if not value:
+            said.refuse(
+                f"the variable {variable!r:.80} of the environment is not set; metadata {name!r:.80} is in it", at
+            )
+        found[name] = Filed(value, variable)
+    return found
 
 
 def _check_needs(flow: Flow, said: Written, place: _Place) -> None:

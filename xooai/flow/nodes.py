@@ -40,6 +40,8 @@ class Used(msgspec.Struct, frozen=True):
     use: Any
     on: str | None
     with_: Mapping[str, Any] | None
+    metadata: Mapping[str, str] | None = None
+    trust: str | None = None
 
 
 def target_of(
