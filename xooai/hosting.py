@@ -161,14 +161,18 @@ def site_of(executors: Sequence[Hosted], limit: int | None = None, queue: int | 
 
 @asynccontextmanager
 async def listening(
-    executors: Sequence[Hosted], urls: Sequence[str], options: ListenOptions, ending: Ending
+    executors: Sequence[Hosted],
+    urls: Sequence[str],
+    options: ListenOptions,
+    ending: Ending,
+    site: Site | None = None,
 ) -> AsyncIterator[tuple[Site, list[Listener]]]:
-    """Listen at `urls`, then set up; on leaving, end as `ending` says.
+    """Listen at `urls`, then set up; on leaving, end as `ending` says. The `site` is made here where none is given.
 
     Listening comes first: what is wrong with a URL is told before anybody waits for a model, and whoever asks for
     readiness meanwhile gets an answer.
     """
-    site = site_of(executors, options.limit, options.queue)
+    site = site or site_of(executors, options.limit, options.queue)
     if os.environ.get(KEYS):
         options = replace(options, insecure=True)
     listeners: list[Listener] = []

@@ -97,6 +97,7 @@ class Served(Caller):
         insecure: bool = False,
         workers: int | None = None,
         devices: Sequence[str | int] = (),
+        isolated: bool = False,
         limit: int | None = None,
         queue: int | None = None,
     ) -> None:
@@ -105,12 +106,13 @@ class Served(Caller):
         Calls under way then get `grace` seconds; for `drain_delay` seconds before, the server says that it is not ready and
         goes on: balancers find out. `certificate` and `key` are PEM files, for TLS. Beyond loopback it refuses unless
         `insecure`. With `workers` so many processes serve, each with one of these made from what the constructor of this one
-        got; `devices` are dealt to them. Of all calls `limit` run at a time and `queue` (1,024) wait, in each process. See
-        `xooai.serve`.
+        got; `devices` are dealt to them. Where it is `isolated`, one process has it, and they call that. Of all calls `limit`
+        run at a time and `queue` (1,024) wait, in each process. See `xooai.serve`.
         """
         options = ListenOptions(certificate, key, insecure=insecure, limit=limit, queue=queue)
-        if workers is not None or devices != ():
-            processes.serve_made([self], urls or (DEFAULT_URL,), options, (grace, drain_delay), workers, devices)
+        if workers is not None or devices != () or isolated is not False:
+            given = urls or (DEFAULT_URL,)
+            processes.serve_made([self], given, options, (grace, drain_delay), workers, devices, isolated)
             return
         try:
             serve_until_signal(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from math import inf
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -53,7 +53,7 @@ else:
     traces = lazy("xooai.layers.trace")
     watching = lazy("xooai.watching")
 
-__all__ = ["Hosted", "Site"]
+__all__ = ["Away", "Hosted", "Site"]
 
 _log = logger("xooai")
 _OK: dict[
@@ -80,6 +80,18 @@ class Hosted(Protocol):
     def endpoints(self) -> Iterable[tuple[Endpoint, Callable[..., Any]]]: ...
 
     async def set_up(self) -> None: ...
+
+
+@runtime_checkable
+class Away(Protocol):
+    """What is hosted and answers by a process of its own: that one waits, counts and limits, and here calls pass through."""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it takes calls."""
+
+    async def aclose(self) -> None:
+        """Let go of the way to it."""
 
 
 class _Route(msgspec.Struct, frozen=True):
@@ -121,6 +133,7 @@ class Site:
         """How many calls were cut off."""
         self.watches: tuple[watching.Make, ...] = ()
         """What watches each call, beside those who trace."""
+        self._away = [executor for executor in executors if isinstance(executor, Away)]
         for index, executor in enumerate(self.executors):
             name = executor.name
             if name in self.names()[:index]:
@@ -132,7 +145,9 @@ class Site:
             for endpoint, function in endpoints:
                 service, call = self._answering(endpoint, function, name)
                 service, path = composed(executor.layers, service), f"/{name}/{endpoint.name}"
-                if admission is not None:
+                if isinstance(executor, Away):
+                    service = service if admission is None else admission.outer(service)
+                elif admission is not None:
                     service = admission.around(path, endpoint, service)
                     if endpoint.limit and not endpoint.is_async:
                         self.threads.allow(endpoint.limit)
@@ -177,7 +192,9 @@ class Site:
         self._cuts_from = monotonic() + seconds - _EARLY
 
     def ready(self) -> bool:
-        return self._ready
+        """Whether there is somebody to answer: of executors with processes of their own, one is enough."""
+        away = self._away
+        return self._ready and (len(away) < len(self.executors) or not away or any(one.is_up for one in away))
 
     def shape(self, path: str) -> Shape | None:
         route = self._known.get(path)
@@ -276,6 +293,8 @@ class Site:
         if self._ones is not None:
             await self._ones.aclose()
             self._ones = None
+        for executor in self._away:
+            await executor.aclose()
 
     def _own(self, path: str) -> _Route | None:
         """The route to what every site has; made when it is first asked for."""
@@ -295,10 +314,10 @@ class Site:
 
     def _answering(self, endpoint: Endpoint, function: Callable[..., Any], executor: str) -> tuple[Service, type[Call]]:
         """What answers the calls of an endpoint of an executor, and what these are."""
+        if isinstance(function, Serving):
+            return function.service(endpoint, self.threads, self.contents), StreamCall if endpoint.shape else Call
         if endpoint.shape:
             return streaming.stream_handler(endpoint, function, self.threads, self.contents), StreamCall
-        if isinstance(function, Serving):
-            return function.service(endpoint, self.threads, self.contents), Call
         if endpoint.batch is not None:
             tally = batches(executor, endpoint.name)
             made = batch.batched(endpoint, function, self.threads, self._handler, tally)

@@ -29,6 +29,7 @@ def serve(  # noqa: PLR0913 - all that can be said of a server (design: the publ
     insecure: bool = False,
     workers: int | None = None,
     devices: Sequence[str | int] = (),
+    isolated: bool | str | Sequence[str] = (),
     limit: int | None = None,
     queue: int | None = None,
 ) -> None:
@@ -42,6 +43,9 @@ def serve(  # noqa: PLR0913 - all that can be said of a server (design: the publ
     made again from what its constructor got. One that ends or hangs is replaced, and SIGHUP replaces all, one by one. `devices`
     are dealt to them: as XOOAI_DEVICE, and as the parameter `device` of a constructor; without `workers` there is one for each.
 
+    `isolated` names executors, or is True for all: each lives in one process of its own, which all workers call, so that its
+    model is there once, and its batches are made of the calls to all of them.
+
     Of all calls `limit` run at a time and `queue` (1,024) wait, in each process and beside what each endpoint says for itself;
     who comes then is told when to come back.
     """
@@ -49,8 +53,8 @@ def serve(  # noqa: PLR0913 - all that can be said of a server (design: the publ
         raise InvalidArgument("serve() takes at least one executor")
     urls = (at,) if isinstance(at, str) else tuple(at)
     options = ListenOptions(certificate, key, insecure=insecure, limit=limit, queue=queue)
-    if workers is not None or devices != ():
-        processes.serve_made(executors, urls, options, (grace, drain_delay), workers, devices)
+    if workers is not None or devices != () or isolated not in (False, ()):
+        processes.serve_made(executors, urls, options, (grace, drain_delay), workers, devices, isolated)
         return
     served = [one() if isinstance(one, type) else one for one in executors]
     try:

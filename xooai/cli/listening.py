@@ -29,7 +29,7 @@ else:
     fetch = lazy("xooai.fetch")
     workers = lazy("xooai.workers")
 
-__all__ = ["MODULE", "OPTIONS", "RELOAD", "is_for_workers", "listen", "listen_by_workers"]
+__all__ = ["ISOLATED", "MODULE", "OPTIONS", "RELOAD", "is_for_workers", "listen", "listen_by_workers"]
 
 _LOG = logger("xooai")
 _TERMINATED = 128 + signal.SIGTERM
@@ -110,7 +110,13 @@ RELOAD = click.Option(
 )
 
 
-def listen(values: dict[str, Any], opened: Callable[[ExitStack], Sequence[Served]]) -> None:
+ISOLATED = click.Option(
+    ["--isolated"], multiple=True, metavar="NAME",
+    help="An executor that lives in one process of its own, which all workers call; may be repeated.",
+)  # fmt: skip
+
+
+def listen(values: dict[str, Any], opened: Callable[[ExitStack], Sequence[Served | workers.Apart]]) -> None:
     """Serve what is opened, with the values of `OPTIONS`, until SIGINT or SIGTERM."""
     logs.configure(values["log"], values["log_level"], values["access_log"])
     with _ending(), _terminable(), ExitStack() as stack:
@@ -155,21 +161,25 @@ def _ending() -> Iterator[None]:
 
 def is_for_workers(values: Mapping[str, Any]) -> bool:
     """Whether several processes are asked for, and this is none of them."""
-    return (values["workers"] is not None or values["devices"] is not None) and instead() is None
+    return (
+        values["workers"] is not None or values["devices"] is not None or bool(values.get("isolated"))
+    ) and instead() is None
 
 
 def listen_by_workers(values: Mapping[str, Any], args: Sequence[str]) -> None:
     """Serve by processes that each run `xooai` with `args`, until SIGINT or SIGTERM."""
     logs.configure(values["log"], values["log_level"], values["access_log"])
     if values["reload"]:
-        raise click.UsageError("--reload starts one process anew; leave out --workers and --devices")
+        raise click.UsageError("--reload starts one process anew; leave out --workers, --devices and --isolated")
     _ask_for_keys(values["keys"])
     devices = () if values["devices"] is None else workers.checked_devices(values["devices"])
-    count = workers.counted(values["workers"], devices)
+    isolated = tuple(dict.fromkeys(values.get("isolated", ())))
+    count = 1 if isolated and values["workers"] is None else workers.counted(values["workers"], devices)
     ending = values["grace"], values["drain_delay"]
     with _terminable():
+        load = workers.Command(tuple(args))
         workers.serve_by_workers(
-            workers.Plan(tuple(values["urls"]), _options(values), ending, count, devices, workers.Command(tuple(args)))
+            workers.Plan(tuple(values["urls"]), _options(values), ending, count, devices, load, isolated)
         )
 
 

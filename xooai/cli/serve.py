@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from itertools import takewhile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from xooai.cli import options
-from xooai.cli.listening import MODULE, OPTIONS, RELOAD, is_for_workers, listen, listen_by_workers
+from xooai.cli.listening import ISOLATED, MODULE, OPTIONS, RELOAD, is_for_workers, listen, listen_by_workers
 from xooai.cli.load import from_file, is_file, load, made
 from xooai.cli.reload import supervised
 from xooai.executor import Executor
+from xooai.hosting import instead
+from xooai.lazy import lazy
+
+if TYPE_CHECKING:
+    from xooai import workers
+else:
+    workers = lazy("xooai.workers")
 
 __all__ = ["command"]
 
@@ -22,6 +29,7 @@ _CLASSES, _OPTIONS = "xooai.cli.serve.classes", "xooai.cli.serve.options"  # whe
 _STATIC: list[click.Parameter] = [
     click.Argument(["targets"], nargs=-1, required=True, metavar="MODULE:CLASS|FILE.yaml..."),
     *OPTIONS,
+    ISOLATED,
     MODULE,
     RELOAD,
 ]
@@ -94,13 +102,24 @@ def _distinct(targets: Sequence[str], modules: Sequence[str]) -> dict[type[Execu
 def _serve(**values: Any) -> None:
     context = click.get_current_context()
 
-    def opened(stack: ExitStack) -> Sequence[Executor]:
-        return [
-            stack.enter_context(made(cls, {**said, **options.given(context, cls, values)}))
-            for cls, said in context.meta[_CLASSES].items()
-        ]
+    def opened(stack: ExitStack) -> Sequence[Executor | workers.Apart]:
+        given = {cls: {**said, **options.given(context, cls, values)} for cls, said in context.meta[_CLASSES].items()}
+        if instead() is None:
+            return [stack.enter_context(made(cls, its)) for cls, its in given.items()]
+        workers.checked_names(values["isolated"], (workers.name_of(cls, its) for cls, its in given.items()))
+        return _hosted(stack, given)
 
     listen(values, opened)
+
+
+def _hosted(stack: ExitStack, given: Mapping[type[Executor], Mapping[str, Any]]) -> Sequence[Executor | workers.Apart]:
+    """What this worker hosts: some of them may be isolated in others."""
+    found: list[Executor | workers.Apart] = []
+    for cls, its in given.items():
+        one = workers.found(cls, its, lambda cls=cls, its=its: stack.enter_context(made(cls, its)))  # type: ignore[misc]
+        if one is not None:
+            found.append(one)
+    return found
 
 
 command = Serve(

@@ -217,7 +217,11 @@ class Admission:
         endpoint would keep others from the quick ones.
         """
         gate = self.gates[path] = _gate_of(path, endpoint)
-        return gate.around(service if self.whole is None else self.whole.around(service))
+        return gate.around(self.outer(service))
+
+    def outer(self, service: Service) -> Service:
+        """The service behind the gate of the server alone."""
+        return service if self.whole is None else self.whole.around(service)
 
 
 def _gate_of(path: str, endpoint: Endpoint) -> Gate:

@@ -138,7 +138,11 @@ async def called(
 
 
 async def opened(
-    tracer: Tracer, server: str, head: Head, opening: bytes, open_at: Callable[[Head, bytes], Awaitable[Channel]]
+    tracer: Tracer,
+    server: str,
+    head: Head,
+    opening: bytes | None,
+    open_at: Callable[[Head, bytes | None], Awaitable[Channel]],
 ) -> Channel:
     """Open a call that streams at a server; its span lasts until it is over."""
     span = _client_span(tracer, server, head)

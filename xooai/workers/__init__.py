@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xooai.driver import ListenOptions
-from xooai.workers.plan import Command, Plan, Servable, checked_devices, counted, recipes, with_device
+from xooai.workers.apart import Apart, checked_names, found, name_of
+from xooai.workers.plan import Command, Plan, Servable, checked_devices, counted, named, recipes, with_device
 from xooai.workers.serving import serve_by_workers
 
-__all__ = ["Command", "Plan", "checked_devices", "counted", "serve_by_workers", "serve_made", "with_device"]
+__all__ = [
+    "Apart",
+    "Command",
+    "Plan",
+    "checked_devices",
+    "checked_names",
+    "counted",
+    "found",
+    "name_of",
+    "serve_by_workers",
+    "serve_made",
+    "with_device",
+]
 
 
 def serve_made(
@@ -18,8 +31,11 @@ def serve_made(
     ending: tuple[float, float],
     workers: int | None,
     devices: Sequence[str | int],
+    isolated: object = (),
 ) -> None:
     """Serve executors by workers, each of which makes them for itself. Raises InvalidArgument where one cannot be made again."""
     dealt = checked_devices(devices)
-    count = counted(workers, dealt)
-    serve_by_workers(Plan(tuple(urls), options, ending, count, dealt, recipes(executors)))
+    made = recipes(executors)
+    apart = named(isolated, made)
+    count = 1 if apart and workers is None else counted(workers, dealt)
+    serve_by_workers(Plan(tuple(urls), options, ending, count, dealt, made, apart))

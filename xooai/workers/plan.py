@@ -17,6 +17,7 @@ import msgspec
 from xooai.driver import ListenOptions
 from xooai.errors import InvalidArgument
 from xooai.server import Hosted
+from xooai.workers.apart import checked_names, name_of
 
 __all__ = [
     "DEVICE",
@@ -29,6 +30,7 @@ __all__ = [
     "checked_devices",
     "counted",
     "made",
+    "named",
     "recipes",
     "with_device",
 ]
@@ -89,10 +91,17 @@ class Plan(msgspec.Struct, frozen=True):
     count: int
     devices: tuple[str, ...]
     load: Command | tuple[Recipe | Written, ...]
+    isolated: tuple[str, ...] = ()
+    """Executors with processes of their own: the workers after those that take calls."""
+
+    def own(self, number: int) -> str:
+        """The executor that is isolated in a worker; "" in one that takes calls."""
+        return self.isolated[number - self.count - 1] if number > self.count else ""
 
     def device(self, number: int) -> str | None:
-        """Devices are dealt to the workers in turn."""
-        return self.devices[(number - 1) % len(self.devices)] if self.devices else None
+        """Devices are dealt to the workers in turn, to those of isolated executors first."""
+        place = number - 1 + len(self.isolated) if number <= self.count else number - self.count - 1
+        return self.devices[place % len(self.devices)] if self.devices else None
 
     def packed(self) -> bytes:
         """What a worker needs to make what it serves, beside the URLs. Raises InvalidArgument for what cannot be sent."""
@@ -131,6 +140,19 @@ def checked_devices(devices: object) -> tuple[str, ...]:
 def recipes(executors: Sequence[Servable | type[Servable]]) -> tuple[Recipe | Written, ...]:
     """How to make executors once more in another process. Raises InvalidArgument where that cannot be known."""
     return tuple(_recipe(executor) for executor in executors)
+
+
+def named(isolated: object, made: Sequence[Recipe | Written]) -> tuple[str, ...]:
+    """The names of executors that are to be isolated; True for all of them. Raises InvalidArgument."""
+    known = [name_of(one.kind, one.names) for one in made if isinstance(one, Recipe)]
+    if isinstance(isolated, bool):
+        if isolated and len(known) < len(made):
+            raise InvalidArgument("isolated=True is of executors, and a Flow is among those given; name the executors")
+        return tuple(known) if isolated else ()
+    given = (isolated,) if isinstance(isolated, str) else isolated
+    if not isinstance(given, Sequence):
+        raise InvalidArgument(f"isolated={repr(isolated)[:80]} is neither True nor names of executors: ('embedder',)")
+    return checked_names(given, known)
 
 
 def _recipe(executor: Servable | type[Servable]) -> Recipe | Written:

@@ -13,8 +13,8 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, redirect_stdout
 from importlib import import_module
 from multiprocessing import current_process, spawn
 from pathlib import Path
@@ -27,8 +27,11 @@ from xooai import control, hosting
 from xooai.driver import ListenOptions
 from xooai.ending import Ending
 from xooai.errors import XooaiError
+from xooai.isolated import near
+from xooai.layers.limit import Admission
 from xooai.log import logger, one_line
-from xooai.server import Hosted
+from xooai.server import Hosted, Site
+from xooai.workers.apart import Apart, Role, found, path_of, take
 from xooai.workers.messages import (
     Answers,
     Ask,
@@ -44,7 +47,7 @@ from xooai.workers.messages import (
     read_first,
     tell,
 )
-from xooai.workers.plan import Command, Recipe, Written, made
+from xooai.workers.plan import Command, Recipe, Servable, Written, made
 from xooai.workers.spawned import UNHEARD, Start
 from xooai.workers.strays import Strays
 from xooai.workers.table import Share, State, Table
@@ -70,7 +73,9 @@ def main(descriptor: int) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, UNHEARD)
     faulthandler.enable(start.stacks)
     faulthandler.register(signal.SIGQUIT, start.stacks)
-    serving = _Serving(used.dup(), start)
+    paths = {name: path_of(start.folder, place) for place, name in enumerate(start.isolated)}
+    take(Role(paths, start.own))
+    serving = _Serving(used.dup(), start, paths.get(start.own))
     hosting.in_place_of(serving.serve)
     Thread(target=serving.end_alone, args=(used,), name="xooai-supervisor", daemon=True).start()
     code = 1
@@ -109,7 +114,7 @@ def _run(packed: bytes) -> int:
 def _serve_made(
     recipes: Sequence[Recipe | Written], urls: Sequence[str], options: ListenOptions, ending: tuple[float, float]
 ) -> None:
-    executors = [made(recipe) for recipe in recipes]
+    executors = [one for recipe in recipes if (one := _found(recipe)) is not None]
     try:
         hosted = [one._xooai_hosted() for one in executors]
         hosting.serve_until_signal(hosted, urls, options, ending[0], hosting.announce, drain_delay=ending[1])
@@ -117,6 +122,13 @@ def _serve_made(
         for one in executors:
             one._xooai_served()
             one.close()
+
+
+def _found(recipe: Recipe | Written) -> Servable | Apart | None:
+    """What this process hosts of it."""
+    if isinstance(recipe, Written):
+        return made(recipe)
+    return found(recipe.kind, recipe.names, lambda: made(recipe))
 
 
 def _told(error: Exception) -> tuple[str, int]:
@@ -139,8 +151,10 @@ def _fail(used: socket.socket, reason: str, code: int) -> None:
 class _Serving:
     """What serves in a worker, in place of `serve_until_signal`."""
 
-    def __init__(self, used: socket.socket, start: Start) -> None:
+    def __init__(self, used: socket.socket, start: Start, path: str | None) -> None:
+        """`path` is the socket of the executor that is isolated in this process, if one is."""
         self._socket = used
+        self._path = path
         self._start = start
         self._table = Table(start.table, start.rows)
         handed = {url: [socket.socket(fileno=fd) for fd in fds] for url, fds in start.sockets.items()}
@@ -183,12 +197,12 @@ class _Serving:
         loop.add_signal_handler(signal.SIGTERM, self._terminated)
         others = [loop.create_task(self._listen(connection)), loop.create_task(_beat(connection))]
         try:
-            async with hosting.listening(executors, self._start.urls, options, ending):
+            async with self._listening(executors, options, ending):
                 self._is_up = True
                 self._table.tell(self._start.row, State.READY)
                 connection.send(Ready(_printed(announce, list(self._start.urls))))
                 await self._stopping.wait()
-                if not self._share.is_last:  # others are ready, so nobody needs to find out
+                if not self._share.is_last or self._path is not None:  # others are ready, so nobody needs to find out
                     self._table.clear(self._start.row)
                     ending.delay = 0
         except asyncio.CancelledError:
@@ -203,6 +217,20 @@ class _Serving:
             await connection.flushed()
             connection.close()
 
+    @asynccontextmanager
+    async def _listening(
+        self, executors: Sequence[Hosted], options: ListenOptions, ending: Ending
+    ) -> AsyncIterator[None]:
+        if self._path is None:
+            async with hosting.listening(executors, self._start.urls, options, ending):
+                yield
+            return
+        # Who may call was asked where the calls came in, and what the whole server takes is counted there.
+        site = Site(tuple(executors), admission=Admission())
+        async with hosting.listening(executors, (), options, ending, site) as (_, listeners):
+            listeners.append(await near.listen(self._path, site))
+            yield
+
     def end_alone(self, used: socket.socket) -> None:
         """End this process where its supervisor ends before it is up: what loads hears nothing, and holds the ports."""
         ends = select.poll()
@@ -212,11 +240,13 @@ class _Serving:
                 os._exit(_TERMINATED)
 
     def _terminated(self) -> None:
-        """End, by what the supervisor says of how, where it says something."""
-        if self._is_up:
-            asyncio.get_running_loop().call_later(ORDER, self._stop)
-        else:
+        """End, by what the supervisor says of how, where it says something. Whom other workers call waits for its word: a service
+        manager tells all processes at once to end.
+        """
+        if not self._is_up:
             self._stop()
+        elif self._path is None:
+            asyncio.get_running_loop().call_later(ORDER, self._stop)
 
     def _stop(self) -> None:
         """End, once; a setup that takes long is not waited for."""

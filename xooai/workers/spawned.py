@@ -64,6 +64,8 @@ class Start(msgspec.Struct):
     count: int
     folder: str
     packed: bytes
+    isolated: tuple[str, ...]
+    own: str
 
 
 class Handed(msgspec.Struct, frozen=True):
@@ -77,8 +79,10 @@ class Handed(msgspec.Struct, frozen=True):
     rows: int
     count: int
     folder: str
-    """Where workers pass on datagrams."""
+    """Where workers pass on datagrams, and isolated executors are called."""
     packed: bytes
+    isolated: tuple[str, ...] = ()
+    """Executors that have processes of their own."""
 
 
 class Worker:
@@ -136,8 +140,8 @@ class Worker:
             self._stacks = -1
 
 
-async def spawned(handed: Handed, number: int, row: int, device: str | None) -> Worker:
-    """Start a worker. Raises OSError where this process has no room for another one."""
+async def spawned(handed: Handed, number: int, row: int, device: str | None, own: str = "") -> Worker:
+    """Start a worker; `own` is the executor that is isolated in it. Raises OSError where this process has no room for another."""
     environment = {name: value for name, value in os.environ.items() if name not in _OURS} | {NUMBER: str(number)}
     if device is not None:
         environment[DEVICE] = device
@@ -159,6 +163,8 @@ async def spawned(handed: Handed, number: int, row: int, device: str | None) -> 
                 handed.count,
                 handed.folder,
                 handed.packed,
+                handed.isolated,
+                own,
             )
             passed = [theirs.fileno(), stacks, handed.table, *(fd for fds in handed.sockets.values() for fd in fds)]
             flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing

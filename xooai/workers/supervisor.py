@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+import msgspec
+
 from xooai.driver import Taken
 from xooai.errors import FailedPrecondition
 from xooai.log import logger
@@ -48,8 +50,11 @@ class CannotStart(FailedPrecondition):
 class _Slot:
     """The place of one worker, by its number: who is in it, and how those before fared."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, own: str, handed: Handed, table: Table) -> None:
+        """`own` is the executor that is isolated in it; "" where it takes calls."""
         self.number = number
+        self.own = own
+        self.handed, self.table = handed, table
         self.worker: Worker | None = None
         self.failures = 0
         """How many have ended one after the other without having lasted."""
@@ -60,14 +65,16 @@ class Supervisor:
     """Of one server. Belongs to the loop that it is made on."""
 
     def __init__(self, plan: Plan, handed: Handed, table: Table, absent: Absent, tell: Callable[[str], None]) -> None:
-        """`tell` shows how far the start is; `absent` answers while no worker does."""
+        """`tell` shows how far the start is; `absent` answers while no worker does, of those in the `table`."""
         self._absent = absent
         self._plan = plan
-        self._handed = handed
         self._table = table
         self._tell = tell
         self._loop = asyncio.get_running_loop()
-        self._slots = [_Slot(number) for number in range(1, plan.count + 1)]
+        self._fronts = [_Slot(number, "", handed, table) for number in range(1, plan.count + 1)]
+        apart = _set_apart(plan, handed)
+        self._isolated = [_Slot(plan.count + place, own, *apart) for place, own in enumerate(plan.isolated, start=1)]
+        self._slots = [*self._fronts, *self._isolated]
         self._alive: set[Worker] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._asking = Asking(self._alive, self._state)
@@ -104,31 +111,29 @@ class Supervisor:
     async def stop(self, forced: asyncio.Event) -> None:
         """End all workers: calls under way have the grace, until `forced`."""
         self._is_stopping = True
-        for worker in self._alive:
-            self._drain(worker, is_last=True)
-        force = asyncio.ensure_future(forced.wait())
         patience = sum(self._plan.ending) + MARGIN
-        await self._until_ended({force}, patience)
-        force.cancel()
-        for worker in self._alive:
-            if worker.connection is not None:
-                worker.connection.send(Force())
-        await self._until_ended(set(), MARGIN / 2 if forced.is_set() else TICK)
-        for worker in list(self._alive):
-            worker.signal(signal.SIGKILL)
-        await self._until_ended(set(), MARGIN)
+        await self._stopped([one for one in self._alive if not self._slot(one).own], forced, patience)
+        await self._stopped(list(self._alive), forced, MARGIN)  # whose callers have left
         await self._absent.leave()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _until_ended(self, others: set[asyncio.Future[Any]], patience: float) -> None:
-        """Wait for all workers to end, one of `others` to be done, or so many seconds."""
-        ends = [worker.ended for worker in self._alive]
-        if ends:
-            everyone = asyncio.gather(*ends)
-            await asyncio.wait({everyone, *others}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+    async def _stopped(self, workers: Sequence[Worker], forced: asyncio.Event, patience: float) -> None:
+        """End workers, within so many seconds."""
+        for worker in workers:
+            self._drain(worker, is_last=True)
+        force = asyncio.ensure_future(forced.wait())
+        await _until_ended(workers, {force}, patience)
+        force.cancel()
+        for worker in workers:
+            if worker.connection is not None:
+                worker.connection.send(Force())
+        await _until_ended(workers, set(), MARGIN / 2 if forced.is_set() else TICK)
+        for worker in workers:
+            worker.signal(signal.SIGKILL)
+        await _until_ended(workers, set(), MARGIN)
 
     def _drain(self, worker: Worker, *, is_last: bool) -> None:
         if worker.connection is not None:
@@ -147,7 +152,7 @@ class Supervisor:
 
     async def _fill(self, slot: _Slot) -> Worker | None:
         """Start a worker in its place. Where there is no room for it now, it is tried again."""
-        worker = await self._spawn(slot.number)
+        worker = await self._spawn(slot)
         if worker is None:
             slot.failures += 1
             self._begin(self._again(slot, slot.worker))
@@ -155,19 +160,23 @@ class Supervisor:
             slot.worker = worker
         return worker
 
-    async def _spawn(self, number: int) -> Worker | None:
-        taken = {worker.row for worker in self._alive}
-        row = next(row for row in range(self._handed.rows) if row not in taken)
+    def _slot(self, worker: Worker) -> _Slot:
+        return self._slots[worker.number - 1]
+
+    async def _spawn(self, slot: _Slot) -> Worker | None:
+        number, handed = slot.number, slot.handed
+        taken = {worker.row for worker in self._alive if self._slot(worker).handed is handed}
+        row = next(row for row in range(handed.rows) if row not in taken)
         try:
-            worker = await spawned(self._handed, number, row, self._plan.device(number))
+            worker = await spawned(handed, number, row, self._plan.device(number), slot.own)
         except OSError as error:
             _LOG.error("worker %d cannot be started: %s", number, error.strerror or error)
             return None
-        self._table.tell(row, State.STARTS)
+        slot.table.tell(row, State.STARTS)
         self._alive.add(worker)
         device = self._plan.device(number)
         where = f" on {device}" if device is not None else ""
-        self._tell(f"worker {number} of {self._plan.count} loads{where}")
+        self._tell(f"worker {number} of {len(self._slots)} loads{_what(slot)}{where}")
         self._begin(self._listen(worker))
         if self._is_stopping:  # since its start was begun
             self._drain(worker, is_last=True)
@@ -201,21 +210,23 @@ class Supervisor:
     def _up(self, worker: Worker, banner: str) -> None:
         if worker.phase is Phase.STARTS:
             worker.phase, worker.banner = Phase.READY, banner
-            self._table.tell(worker.row, State.READY)
+            slot = self._slot(worker)
+            slot.table.tell(worker.row, State.READY)
             seconds = time.monotonic() - worker.began
-            self._tell(f"worker {worker.number} of {self._plan.count} is ready after {seconds:.1f} s")
+            self._tell(f"worker {worker.number} of {len(self._slots)} is ready after {seconds:.1f} s")
             worker.up.set_result(True)
-            self._begin(self._absent.leave())
+            if not slot.own:
+                self._begin(self._absent.leave())
 
     def _gone(self, worker: Worker) -> None:
         """A worker has ended: for whatever reason."""
         phase, worker.phase = worker.phase, Phase.ENDED
-        self._table.clear(worker.row)
+        slot = self._slot(worker)
+        slot.table.clear(worker.row)
         self._alive.discard(worker)
         if not worker.up.done():
             worker.up.set_result(False)
         worker.ended.set_result(None)
-        slot = self._slots[worker.number - 1]
         if phase is Phase.DRAINS and worker.process.returncode not in (0, -signal.SIGTERM, _TERMINATED):
             self.has_cut = self.has_cut or self._is_stopping
         if phase is not Phase.DRAINS:
@@ -277,7 +288,7 @@ class Supervisor:
     def _look_at(self, worker: Worker, now: float) -> None:
         silent = now - worker.beat
         if worker.phase is Phase.READY:
-            self._table.tell(worker.row, State.NONE if silent > LATE else State.READY)
+            self._slot(worker).table.tell(worker.row, State.NONE if silent > LATE else State.READY)
         if silent > self._hung_after and worker.hung is None:
             worker.hung = now
             _LOG.error(
@@ -308,16 +319,16 @@ class Supervisor:
 
     async def _rolled(self) -> None:
         try:
-            for slot in self._slots:
+            for slot in (*self._isolated, *self._fronts):
                 if not await self._replaced(slot) or self._is_stopping:
                     return
-            self._tell(f"all {self._plan.count} workers are new")
+            self._tell(f"all {len(self._slots)} workers are new")
         finally:
             self._is_rolling = False
 
     async def _replaced(self, slot: _Slot) -> bool:
         """Whether a new worker has taken a place; else the old one goes on."""
-        new = await self._spawn(slot.number)
+        new = await self._spawn(slot)
         if new is None or not await new.up:
             _LOG.error("the workers are not replaced: worker %d could not start; those that serve go on", slot.number)
             return False
@@ -337,6 +348,7 @@ class Supervisor:
             [
                 {
                     "number": slot.number,
+                    "isolated": slot.own or None,
                     "device": self._plan.device(slot.number),
                     "state": "waits" if slot.worker is None else slot.worker.phase.name.lower(),
                     "pid": None if slot.worker is None else slot.worker.pid,
@@ -348,6 +360,14 @@ class Supervisor:
         ).encode()
 
 
+async def _until_ended(workers: Sequence[Worker], others: set[asyncio.Future[Any]], patience: float) -> None:
+    """Wait for workers to end, one of `others` to be done, or so many seconds."""
+    ends = [worker.ended for worker in workers if not worker.ended.done()]
+    if ends:
+        everyone = asyncio.gather(*ends)
+        await asyncio.wait({everyone, *others}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+
+
 def handed_out(plan: Plan, taken: Sequence[Taken], folder: str) -> tuple[Handed, Table]:
     """What all workers are given, and the table of them."""
     urls, alone = tuple(one.url for one in taken), frozenset(one.url for one in taken if one.is_alone)
@@ -355,7 +375,19 @@ def handed_out(plan: Plan, taken: Sequence[Taken], folder: str) -> tuple[Handed,
     rows = 2 * plan.count + 1  # a worker and its successor, and one to spare
     file = unnamed_file()
     table = Table(file, rows, is_new=True)
-    return Handed(urls, alone, sockets, file, rows, plan.count, folder, plan.packed()), table
+    return Handed(urls, alone, sockets, file, rows, plan.count, folder, plan.packed(), plan.isolated), table
+
+
+def _set_apart(plan: Plan, handed: Handed) -> tuple[Handed, Table]:
+    """What those with isolated executors are given: no ports, and a table that the others do not look at."""
+    file = unnamed_file()
+    rows = 2 * len(plan.isolated) + 1
+    table = Table(file, rows, is_new=True)
+    return msgspec.structs.replace(handed, urls=(), alone=frozenset(), sockets={}, table=file, rows=rows), table
+
+
+def _what(slot: _Slot) -> str:
+    return f" {slot.own}, isolated," if slot.own else ""
 
 
 def _seconds(name: str, usual: float) -> float:
