@@ -126,7 +126,7 @@ def _ignored(step: Step, uncertain: set[str]) -> Iterator[str]:
 
 
 def _untyped(step: Step, steps: Mapping[str, Step], uncertain: set[str]) -> Iterator[str]:
-    """Documents that go where plain data is taken: of nodes that are elsewhere they arrive as dicts, all others are refused."""
+    """Documents that go where plain data alone is taken, which refuses them."""
     if step.join is not None:
         return
     for need in step.binding.used(uncertain):

@@ -413,3 +413,21 @@ def test_a_picture_goes_in_and_out_of_a_served_flow_as_it_is(serve: Callable[[An
 
     assert status == 200
     assert body == PNG if accept == "image/*" else Image.model_validate_json(body).value == PNG
+
+
+class Untyped(Executor):
+    @post
+    def text(self, doc: str = "") -> Text:
+        return Text(value=doc)
+
+    @post
+    def kind(self, doc: Any) -> str:
+        return type(doc).__name__
+
+
+def test_a_document_goes_nowhere_as_plain_data(put: Callable[[Executor], dict[str, Any]]) -> None:
+    used = put(Untyped())
+    with Flow().add(**used, on="text", id="text").add(**used, on="kind", id="kind", needs="text") as f:
+        for run in (f.post, f.run):
+            with pytest.raises(Internal, match="'kind' .* takes JSON values only, got Text; annotate it with the type"):
+                run()

@@ -28,6 +28,8 @@ class Packing:
         self._step, self._binding, self.target = step, step.binding, target
         self._takes_all = not step.constants and step.endpoint.parameters.keys() == flow.parameters.keys()
         self._constants: dict[str, dict[str, Any]] = {}
+        self._untyped = {need for need, place in step.binding.places.items() if place.annotation is Any}
+        """The needs that go where plain data alone is taken: no document, which would become such on the way."""
 
     @classmethod
     def of(cls, step: Step, flow: Endpoint, target: Target) -> Packing | None:
@@ -55,6 +57,8 @@ class Packing:
                 found += [(need, None)] if place.absent is Absent.NONE else []
                 continue
             if type(reply) is not Reply or (reply.is_bound and reply.origin is not self.target.origin()):
+                return None
+            if need in self._untyped and reply.schema.facts.documents:
                 return None
             codec = codec or reply.codec
             if codec is not reply.codec:
