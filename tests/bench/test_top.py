@@ -54,6 +54,22 @@ def test_what_began_anew_is_not_below_nothing() -> None:
     assert (seen.endpoints[0].rate, seen.endpoints[0].errors, seen.workers[0].cpu) == (50.0, {"INTERNAL": 5.0}, 0.0)
 
 
+def test_one_worker_of_several_that_is_replaced_is_no_burst_of_calls() -> None:
+    before, after = report(100.0, 4000), report(102.0, 3000)
+    before.workers.append(Process("1", 0.0, cpu=1.0, threads=2))
+    after.workers.append(Process("1", 101.0, cpu=0.1, threads=2))
+
+    seen = between(before, after)
+
+    assert (seen.endpoints[0].rate, seen.endpoints[0].errors, seen.endpoints[0].received) == (0.0, {}, 0.0)
+
+
+def test_a_clock_that_is_put_back_is_no_burst_of_calls() -> None:
+    seen = between(report(100.0, 1000), report(40.0, 1010))
+
+    assert (seen.endpoints[0].rate, seen.endpoints[0].total, seen.workers[0].cpu) == (0.0, 1010, 0.0)
+
+
 def test_nothing_between_two_looks_has_no_percentiles() -> None:
     seen = between(report(100.0, 1000), report(102.0, 1000))
 

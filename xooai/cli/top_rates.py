@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 
@@ -12,6 +13,8 @@ __all__ = ["Batching", "Endpoint", "Seen", "Worker", "between", "is_sound"]
 
 _OWN = "xooai"  # the executor that every server has: who looks is no load
 _GOOD = "OK"
+_More = Callable[[float, float], float]
+"""How much more something is than it was before."""
 _LAST = 253_402_300_800  # seconds since 1970: the year 10000, which no clock shows
 
 
@@ -80,25 +83,33 @@ def is_sound(report: Report) -> bool:
 
 
 def between(before: Report, after: Report) -> Seen:
-    """What was between two reports of one server. What is less than before has begun anew, as in a worker that was replaced."""
-    seconds = max(after.now - before.now, 1e-9)
+    """What was between two reports of one server.
+
+    What is less than before has begun anew where all processes are new. Where only some are, nobody knows how much of it is: it
+    counts as nothing, since the sums of the others are in it, too. So does all where the server's clock was put back.
+    """
+    seconds = after.now - before.now
+    if seconds <= 0:
+        seconds, before = 1.0, after
     calls = {(one.executor, one.endpoint, one.driver): one for one in before.calls}
     batches = {(one.executor, one.endpoint): one for one in before.batches}
     workers = {(one.worker, one.started): one for one in before.workers}
     counts = {(one.name, one.what, one.executor, one.endpoint): one.number for one in before.counts}
+    is_new = not any((one.worker, one.started) in workers for one in after.workers)
+    more = partial(_more, is_new=is_new)
     summed: dict[str, float] = {}
     for count in after.counts:
         had = counts.get((count.name, count.what, count.executor, count.endpoint), 0)
         name = f"{count.name} {count.what}"
-        summed[name] = summed.get(name, 0.0) + _more(count.number, had) / seconds
+        summed[name] = summed.get(name, 0.0) + more(count.number, had) / seconds
     found = [one for one in after.calls if one.executor != _OWN and (one.codes or one.under_way)]
     return Seen(
         now=after.now,
         seconds=seconds,
         endpoints=[
-            _endpoint(calls.get((one.executor, one.endpoint, one.driver)), one, after, seconds) for one in found
+            _endpoint(calls.get((one.executor, one.endpoint, one.driver)), one, after, seconds, more) for one in found
         ],
-        batches=[_batching(batches.get((one.executor, one.endpoint)), one, seconds) for one in after.batches],
+        batches=[_batching(batches.get((one.executor, one.endpoint)), one, seconds, more) for one in after.batches],
         workers=[
             Worker(
                 one.worker,
@@ -117,12 +128,12 @@ def between(before: Report, after: Report) -> Seen:
     )
 
 
-def _endpoint(before: Calls | None, after: Calls, report: Report, seconds: float) -> Endpoint:
+def _endpoint(before: Calls | None, after: Calls, report: Report, seconds: float, more: _More) -> Endpoint:
     had = before
     if had is None or len(had.buckets) != len(after.buckets):  # another version may have taken the server's place
         had = Calls(after.executor, after.endpoint, after.driver, {}, 0, 0.0, [0] * len(after.buckets), 0, 0)
-    codes = {code: _more(number, had.codes.get(code, 0)) / seconds for code, number in after.codes.items()}
-    buckets = [_more(one, was) for one, was in zip(after.buckets, had.buckets, strict=True)]
+    codes = {code: more(number, had.codes.get(code, 0)) / seconds for code, number in after.codes.items()}
+    buckets = [more(one, was) for one, was in zip(after.buckets, had.buckets, strict=True)]
     p50, p90, p99 = (_percentile(buckets, report.bounds, share) for share in (0.5, 0.9, 0.99))
     queues = [one for one in report.queues if (one.executor, one.endpoint) == (after.executor, after.endpoint)]
     return Endpoint(
@@ -136,17 +147,17 @@ def _endpoint(before: Calls | None, after: Calls, report: Report, seconds: float
         under_way=after.under_way,
         waiting=sum(one.waiting for one in queues),
         errors={code: rate for code, rate in codes.items() if rate and code != _GOOD},
-        received=_more(after.taken, had.taken) / seconds,
-        sent=_more(after.given, had.given) / seconds,
+        received=more(after.taken, had.taken) / seconds,
+        sent=more(after.given, had.given) / seconds,
         total=sum(after.codes.values()),
     )
 
 
-def _batching(before: Batches | None, after: Batches, seconds: float) -> Batching:
+def _batching(before: Batches | None, after: Batches, seconds: float, more: _More) -> Batching:
     had = before.reasons if before is not None else {}
-    reasons = {reason: _more(number, had.get(reason, 0)) for reason, number in after.reasons.items()}
+    reasons = {reason: more(number, had.get(reason, 0)) for reason, number in after.reasons.items()}
     number = sum(reasons.values())
-    items = _more(after.items, before.items if before is not None else 0)
+    items = more(after.items, before.items if before is not None else 0)
     return Batching(
         after.executor,
         after.endpoint,
@@ -156,8 +167,10 @@ def _batching(before: Batches | None, after: Batches, seconds: float) -> Batchin
     )
 
 
-def _more(now: float, before: float) -> float:
-    return now - before if now >= before else now
+def _more(now: float, before: float, *, is_new: bool) -> float:
+    if now >= before:
+        return now - before
+    return now if is_new else 0
 
 
 def _percentile(buckets: Sequence[float], bounds: Sequence[float], share: float) -> float | None:
