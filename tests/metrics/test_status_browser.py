@@ -171,7 +171,9 @@ def test_what_happened_between_two_reports_is_reckoned_right(browser: webdriver.
     script = "return Rates.between(arguments[0], arguments[1])"
     found = browser.execute_script(script, report(12.0, 30, 10, 3.0), report(10.0, 10, 10, 2.0))
     restarted = browser.execute_script(script, report(12.0, 1, 0, 0.1), report(10.0, 10, 10, 2.0))
+    put_back = browser.execute_script(script, report(9.0, 30, 10, 3.0), report(10.0, 10, 10, 2.0))
 
+    assert put_back["calls"] == {"reader/read": 0}  # nobody knows how long that took
     assert found["calls"] == {"reader/read": 10.0}
     assert found["latency"] == {"median": 0.05, "95 %": 0.095, "99 %": pytest.approx(0.099)}
     assert found["stages"] == {"handle": 0.5}

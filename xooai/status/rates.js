@@ -51,6 +51,7 @@ const Rates = (() => {
 
   // All that is plotted of the time between two reports: a number by the name of its line, or null where there is none.
   function between(now, before) {
+    if (now.now < before.now) before = now; // the server's clock was put back
     const seconds = Math.max(0.001, now.now - before.now);
     const old = keyed(before.calls, "executor", "endpoint", "driver");
     const rows = now.calls.map((one) =>
