@@ -114,8 +114,9 @@ def test_conditions_and_several_servers_are_data(load: Callable[..., Flow]) -> N
 def test_a_constructor_that_passes_on_what_nobody_takes_fails_by_the_name_of_its_node(
     load: Callable[..., Flow],
 ) -> None:
-    f = load("nodes: [{id: a, use: 'filed:Words', on: title, with: {lang: de}}]")
+    f = load("nodes: [{id: a, use: 'filed:Words', on: title, with: {lang: de, sizes: [1], name: b}}]")
 
+    assert f.check() == ["node 'a': with_= has 'lang', which Words() passes on and nobody takes"]
     with f, pytest.raises(FlowError, match=r"node 'a' .*unexpected keyword argument 'lang'"):
         f(doc=Text(value="x"))
 

@@ -19,6 +19,7 @@ from xooai.endpoint import Endpoint
 from xooai.errors import FailedPrecondition, FlowError, XooaiError
 from xooai.flow.answering import CALL, Answering
 from xooai.flow.layered import Layered
+from xooai.flow.making import Made
 from xooai.flow.manner import Manner
 from xooai.flow.nodes import Used, flag_of, id_of, ids_of, limits_of, target_of, values_of, when_of
 from xooai.flow.planning import Planning
@@ -252,8 +253,13 @@ class Flow(Served):
         plan, _ = await self._planning.made(timeout, is_fresh=True)
         self._check_depth()
         away = [f"{error.message}; the Flow goes on without it" for error in self._planning.away.values()]
-        out = [f"node {id!r}: {warning}" for id, target in self._at_several.items() for warning in target.warnings()]
-        return [*plan.warnings, *away, *out]
+        told = [
+            f"node {id!r}: {warning}"
+            for id, target in self._planning.targets.items()
+            if isinstance(target, Made | several.Several if self._at_several else Made)
+            for warning in target.warnings()
+        ]
+        return [*plan.warnings, *away, *told]
 
     def explain(self) -> str:
         """Where each node runs, what it takes from where, and what crosses a wire. Asks as `check` does."""

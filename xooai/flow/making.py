@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
@@ -123,6 +123,11 @@ class Made:
             return None
         return known_of(endpoints, self._on, self._kind.__name__)
 
+    def warnings(self) -> list[str]:
+        """What may go wrong once the executor is made."""
+        strays = _strays(self._kind, self._maker.with_)
+        return [f"with_= has {name!r}, which {self._kind.__name__}() passes on and nobody takes" for name in strays]
+
     async def endpoint(self, timeout: float | None) -> Endpoint:
         return chosen(self._kind._xooai_declared.endpoints, self._on, self._kind.__name__)
 
@@ -161,6 +166,29 @@ class Made:
 
     def close(self) -> None:
         self._maker.close()
+
+
+def _strays(kind: type, given: Iterable[str]) -> list[str]:
+    """The names that go from constructor to constructor by **kwargs, as far as can be seen, to one that does not take them."""
+    left = dict.fromkeys(given)
+    for one in kind.__mro__:
+        made = inspect.unwrap(one.__dict__.get("__init__", _passing))
+        code = getattr(made, "__code__", None)
+        if code is None:
+            return []
+        known = inspect.signature(made).parameters.values()
+        for parameter in known:
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+                left.pop(parameter.name, None)
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known):
+            return list(left)
+        if made is not _passing and "super" not in code.co_names:  # it keeps them itself
+            return []
+    return []
+
+
+def _passing(self: object, **kwargs: object) -> None:
+    """Stands for the constructor of a class that has none of its own."""
 
 
 class _Owned(Own):
