@@ -19,6 +19,7 @@ from xooai.embedded import endpoints
 from xooai.embedded.endpoints import Given, Offered
 from xooai.endpoint import Endpoint
 from xooai.errors import DataLoss, Internal, InvalidArgument, NotFound, Unavailable, Unimplemented
+from xooai.metadata import IDEMPOTENCY_KEY
 from xooai.offload import put_all
 from xooai.origin import Origin, Wanted
 from xooai.remote_stream import Server, open_stream
@@ -176,13 +177,20 @@ class _Tries:
         await asyncio.sleep(PAUSE * 2 ** (ATTEMPTS - 1 - self._left))
 
 
+def _beside(metadata: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """What goes with the calls that bring the contents of another one: not the key of that."""
+    if metadata is None or all(name.lower() != IDEMPOTENCY_KEY for name in metadata):
+        return metadata
+    return {name: value for name, value in metadata.items() if name.lower() != IDEMPOTENCY_KEY}
+
+
 class ToServer:
     """The way of a client's documents: to the store that both have, else to the server itself."""
 
     inline_limit = INLINE
 
     def __init__(self, remote: CallableServer, metadata: Mapping[str, str] | None, codec: Codec) -> None:
-        self._remote, self._metadata = remote, metadata
+        self._remote, self._metadata = remote, _beside(metadata)
         self.takes = bool(remote.stores)
         self.message_limit = remote.options.message_limit
         self.room = room(self.message_limit, codec)

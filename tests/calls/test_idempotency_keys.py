@@ -27,6 +27,7 @@ from xooai import (
     InvalidArgument,
     NotFound,
     ResourceExhausted,
+    Text,
     Unavailable,
     current,
     plugins,
@@ -71,6 +72,11 @@ class Till(Executor):
         raise {"typed": NotFound("no"), "full": ResourceExhausted("full"), "own": RuntimeError("secret"),
                "busy": Unavailable("not yet", details={"retry_after": 1}),
                "gone": FailedPrecondition("gone", details={"left": 3})}[how]  # fmt: skip
+
+    @post
+    async def take(self, doc: Text) -> int:
+        self.runs += 1
+        return self.runs
 
     @post(limit=1)
     async def one_at_a_time(self) -> int:
@@ -224,6 +230,36 @@ def test_over_http_it_is_a_header(till: Till, http: str) -> None:
     assert asked(2)[0] == 422
     assert asked(2, "k" * 256)[0] == 400
     assert asked(2, " ")[0] == 400
+
+
+def test_contents_that_are_sent_beside_a_call_do_not_have_its_key(till: Till, url: str, tmp_path: Path) -> None:
+    path = tmp_path / "long.txt"
+    path.write_bytes(b"a" * 3_000_000)  # too much to be sent within the call
+    with Till.at(url) as there:
+        assert [there.post("take", doc=Text(ref=str(path)), **keyed("k")) for _ in range(2)] == [1, 1]
+
+
+REF = "store:xooai/sha256:" + 64 * "0"
+FORM = '--{0}\r\nContent-Disposition: form-data; name="doc"; filename="a"\r\nContent-Type: text/plain\r\n\r\na\r\n--{0}--\r\n'
+ALIKE = {
+    "grants": ("application/json", f'{{"doc": {{"ref": "{REF}?g={{0}}.aa.bb"}}}}', ("1700000000", "1700000001")),
+    "forms": ("multipart/form-data; boundary={0}", FORM, ("----b1", "----b2")),
+}
+
+
+@pytest.mark.parametrize("which", ALIKE)
+def test_what_is_made_up_anew_for_each_sending_makes_no_other_request(till: Till, http: str, which: str) -> None:
+    kind, body, made_up = ALIKE[which]
+    answers = []
+    for given in made_up:
+        request = urllib.request.Request(
+            f"{http}/till/take",
+            body.replace("{0}", given).encode(),
+            {"content-type": kind.format(given), "idempotency-key": "k"},
+        )
+        with urllib.request.urlopen(request) as response:
+            answers.append(response.read())
+    assert answers == [b"1", b"1"]
 
 
 def test_streams_take_no_key(till: Till, http: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sqlite3
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +15,7 @@ import msgspec
 
 from xooai.call import Call, Service
 from xooai.deadline import within
-from xooai.driver import Channel
+from xooai.driver import Channel, Head
 from xooai.errors import AlreadyExists, Code, InvalidArgument, ResourceExhausted, Unavailable, XooaiError, error_from
 from xooai.layers.ledger import Ended, Ledger, Row
 from xooai.log import logger
@@ -32,6 +33,10 @@ REPLAYED = "idempotent-replayed"
 LONGEST = 255  # characters of a key: of those that are made up by rule, UUIDs have 36
 HASHED = 1024 * 1024  # bytes of a request from which on it is hashed in a thread
 LOOK, LONG = 0.05, 1.0  # seconds between two looks at a call that another process runs, doubled up to the second
+_GRANT = re.compile(rb"(store:[A-Za-z0-9._-]{1,100}/[a-z0-9]{1,20}:[0-9a-f]{64}\?g=)[A-Za-z0-9.]{1,200}")
+"""A ref with a grant, which is another one each time that the same content is sent."""
+_BOUNDARY = re.compile(r'^multipart/.*;\s*boundary="?([^";,\s]{1,70})', re.IGNORECASE)
+"""What stands between the parts of a form, and is made up by chance for each."""
 _HAS_NOT_RUN = (Code.INVALID_ARGUMENT, Code.NOT_FOUND, Code.UNIMPLEMENTED, Code.PERMISSION_DENIED, Code.UNAUTHENTICATED)
 """Errors of who looks at a call before it runs, where its handler has not begun."""
 
@@ -166,16 +171,20 @@ async def _asked(call: Call, frame: bytes | None) -> tuple[bytes, bytes]:
     if not 0 < len(key) <= LONGEST:
         raise InvalidArgument(f"{IDEMPOTENCY_KEY} has {len(key)} characters; it takes 1 to {LONGEST}")
     place = sha256(f"{head.identity}\0{head.path}\0{key}".encode("utf-8", "surrogatepass")).digest()
-    content = f"{head.codec}\0{head.accept}\0".encode("utf-8", "surrogatepass"), frame or b""
-    if len(content[1]) < HASHED:
-        return place, _digest(content)
-    return place, await asyncio.to_thread(_digest, content)
+    if frame is None or len(frame) < HASHED:
+        return place, _fingerprint(head, frame or b"")
+    return place, await asyncio.to_thread(_fingerprint, head, frame)
 
 
-def _digest(parts: tuple[bytes, ...]) -> bytes:
-    found = sha256()
-    for part in parts:
-        found.update(part)
+def _fingerprint(head: Head, content: bytes) -> bytes:
+    """What is the same for the same request: without what is made up anew each time that it is sent."""
+    codec = head.codec
+    if (form := _BOUNDARY.match(codec)) is not None:
+        codec, content = codec.replace(form[1], ""), content.replace(form[1].encode("utf-8", "surrogatepass"), b"")
+    if b"?g=" in content:
+        content = _GRANT.sub(rb"\1", content)
+    found = sha256(f"{codec}\0{head.accept}\0".encode("utf-8", "surrogatepass"))
+    found.update(content)
     return found.digest()
 
 
