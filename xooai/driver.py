@@ -231,7 +231,13 @@ class Guarding(Protocol):
     """What a site may have beside: it answers known callers only. Its own `accept` sees to that for calls."""
 
     def admit(self, head: Head) -> str:
-        """Return whose request this is, where it is no call but tells of the site. Raises Unauthenticated, PermissionDenied."""
+        """Return whose request this is, where it is no call but tells of the site. Raises Unauthenticated, PermissionDenied.
+
+        Who is refused is counted and may be logged, by the `peer` of the head.
+        """
+
+    def knows(self, head: Head) -> bool:
+        """Whether `admit` would let a request in; nobody is told of it."""
 
 
 @runtime_checkable

@@ -50,6 +50,14 @@ class GuardedSite(Site):
                 calllog.refused(head, error.code)
             raise
 
+    def knows(self, head: Head) -> bool:
+        """Whether `admit` would let a request in; nobody is told of it."""
+        try:
+            self._keys.entry(head.path, head.metadata, head.identity)
+        except XooaiError:
+            return False
+        return True
+
     def _entry(self, head: Head) -> Entry:
         try:
             return self._keys.entry(head.path, head.metadata, head.identity)

@@ -44,7 +44,7 @@ class _Guarded(Over):
     def __init__(self, site: _Site, driver: str) -> None:
         super().__init__(site, driver)
         assert isinstance(site, Guarding)
-        self._admit = site.admit
+        self._admit, self.knows = site.admit, site.knows
 
     def admit(self, head: Head) -> str:
         """Whose request this is. Raises Unauthenticated and PermissionDenied."""

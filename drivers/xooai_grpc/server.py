@@ -12,7 +12,7 @@ import grpc
 from google.protobuf.descriptor_pool import DescriptorPool
 
 from xooai.driver import Channel, Guarding, Head, Outcome, Shape, Site
-from xooai.errors import Internal, ResourceExhausted, XooaiError
+from xooai.errors import Internal, ResourceExhausted, Unavailable, XooaiError
 from xooai_grpc.catalogue import Catalogue
 from xooai_grpc.channels import Context, StreamChannel, UnaryChannel
 from xooai_grpc.descriptors import added
@@ -100,7 +100,8 @@ class Server(grpc.GenericRpcHandler):
         if isinstance(self.site, Guarding):
             identity = identity_of(context) if self.asks_clients else ""
             try:
-                self.site.admit(Head(_PAGES, metadata=Received(context.invocation_metadata() or ()), identity=identity))
+                metadata = Received(context.invocation_metadata() or ())
+                self.site.admit(Head(_PAGES, metadata=metadata, identity=identity, peer=self.peer_of(context)))
             except XooaiError as error:
                 await context.abort(status_code(error.code), error.message)
 
@@ -135,6 +136,11 @@ class Server(grpc.GenericRpcHandler):
     def shape(self, path: str, given: Shape | None) -> Shape:
         """The shape of a call. A client that is not ours does not tell: the endpoint has it."""
         return given if given is not None else self.site.shape(path) or Shape.UNARY
+
+    def peer_of(self, context: Context) -> str:
+        """The client's address and port."""
+        peer = context.peer()
+        return self.peers.get(peer) or self.peer(peer)
 
     def peer(self, given: str) -> str:
         """The client's address and port, as `ipv4:127.0.0.1:1234` and `ipv6:%5B::1%5D:1234` name it; then it is in `peers`."""
@@ -180,18 +186,13 @@ class _Calls:
 
     @property
     def is_refused(self) -> bool:
-        return self._refusal is not None
+        return self._is_unread or self._refusal is not None
 
     def _refuses_caller(self, path: str) -> bool:
         """Ask a site that answers known callers only; a message of the opaque service has metadata of its own."""
         if not isinstance(self._server.site, Guarding) or any(path == method.path for method in OPAQUE.methods):
             return False
-        try:
-            self._server.site.admit(self._head)
-        except XooaiError as error:
-            self._refusal = error
-            return True
-        return False
+        return not self._server.site.knows(self._head)
 
     def handler(self) -> grpc.RpcMethodHandler[bytes, bytes]:
         shape = self._head.shape
@@ -238,9 +239,16 @@ class _Calls:
 
     async def _refuse(self, _: object, context: Context) -> None:
         """End a call with what its caller is refused with."""
-        assert self._refusal is not None
-        channel = UnaryChannel(self._head, b"", self._error_size)
-        await _refuse(channel, self._refusal)
+        site, head = self._server.site, self._head.__copy__()  # type: ignore[attr-defined]
+        assert isinstance(site, Guarding)
+        head.peer = self._server.peer_of(context)
+        error: XooaiError = Unavailable("the keys of this server have just changed; call again")
+        try:
+            site.admit(head)
+        except XooaiError as refusal:
+            error = refusal
+        channel = UnaryChannel(head, b"", self._error_size)
+        await _refuse(channel, error)
         await channel.finish(context)
 
     def _channel(self, request: bytes, context: Context) -> UnaryChannel:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import logging
 import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from logging.handlers import QueueHandler
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -193,6 +196,49 @@ def test_grpc_tells_nothing_of_endpoints_without_a_key(serve: Serve, file: Path,
         with pytest.raises(grpc.RpcError) as error:
             channel.unary_unary("/locked/who")(b"{}", timeout=PATIENCE, metadata=twice)
         assert error.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+@pytest.fixture
+def calls() -> Iterator[SimpleQueue[logging.LogRecord]]:
+    """The records of the log of calls."""
+    records: SimpleQueue[logging.LogRecord] = SimpleQueue()
+    handler = QueueHandler(records)
+    logging.getLogger("xooai.calls").addHandler(handler)
+    yield records
+    logging.getLogger("xooai.calls").removeHandler(handler)
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc", "quic"])
+def test_the_log_tells_from_where_a_wrong_key_came(
+    serve: Serve, key: str, scheme: str, caplog: pytest.LogCaptureFixture, calls: SimpleQueue[logging.LogRecord]
+) -> None:
+    caplog.set_level(logging.INFO, "xooai.calls")
+    with Locked.at(serve(scheme)) as client, pytest.raises(Unauthenticated):
+        client.post(on="who", metadata={"authorization": key[:-4] + "nope"})
+
+    (warning,) = [record.getMessage() for record in caplog.records if record.name == "xooai.keys"]
+    assert warning.endswith("the last one from 127.0.0.1")
+    call = calls.get(timeout=PATIENCE).getMessage()  # made when the reply has gone out
+    assert call.startswith("locked/who UNAUTHENTICATED")
+    assert "127.0.0.1:" in call
+
+
+def test_grpc_reflection_tells_from_where_a_wrong_key_came(
+    serve: Serve, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    grpc = pytest.importorskip("grpc")
+    caplog.set_level(logging.WARNING, "xooai")
+    wrong = (("authorization", key[:-4] + "nope"),)
+    with grpc.insecure_channel(urlsplit(serve("grpc")).netloc) as channel, pytest.raises(grpc.RpcError) as error:
+        list(
+            channel.unary_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")(
+                b"", timeout=PATIENCE, metadata=wrong
+            )
+        )
+
+    assert error.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    (warning,) = [record.getMessage() for record in caplog.records if record.name == "xooai.keys"]
+    assert warning.endswith("the last one from 127.0.0.1")
 
 
 def test_a_message_is_not_waited_for_from_who_has_no_key(serve: Serve, key: str) -> None:
