@@ -422,9 +422,7 @@ def _is_for_others(error: BaseException, call: Call, in_memory: MemoryChannel | 
     """Whether this is no failure of the call, but stops whoever runs it: a handler may raise the same errors by itself."""
     if isinstance(error, asyncio.CancelledError):
         return _is_cancelled()
-    if isinstance(
-        error, GeneratorExit
-    ):  # Python closes a coroutine that is waited for no more, in whatever context it is in
+    if isinstance(error, GeneratorExit):  # Python closes, in any context, a coroutine that is waited for no more
         return entered.get() is not call
     # Ctrl-C comes to the main thread. Servers hear it as a signal, so there it is of whoever posts to himself.
     return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xooai.accept import form_of
 from xooai.call import Call, Service
@@ -12,9 +12,15 @@ from xooai.endpoint import Endpoint
 from xooai.flow.unread import Request, Written, is_bound
 from xooai.handler import Serving, handler, read_arguments, replying
 from xooai.kept import Contents
+from xooai.lazy import lazy
 from xooai.origin import Handed
 from xooai.payload import settled
 from xooai.threads import Threads
+
+if TYPE_CHECKING:
+    from xooai import stream_handler as streaming
+else:
+    streaming = lazy("xooai.stream_handler")
 
 __all__ = ["Gate"]
 
@@ -30,6 +36,8 @@ class Gate(Serving):
 
     def service(self, endpoint: Endpoint, threads: Threads, contents: Contents) -> Service:
         """What answers calls as a server, or within the process."""
+        if endpoint.shape:
+            return streaming.stream_handler(endpoint, self, threads, contents)
         plain = handler(endpoint, self, threads, contents)
         reply = replying(endpoint, contents)
 
