@@ -109,6 +109,15 @@ def test_one_who_interrupts_it_gets_the_report_of_what_was(bench: Bench, url: st
     assert ended.report["calls"] == {"sent": 19, "answered": 18, "failed": 0, "unsent": 0, "left": 1}
 
 
+def test_one_who_interrupts_it_before_it_counts_gets_no_wrong_figures(bench: Bench, url: str) -> None:
+    ended = bench(f"{url}/interrupt", "at=20", "-d", "1h", "-c", 1, "--warm-up", "1h", "--json")
+
+    assert ended.code == 130
+    assert ended.report["was_stopped"] and ended.report["seconds"] >= 0
+    assert ended.report["calls"]["sent"] == ended.report["calls"]["answered"] == 0
+    assert ended.report["client_cpu"] >= 0 and ended.report["caller_cpu"] >= 0
+
+
 def test_two_runs_are_compared(bench: Bench, url: str, tmp_path: Path) -> None:
     before, after = tmp_path / "before.json", tmp_path / "after.json"
     assert "answered" in bench(f"{url}/echo", "doc=a", "-n", 200, "--warm-up", "0", "-o", before).out

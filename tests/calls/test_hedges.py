@@ -11,7 +11,9 @@ import pytest
 from authority import Authority
 from everywhere import served
 from grpc_poller import poller
-from xooai import Executor, Flow, FlowError, InvalidArgument, NotFound, current, plugins, post
+from xooai import Executor, Flow, FlowError, InvalidArgument, NotFound, Unavailable, current, plugins, post
+from xooai.layers import hedge
+from xooai.layers.retry import Retries
 
 __all__ = ["poller"]
 
@@ -159,3 +161,28 @@ def test_hedge_is_a_time(hedge: Any) -> None:
         Slow.at("http://127.0.0.1:1", hedge=hedge)
     with pytest.raises(FlowError, match="hedge="):
         Flow().add(use=Slow, on="look", hedge=hedge)
+
+
+def test_of_two_that_end_together_the_answer_counts() -> None:
+    async def first_of(fails: int) -> int:
+        ready = asyncio.Event()
+        both = asyncio.Event()
+
+        async def attempt(number: int) -> int:
+            if number:
+                both.set()
+            await ready.wait()
+            if number == fails:
+                raise Unavailable("away")
+            return number
+
+        raced = asyncio.create_task(hedge.raced(attempt, 0.001, Retries()))
+        await both.wait()
+        await asyncio.sleep(0)  # so that both wait for the same event
+        ready.set()
+        return await raced
+
+    async def often() -> list[int]:
+        return [await first_of(number % 2) for number in range(20)]
+
+    assert asyncio.run(asyncio.wait_for(often(), 20)) == 10 * [1, 0]

@@ -59,9 +59,9 @@ class Tally:
     def end(self) -> None:
         """The run is over: calls that are under way still tell how long they took."""
         if self.ended == inf:
-            self.ended = time.monotonic()
             if self.begun == inf:  # stopped while it warmed up
                 self.begin()
+            self.ended = time.monotonic()
             self._cpu, self._own_cpu = time.process_time() - self._cpu, time.thread_time() - self._own_cpu
             self._close_part(self.ended)
             self._turn = inf

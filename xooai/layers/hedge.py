@@ -39,9 +39,9 @@ async def raced(attempt: Callable[[int], Coroutine[Any, Any, T]], hedge: float, 
             waiting.add(tasks[1])
         while waiting:
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                if not waiting or _is_final(task):
-                    return task.result()
+            final = [task for task in done if _is_final(task)]
+            if final or not waiting:
+                return min(final or done, key=_has_failed).result()
         return tasks[0].result()
     finally:
         left = [task for task in tasks if not task.done()]
@@ -54,3 +54,8 @@ async def raced(attempt: Callable[[int], Coroutine[Any, Any, T]], hedge: float, 
 def _is_final(task: asyncio.Task[Any]) -> bool:
     error = task.exception()
     return not isinstance(error, XooaiError) or not is_of_the_moment(error)
+
+
+def _has_failed(task: asyncio.Task[Any]) -> bool:
+    """Whether another one of those that end together is worth more."""
+    return task.exception() is not None
