@@ -109,6 +109,25 @@ def test_hanging_up_while_one_is_to_be_started_later_leaves_one_in_its_place(tmp
         assert program.said().count("is ready after") == 3
 
 
+def test_hanging_up_once_more_gives_up_a_successor_that_never_becomes_ready(tmp_path: Path) -> None:
+    loads = tmp_path / "loads"
+    with running([str(PROGRAM), ANY, "1"], TEST_LOADS=str(loads)) as program:
+        with Faulty.at(program.urls[0]) as client:
+            before = client.post(on="who")["pid"]
+        loads.touch()
+        program.process.send_signal(signal.SIGHUP)
+        program.until("loads", times=2)
+        time.sleep(1)  # until it has come so far
+        loads.unlink()
+        program.process.send_signal(signal.SIGHUP)
+        program.until("all 1 workers are new")
+        with Faulty.at(program.urls[0]) as client:
+            assert client.post(on="who")["pid"] != before
+            assert len(client.post(on="asked")) == 1
+
+        assert program.end(signal.SIGTERM) == 0
+
+
 def test_workers_come_back_once_a_broken_file_of_keys_is_mended(tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
     command = [sys.executable, "-m", "xooai", "keys", "new", "--file", str(keys), "--tenant", "a", "--scope", "*"]

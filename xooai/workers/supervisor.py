@@ -80,7 +80,9 @@ class Supervisor:
         self._asking = Asking(self._alive, self._state)
         self._ticked = time.monotonic()
         self._hung_after = _seconds(HUNG, HUNG_AFTER)
-        self._is_rolling = self._is_stopping = False
+        self._is_rolling = self._is_asked_again = self._is_stopping = False
+        self._successor: Worker | None = None
+        """Whose start the others wait for while they are replaced."""
         self._failed: asyncio.Future[Worker] = self._loop.create_future()
         """The worker that could not start when none ever had."""
         self._was_up = False
@@ -311,25 +313,41 @@ class Supervisor:
         """Replace the workers one by one, each once its successor is ready."""
         if self._is_stopping:
             return
-        if not self._was_up or self._is_rolling:
-            _LOG.warning("the workers are being started; they are not replaced once more")
+        if not self._was_up:
+            _LOG.warning("the workers are being started; they are not replaced")
+            return
+        if self._is_rolling:  # what has changed since is read, too
+            self._is_asked_again = True
+            if self._successor is not None and self._successor.phase is Phase.STARTS:
+                self._drain(self._successor, is_last=False)
             return
         self._is_rolling = True
         self._begin(self._rolled())
 
     async def _rolled(self) -> None:
         try:
-            for slot in (*self._isolated, *self._fronts):
-                if not await self._replaced(slot) or self._is_stopping:
-                    return
-            self._tell(f"all {len(self._slots)} workers are new")
+            are_new = await self._each_replaced()
+            while self._is_asked_again and not self._is_stopping:
+                self._is_asked_again = False
+                are_new = await self._each_replaced()
+            if are_new:
+                self._tell(f"all {len(self._slots)} workers are new")
         finally:
-            self._is_rolling = False
+            self._is_rolling = self._is_asked_again = False
+
+    async def _each_replaced(self) -> bool:
+        """Whether all are new; not where it is to be begun again."""
+        for slot in (*self._isolated, *self._fronts):
+            if not await self._replaced(slot) or self._is_stopping or self._is_asked_again:
+                return False
+        return True
 
     async def _replaced(self, slot: _Slot) -> bool:
         """Whether a new worker has taken a place; else the old one goes on."""
-        new = await self._spawn(slot)
+        new = self._successor = await self._spawn(slot)
         if new is None or not await new.up:
+            if self._is_asked_again:
+                return False
             _LOG.error("the workers are not replaced: worker %d could not start; those that serve go on", slot.number)
             return False
         old, slot.worker = slot.worker, new
