@@ -184,8 +184,7 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
 
         `accept` is the media type that the reply is to have, "" for that of the request.
         """
-        media_type = codec.media_type
-        head = self._head(executor, endpoint.name, media_type, timeout, None, "" if accept == media_type else accept)
+        head = self.heading(executor, endpoint.name, codec.media_type, timeout, accept)
         if self._is_plain:
             began = monotonic()
             try:
@@ -196,28 +195,24 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
             reply, outcome = await self._through_layers(endpoint, head, frame)
         return reply, outcome.codec
 
-    def start(
-        self,
-        executor: str,
-        endpoint: Endpoint,
-        frame: bytes,
-        codec: Codec,
-        timeout: float | None,
-        accept: str,
-        told: Callable[[], None],
-    ) -> Sent | None:
-        """As `forward`, of a call that goes out at once; `told` is called when it has ended. None where it was not sent."""
+    def heading(self, executor: str, endpoint: str, codec: str, timeout: float | None, accept: str) -> Head:
+        """The head of a call with a request in `codec`; `accept` is the media type that the reply is to have, "" for the same."""
+        return self._head(executor, endpoint, codec, timeout, None, "" if accept == codec else accept)
+
+    def start(self, head: Head, frame: bytes, loop: asyncio.AbstractEventLoop, told: Callable[[], None]) -> Sent | None:
+        """Make a call as `forward` does, which goes out at once; `told` is called when it has ended. None where it was not sent.
+
+        `loop` is the running one.
+        """
         near = self._near
-        if near is None or not self._is_plain or near[0] is not asyncio.get_running_loop():
+        if near is None or near[0] is not loop or not self._is_plain:
             return None
         start = getattr(near[1], "start", None)  # see `xooai.driver.Starting`
         if start is None or tracing() is not None:
             return None
-        media_type = codec.media_type
-        head = self._head(executor, endpoint.name, media_type, timeout, None, "" if accept == media_type else accept)
         began = monotonic()
         channel = start(head, frame, told)
-        return None if channel is None else Sent(self, endpoint, head, frame, channel, began)
+        return None if channel is None else Sent(self, head, frame, channel, began)
 
     async def written(
         self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None
@@ -430,13 +425,16 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
 class Sent:
     """A call that was sent by `Remote.start`."""
 
-    __slots__ = ("_began", "_channel", "_endpoint", "_frame", "_head", "_remote")
+    __slots__ = ("_began", "_channel", "_error", "_frame", "_head", "remote")
 
-    def __init__(
-        self, remote: Remote, endpoint: Endpoint, head: Head, frame: bytes, channel: Started, began: float
-    ) -> None:
-        self._remote, self._endpoint, self._head, self._frame = remote, endpoint, head, frame
-        self._channel, self._began = channel, began
+    def __init__(self, remote: Remote, head: Head, frame: bytes, channel: Started, began: float) -> None:
+        self.remote, self._head, self._frame, self._channel, self._began = remote, head, frame, channel, began
+        self._error: XooaiError | None = None
+
+    @property
+    def path(self) -> str:
+        """The executor and its endpoint."""
+        return self._head.path[1:]
 
     def reply(self) -> tuple[bytes, str]:
         """What `Remote.forward` gives, once the call has ended. Raises XooaiError: see `again`."""
@@ -444,15 +442,22 @@ class Sent:
         try:
             reply = channel.reply()
         except XooaiError as error:
-            self._remote._note(error, channel)
+            self.remote._note(error, channel)
+            self._error = error
             raise
-        reply, outcome = self._remote._replied(channel, reply)
+        reply, outcome = self.remote._replied(channel, reply)
         return reply, outcome.codec
 
-    async def again(self, error: XooaiError) -> tuple[bytes, str]:
-        """What the call gives that has failed, where it may be made anew."""
-        reply, outcome = await self._remote._again(error, self._head, self._frame, self._endpoint, self._began)
-        return reply, outcome.codec
+    async def again(self, error: Exception, endpoint: Endpoint) -> tuple[bytes, str]:
+        """What the call gives that has failed, where it may be made anew; else raises the error."""
+        failed, self._error = self._error, None
+        try:
+            if failed is not error:  # it was answered, by what is no reply
+                raise error
+            reply, outcome = await self.remote._again(failed, self._head, self._frame, endpoint, self._began)
+            return reply, outcome.codec
+        finally:
+            del error, failed  # or they would hold themselves, by the frames that they came through
 
     def abort(self) -> None:
         """End it now."""

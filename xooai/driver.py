@@ -177,7 +177,7 @@ class Starting(Protocol):
     """What a link may have beside: for callers that wait for many replies at once, with a task for none of them."""
 
     def start(self, head: Head, request: bytes, told: Callable[[], None]) -> Started | None:
-        """Send a unary call if that needs no waiting; None where it was not sent: then `open` it.
+        """Send a unary call if that needs no waiting; None where it was not sent: then `open` it. Called on the link's loop.
 
         `told` is called on the loop when the call has ended, once and not before this returns; it raises nothing. What this
         raises was raised before the server could begin with the call.

@@ -83,9 +83,7 @@ class HttpLink:
     def start(self, head: Head, request: bytes, told: Callable[[], None]) -> HttpChannel | None:
         """Send a unary call where a connection is idle, see `xooai.driver.Starting`."""
         pool, timeout = self._pool, head.timeout
-        if pool is None or head.shape or pool.loop is not asyncio.get_running_loop():
-            return None
-        if timeout is not None and timeout <= 0:
+        if pool is None or head.shape or (timeout is not None and timeout <= 0):
             return None
         lines = self._lines(head, request)
         now = pool.loop.time()

@@ -5,18 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xooai.errors import XooaiError
 from xooai.flow.budget import Budget
 from xooai.flow.plain import Plain
-from xooai.flow.targets import Hop
-from xooai.flow.unread import Request
+from xooai.flow.unread import Reply, Request, answered
 
-__all__ = ["Failed", "Relay"]
+if TYPE_CHECKING:
+    from xooai.client import Sent
+    from xooai.endpoint import Endpoint
 
-Failed = tuple[Hop, Exception]
+__all__ = ["Failed", "Relay", "taken"]
+
+Failed = tuple["Sent", Exception]
 """A call that was sent, and what became of it."""
+
+
+def taken(sent: Sent, endpoint: Endpoint, reply: bytes, media_type: str) -> Reply:
+    """The reply of a call that was sent. Raises Internal for what is none."""
+    remote = sent.remote
+    return answered(reply, media_type, endpoint.result, remote.origin, (remote.server, sent.path))
 
 
 class Relay:
@@ -38,7 +47,8 @@ class Relay:
         """Both `replies` and `busy` are written to. `after` tells which nodes are ready once one has ended."""
         self._plain, self._replies, self._given, self._wanted = plain, replies, given, wanted
         self._busy, self._budget, self._after = busy, budget, after
-        self._flying: dict[str, Hop] = {}
+        self._loop = asyncio.get_running_loop()
+        self._flying: dict[str, Sent] = {}
         self._ready: list[str] = []
         self._failed: list[tuple[str, Failed]] = []
         self._waiter: asyncio.Future[None] | None = None
@@ -54,13 +64,13 @@ class Relay:
             if packed is None:
                 return False
             wanted = self._wanted if plain.is_last else ""
-            hop = packing.target.start(plain.step.endpoint, packed, wanted, partial(self._came, id))
-            if hop is None:
+            sent = packing.target.start(plain.step.endpoint, packed, wanted, self._loop, partial(self._came, id))
+            if sent is None:
                 return False
         except XooaiError:  # which comes again where it is called, and is told there
             return False
         self._budget.take(1)
-        self._flying[id] = hop
+        self._flying[id] = sent
         self._busy[id] = None
         return True
 
@@ -77,21 +87,21 @@ class Relay:
                 for id, why in failed:
                     part(id, why)
                 if self._flying and not (self._ready or self._failed):
-                    self._waiter = asyncio.get_running_loop().create_future()
+                    self._waiter = self._loop.create_future()
                     await self._waiter
         finally:
             self._waiter = None
-            for hop in list(self._flying.values()):
-                hop.abort()
+            for sent in list(self._flying.values()):
+                sent.abort()
             self._failed.clear()
 
     def _came(self, id: str) -> None:
         """A call has ended. This runs in whatever context its connection was made in."""
-        hop = self._flying.pop(id)
+        sent = self._flying.pop(id)
         try:
-            reply = hop.reply()
+            reply = taken(sent, self._plain[id].step.endpoint, *sent.reply())
         except Exception as error:  # noqa: BLE001 - it is raised where the node is run
-            self._failed.append((id, (hop, error)))
+            self._failed.append((id, (sent, error)))
         else:
             reply.node = id
             self._replies[id] = reply

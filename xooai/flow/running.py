@@ -30,7 +30,7 @@ from xooai.flow.here import run_here
 from xooai.flow.lent import Lent
 from xooai.flow.packing import Packing
 from xooai.flow.plain import Plain
-from xooai.flow.relay import Failed, Relay
+from xooai.flow.relay import Failed, Relay, taken
 from xooai.flow.targets import Target
 from xooai.flow.trace import State, Trace
 from xooai.flow.unread import Packed, Reply, Request, Seen, Unread, look, together
@@ -258,8 +258,8 @@ class _Running:
                         wanted = self._wanted if plain.is_last else ""
                         reply = await plain.target.call(step.endpoint, arguments, None, None, wanted)
                     else:
-                        hop, why = failed
-                        reply = await hop.again(why)
+                        sent, why = failed
+                        reply = taken(sent, step.endpoint, *await sent.again(why, step.endpoint))
                 except InvalidArgument as error:
                     if error.errors or step.binding.rule is Rule.INPUT:
                         raise

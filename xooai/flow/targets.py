@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from asyncio import AbstractEventLoop
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from xooai.call import Layer, remaining
 from xooai.declare import chosen
 from xooai.endpoint import Endpoint
-from xooai.errors import FlowError, InvalidArgument, NotFound, XooaiError
-from xooai.flow.unread import Packed, Reply, accepted, answered
+from xooai.errors import FlowError, InvalidArgument, NotFound
+from xooai.flow.unread import Packed, accepted, answered
 from xooai.lazy import lazy
 from xooai.log import logger
 from xooai.origin import Origin
@@ -35,7 +36,6 @@ _log = logger("xooai")
 __all__ = [
     "Arguments",
     "Elsewhere",
-    "Hop",
     "Inner",
     "Own",
     "Target",
@@ -120,8 +120,13 @@ class Elsewhere(ABC):
     starts = False
     """Whether there are calls that need no waiting to be sent."""
 
-    def start(self, endpoint: Endpoint, arguments: Packed, wanted: str, told: Callable[[], None]) -> Hop | None:
-        """As `call`, of a call that goes out at once; `told` is called when it has ended. None where it was not sent."""
+    def start(
+        self, endpoint: Endpoint, arguments: Packed, wanted: str, loop: AbstractEventLoop, told: Callable[[], None]
+    ) -> remotes.Sent | None:
+        """As `call`, of a call that goes out at once; `told` is called when it has ended. None where it was not sent.
+
+        `loop` is the running one.
+        """
         return None
 
 
@@ -212,8 +217,10 @@ class Client(_Given, Elsewhere):
 
     starts = True
 
-    def start(self, endpoint: Endpoint, arguments: Packed, wanted: str, told: Callable[[], None]) -> Hop | None:
-        return None if self._there is None else _started(*self._there, endpoint, arguments, wanted, told)
+    def start(
+        self, endpoint: Endpoint, arguments: Packed, wanted: str, loop: AbstractEventLoop, told: Callable[[], None]
+    ) -> remotes.Sent | None:
+        return None if self._there is None else _started(*self._there, endpoint, arguments, wanted, loop, told)
 
     def origin(self) -> Origin | None:
         remote = self.executor._xooai_remote
@@ -319,10 +326,12 @@ class There(Elsewhere):
 
     starts = True
 
-    def start(self, endpoint: Endpoint, arguments: Packed, wanted: str, told: Callable[[], None]) -> Hop | None:
+    def start(
+        self, endpoint: Endpoint, arguments: Packed, wanted: str, loop: AbstractEventLoop, told: Callable[[], None]
+    ) -> remotes.Sent | None:
         if not self._executor:
             return None
-        return _started(self._server(self.host), self._executor, endpoint, arguments, wanted, told)
+        return _started(self._server(self.host), self._executor, endpoint, arguments, wanted, loop, told)
 
     def origin(self) -> Origin | None:
         return self._server(self.host).origin
@@ -365,56 +374,19 @@ async def sent(
     return answered(reply, media_type, endpoint.result, remote.origin, (remote.server, executor, endpoint.name))
 
 
-class Hop:
-    """A call of a node that was sent by `start`."""
-
-    __slots__ = ("_endpoint", "_error", "_executor", "_remote", "_sent")
-
-    def __init__(self, remote: remotes.Remote, executor: str, endpoint: Endpoint, sent: remotes.Sent) -> None:
-        self._remote, self._executor, self._endpoint, self._sent = remote, executor, endpoint, sent
-        self._error: XooaiError | None = None
-
-    def reply(self) -> Reply:
-        """What it gives, once it has ended. Raises XooaiError: see `again`."""
-        try:
-            found = self._sent.reply()
-        except XooaiError as error:
-            self._error = error
-            raise
-        return self._read(*found)
-
-    async def again(self, error: Exception) -> Reply:
-        """What the call gives that has failed, where it may be made anew."""
-        failed, self._error = self._error, None
-        try:
-            if failed is not error:  # it was answered, by what is no reply
-                raise error
-            return self._read(*await self._sent.again(failed))
-        finally:
-            del error, failed  # or they would hold themselves, by the frames that they came through
-
-    def abort(self) -> None:
-        """End it now."""
-        self._sent.abort()
-
-    def _read(self, reply: bytes, media_type: str) -> Reply:
-        remote, endpoint = self._remote, self._endpoint
-        where = remote.server, self._executor, endpoint.name
-        return answered(reply, media_type, endpoint.result, remote.origin, where)
-
-
 def _started(
     remote: remotes.Remote,
     executor: str,
     endpoint: Endpoint,
     arguments: Packed,
     wanted: str,
+    loop: AbstractEventLoop,
     told: Callable[[], None],
-) -> Hop | None:
+) -> remotes.Sent | None:
     codec = arguments.codec
     accept = wanted or accepted(endpoint, codec)
-    sent = remote.start(executor, endpoint, arguments.frame, codec, remaining(remote.timeout), accept, told)
-    return None if sent is None else Hop(remote, executor, endpoint, sent)
+    head = remote.heading(executor, endpoint.name, codec.media_type, remaining(remote.timeout), accept)
+    return remote.start(head, arguments.frame, loop, told)
 
 
 def _read(arguments: Arguments) -> dict[str, Any]:

@@ -79,8 +79,8 @@ class Reply(Written):
     __slots__ = ("_read", "node", "origin", "schema", "where")
 
     def __init__(self, frame: bytes, codec: Codec, schema: Schema, origin: Origin, where: tuple[str, ...]) -> None:
-        """`where` is the server, the executor's name and the endpoint's."""
-        super().__init__(frame, codec)
+        """`where` is the server, the executor's name and the endpoint's, in as many parts as they come."""
+        self.frame, self.codec, self._bound = frame, codec, None  # as above: each reply of a node passes here
         self.schema, self.origin, self.where = schema, origin, where
         self.node = ""
         self._read: tuple[Any] | None = None
