@@ -154,14 +154,16 @@ def test_the_command_line_serves_and_calls(library: str, tmp_path: Path) -> None
         try:
             assert server.stdout is not None
             said = ""
-            while not (url := re.search(r"quic://127\.0\.0\.1:\d+", said)):
+            url = trust = None
+            while url is None or trust is None:  # the banner and the log come in any order
                 line = server.stdout.readline()
                 assert line, said
                 said += line
-            (trust,) = re.findall(r"trust='(sha256:[0-9a-f]{64})'", said)
+                url = url or re.search(r"serves at (quic://127\.0\.0\.1:\d+)", said)
+                trust = trust or re.search(r"trust='(sha256:[0-9a-f]{64})'", said)
             for arguments, wanted in ((["tell", "doc=x"], "X\n"), (["count", "number=3"], "0\n1\n2\n")):
                 endpoint, *values = arguments
-                command = [*run, "post", f"{url[0]}/teller/{endpoint}", "--trust", trust, *values]
+                command = [*run, "post", f"{url[1]}/teller/{endpoint}", "--trust", trust[1], *values]
                 called = subprocess.run(
                     command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
                 )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import os
-import pickle
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from importlib import import_module
 from multiprocessing import spawn
 from tempfile import NamedTemporaryFile
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
+from msgspec import structs
 
 from xooai.driver import ListenOptions
 from xooai.errors import InvalidArgument
@@ -26,12 +29,14 @@ __all__ = [
     "Plan",
     "Recipe",
     "Servable",
+    "Work",
     "Written",
     "checked_devices",
     "counted",
     "made",
     "named",
     "recipes",
+    "unpacked",
     "with_device",
 ]
 
@@ -73,6 +78,10 @@ class Recipe(msgspec.Struct, frozen=True):
     places: tuple[Any, ...] = ()
     names: Mapping[str, Any] = {}
 
+    def told(self) -> tuple[Any, ...]:
+        """As a literal."""
+        return *_place(self.kind), self.places, dict(self.names)
+
 
 class Written(msgspec.Struct, frozen=True):
     """A Flow to be made in each worker: its class, the text of its file, and the modules that this names."""
@@ -80,6 +89,45 @@ class Written(msgspec.Struct, frozen=True):
     kind: type[Servable]
     text: str
     modules: tuple[str, ...]
+
+    def told(self) -> tuple[Any, ...]:
+        """As a literal."""
+        return *_place(self.kind), self.text, self.modules
+
+
+class Work(msgspec.Struct, frozen=True):
+    """What a worker was given: recipes, where they are served, and how it ends."""
+
+    recipes: tuple[Recipe | Written, ...]
+    urls: tuple[str, ...]
+    options: ListenOptions
+    ending: tuple[float, float]
+
+
+def unpacked(packed: bytes) -> tuple[Mapping[str, Any] | None, Callable[[], Command | Work]]:
+    """How this process becomes as the one that packed it, None where it need not; then what it is to do."""
+    main, first, *rest = ast.literal_eval(packed.decode())
+
+    def work() -> Command | Work:
+        if main is None:
+            return Command(first)
+        made = tuple(
+            (Written if isinstance(third, str) else Recipe)(_class(*at), third, fourth) for *at, third, fourth in first
+        )
+        urls, options, ending = rest
+        return Work(made, urls, ListenOptions(**options), ending)
+
+    return main, work
+
+
+def _place(kind: type) -> tuple[str, str]:
+    """Where a class is: its module, and its name there."""
+    return kind.__module__, kind.__qualname__
+
+
+def _class(module: str, name: str) -> Any:
+    """What stands at a place. Raises ImportError and AttributeError."""
+    return reduce(getattr, name.split("."), import_module(module))
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -104,13 +152,17 @@ class Plan(msgspec.Struct, frozen=True):
         return self.devices[place % len(self.devices)] if self.devices else None
 
     def packed(self) -> bytes:
-        """What a worker needs to make what it serves, beside the URLs. Raises InvalidArgument for what cannot be sent."""
+        """What a worker needs to make what it serves, beside the URLs, as a literal of Python, which can hold no code."""
         if isinstance(self.load, Command):
-            return pickle.dumps((None, pickle.dumps(self.load)))
+            return repr((None, self.load.args)).encode()
         main = {key: value for key, value in spawn.get_preparation_data("xooai").items() if key in _PREPARED}
-        return pickle.dumps((main, pickle.dumps((self.load, self.urls, self.options, self.ending))))
+        options = {
+            name: value for name, value in structs.asdict(self.options).items() if value is not getattr(_PLAIN, name)
+        }
+        return repr((main, [one.told() for one in self.load], self.urls, options, self.ending)).encode()
 
 
+_PLAIN = ListenOptions()
 _PREPARED = frozenset({"sys_path", "sys_argv", "orig_dir", "dir", "init_main_from_name", "init_main_from_path"})
 """Of what multiprocessing tells a new process: how its `__main__` and its imports come to be as in this one."""
 
@@ -168,21 +220,27 @@ def _recipe(executor: Servable | type[Servable]) -> Recipe | Written:
             raise InvalidArgument(_unknown(executor))
         found = Recipe(type(executor), *given)
     try:
-        pickle.dumps(found.kind)
-    except (pickle.PicklingError, AttributeError) as error:
+        is_there = _class(*_place(found.kind)) is found.kind
+    except (ImportError, AttributeError):
+        is_there = False
+    if not is_there:
         raise InvalidArgument(
-            f"{found.kind.__name__} cannot be made in a worker, which looks for it in its module: {error}; "
-            "define the class at the top of a module, or serve its file by xooai serve FILE.yaml --workers N"
-        ) from None
+            f"{found.kind.__name__} cannot be made in a worker, which looks for it in its module: there is no "
+            f"{found.kind.__qualname__} in {found.kind.__module__}; define the class at the top of a module, or serve its file "
+            "by xooai serve FILE.yaml --workers N"
+        )
     if found.kind.__module__ == "__main__" and not _can_be_run_again():
         raise InvalidArgument(
             f"{found.kind.__name__} cannot be made in a worker: a program that was typed in, or a __main__.py, is not run again "
             "there; put the class into a module"
         )
+    given = found.places, dict(found.names)
     try:
-        pickle.dumps(found)
-    except Exception as error:  # noqa: BLE001 - whatever an object inside refuses it with
-        raise InvalidArgument(f"{_unknown(executor)} ({error})") from None
+        is_plain = ast.literal_eval(repr(given)) == given
+    except Exception:  # noqa: BLE001 - whatever an object inside shows itself as
+        is_plain = False
+    if not is_plain:
+        raise InvalidArgument(_unknown(executor))
     return found
 
 

@@ -7,7 +7,6 @@ import faulthandler
 import io
 import itertools
 import os
-import pickle
 import select
 import signal
 import socket
@@ -47,7 +46,7 @@ from xooai.workers.messages import (
     read_first,
     tell,
 )
-from xooai.workers.plan import Command, Recipe, Servable, Written, made
+from xooai.workers.plan import Command, Recipe, Servable, Written, made, unpacked
 from xooai.workers.spawned import UNHEARD, Start
 from xooai.workers.strays import Strays
 from xooai.workers.table import Share, State, Table
@@ -95,7 +94,7 @@ def main(descriptor: int) -> None:
 
 def _run(packed: bytes) -> int:
     """Make what is served, and serve it to the end; return the exit code."""
-    preparation, inner = pickle.loads(packed)  # noqa: S301 - of the supervisor, by a socket that only this process has
+    preparation, work = unpacked(packed)
     if preparation is not None:
         # As in multiprocessing's own: meanwhile no process may be started.
         current_process()._inheriting = True  # type: ignore[attr-defined]
@@ -103,11 +102,11 @@ def _run(packed: bytes) -> int:
             spawn.prepare(preparation)
         finally:
             del current_process()._inheriting  # type: ignore[attr-defined]
-    load = pickle.loads(inner)  # noqa: S301 - as above
+    load = work()
     if isinstance(load, Command):
         code: int = import_module("xooai.cli.worker").run(load.args)
         return code
-    _serve_made(*load)
+    _serve_made(load.recipes, load.urls, load.options, load.ending)
     return 0
 
 
