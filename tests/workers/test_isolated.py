@@ -215,9 +215,11 @@ def asked(url: str, on: str) -> Any:
 
 
 def test_a_killed_process_fails_its_calls_at_once_and_is_replaced(program: Program, folder: Path) -> None:
-    url, note = program.urls[0], folder / "killed"
+    url, note, again = program.urls[0], folder / "killed", folder / "again"
     killed = asked(url, "who")["pid"]
-    with ThreadPoolExecutor(1) as threads, Model.at(url) as client:
+    with ThreadPoolExecutor(2) as threads, Model.at(url, retry=10) as client:
+        repeated = threads.submit(client.post, on="once_more", note=str(again))
+        until(again.exists)
         call = threads.submit(client.post, on="wait", seconds=60, note=str(note))
         until(note.exists)
         os.kill(int(killed), signal.SIGKILL)
@@ -227,8 +229,8 @@ def test_a_killed_process_fails_its_calls_at_once_and_is_replaced(program: Progr
         took = time.monotonic() - began
         with Front.at(url) as front:
             assert front.post(on="pid")
+        assert repeated.result(PATIENCE) not in (killed, None)
     assert get(url, "/readyz")[0] == 200  # others still answer
-    program.until("is ready after")
 
     assert took < 1
     assert asked(url, "who")["pid"] != killed

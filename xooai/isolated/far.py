@@ -144,9 +144,8 @@ class Far:
         return line.open(head, request)
 
     def gone(self) -> Unavailable:
-        """What a call ends with whose process has ended."""
-        text = f"the process of the executor {self._name!r} has ended, and with it this call"
-        return Unavailable(text, details={"began": True})
+        """What a call ends with whose process has ended: where it may run twice, its client makes it anew."""
+        return Unavailable(f"the process of the executor {self._name!r} has ended, and with it this call")
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -76,7 +76,7 @@ class _Relay(Serving):
 
     async def _unary(self, call: Call) -> None:
         if call.timing is not None:
-            call.timing.enter("handle")
+            call.timing.enter(None)  # its stages are those of its process
         frame = await call.receive()
         if frame is not None:
             call.taken = len(frame)
