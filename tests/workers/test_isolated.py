@@ -103,7 +103,7 @@ def test_an_isolated_executor_is_told_who_calls_and_with_what(program: Program, 
 
     assert told["peer"].startswith("127.0.0.1:")
     assert (told["id"], told["x-mine"]) == ("given", "this")
-    assert 10 < float(told["remaining"]) <= 20
+    assert 10 < float(told["remaining"]) < 21  # gRPC writes seconds in rounder numbers
 
 
 class Connected:
