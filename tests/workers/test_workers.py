@@ -188,6 +188,14 @@ def test_what_workers_cannot_serve_is_refused(executor: Executor, options: dict[
         serve(executor, **{"at": "http://127.0.0.1:0", **options})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("given", ["soon", "0", "nan"])
+def test_a_time_that_is_none_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XOOAI_HUNG", given)
+
+    with pytest.raises(InvalidArgument, match=f"XOOAI_HUNG='{given}' is no number of seconds"):
+        serve(Holder, at="http://127.0.0.1:0", workers=2)
+
+
 def test_a_class_within_a_function_is_refused() -> None:
     class Local(Executor):
         @post

@@ -11,12 +11,13 @@ import os
 import signal
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from math import nan
 from typing import Any
 
 import msgspec
 
 from xooai.driver import Taken
-from xooai.errors import FailedPrecondition
+from xooai.errors import FailedPrecondition, InvalidArgument
 from xooai.log import logger
 from xooai.workers.absent import Absent
 from xooai.workers.asking import LATE, Asking
@@ -233,8 +234,9 @@ class Supervisor:
             self.has_cut = self.has_cut or self._is_stopping
         if phase is not Phase.DRAINS:
             self._report(worker)
-            if not self._was_up and phase is Phase.STARTS and not self._failed.done():
-                self._failed.set_result(worker)
+            if not self._was_up and phase is Phase.STARTS:
+                if not self._failed.done():  # else two have failed in the same moment
+                    self._failed.set_result(worker)
             elif slot.worker is worker and not self._is_stopping:
                 lasted = phase is Phase.READY and time.monotonic() - worker.began > LASTS
                 slot.failures = 0 if lasted else slot.failures + 1
@@ -409,7 +411,12 @@ def _what(slot: _Slot) -> str:
 
 
 def _seconds(name: str, usual: float) -> float:
+    """What a variable says, or what is usual. Raises InvalidArgument."""
+    given = os.environ.get(name) or usual
     try:
-        return max(float(os.environ.get(name, usual)), LATE)
+        found = float(given)
     except ValueError:
-        return usual
+        found = nan
+    if not found > 0:
+        raise InvalidArgument(f"{name}={given!r} is no number of seconds; it takes one above 0, as {usual:g}")
+    return max(found, LATE)
