@@ -57,6 +57,7 @@ class Till(Executor):
     @post
     async def pay_slowly(self) -> int:
         self.runs += 1
+        self.loop = asyncio.get_running_loop()
         self.begun.set()
         await asyncio.wait_for(self.release.wait(), SOON)
         return self.runs
@@ -156,8 +157,7 @@ def _wait(till: Till) -> None:
 
 
 def _release(till: Till) -> None:
-    loop = till.release._loop  # type: ignore[attr-defined]
-    loop.call_soon_threadsafe(till.release.set)
+    till.loop.call_soon_threadsafe(till.release.set)
 
 
 def test_another_request_with_the_same_key_is_refused(till: Till, url: str) -> None:

@@ -66,7 +66,7 @@ class Reader(Executor):
 
     @post
     def busy(self, doc: Text) -> Text:
-        raise ResourceExhausted("come back", retry_after=2)
+        raise ResourceExhausted("come back", retry_after=31)  # for which no client waits
 
     @post
     def broken(self, doc: Text) -> Text:

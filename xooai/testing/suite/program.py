@@ -95,7 +95,7 @@ class Program(Executor):
         errors: dict[str, Exception] = {
             "found": NotFound("no such thing: é", details={"n": [1, None]}),
             "state": FailedPrecondition("first do that"),
-            "load": ResourceExhausted("full", reason="load", retry_after=2.0),
+            "load": ResourceExhausted("full", reason="load", retry_after=31.0),  # for which no client waits
             "bug": RuntimeError("a secret"),
         }
         raise errors[kind]
