@@ -5,7 +5,15 @@ from contest import Entry
 from exchanges import combo
 
 ENTRIES = (
-    Entry("limit", "limit: xooai, not counted", "xooai_uncounted", "xooai", combo("/echo/combo"), "limit"),
+    Entry(
+        "limit",
+        "limit: xooai, not counted",
+        "xooai_echo",
+        "xooai",
+        combo("/echo/combo"),
+        "limit",
+        arguments=("uncounted",),
+    ),
     Entry("xooai", "xooai, counted", "xooai_echo", "xooai", combo("/echo/combo"), "limit"),
 )
 

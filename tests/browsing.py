@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.support.ui import WebDriverWait
 
-__all__ = ["chromium_at"]
+__all__ = ["chromium_at", "until"]
+
+SOON = 30  # seconds: a page stands within one or two, and /status asks every two, on a busy machine too
 
 FLAGS = (
     "--headless=new",
@@ -41,3 +45,8 @@ def chromium_at(profile: Path) -> Iterator[webdriver.Chrome]:
             yield browser
         finally:
             browser.quit()
+
+
+def until(browser: webdriver.Chrome, condition: Callable[[webdriver.Chrome], Any]) -> Any:
+    """What a page gives as soon as it is true. Raises TimeoutException."""
+    return WebDriverWait(browser, SOON, poll_frequency=0.05).until(condition)

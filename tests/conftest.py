@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import gc
+import importlib
 import logging
 import os
 import shutil
@@ -16,6 +17,7 @@ import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import fsspec
 import fsspec.asyn
@@ -28,6 +30,9 @@ from xooai import media, sync
 from xooai.codec import CODECS, Codec
 from xooai.errors import PluginError
 
+if TYPE_CHECKING:
+    from selenium import webdriver
+
 # No test reads or writes the cache of who runs them; the servers and command lines that tests start share this one.
 os.environ["XOOAI_CACHE"] = _CACHE = tempfile.mkdtemp(prefix="xooai-tests-")
 atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
@@ -35,6 +40,9 @@ atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As a shell starts what it runs in the background; the servers and command lines that tests interrupt would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    # As nohup(1) has it; a server that inherits it replaces no worker when it is told to.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 # Examples a test: enough to meet what the strategies name, few enough for every run. A machine that loads and stalls is no
@@ -61,6 +69,21 @@ PATIENCE = 10.0  # seconds for what was told to end
 
 
 MOST = 4  # processes: a container shows all cores of its machine, and may use few of them
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """One of a module's own."""
+    with importlib.import_module("browsing").chromium_at(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(chromium: webdriver.Chrome) -> webdriver.Chrome:
+    """A blank page, and nothing in the log."""
+    chromium.get("about:blank")
+    chromium.get_log("browser")
+    return chromium
 
 
 def missing(folder: Path) -> list[str]:

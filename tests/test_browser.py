@@ -32,12 +32,12 @@ import uvicorn
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import Select, WebDriverWait
+from selenium.webdriver.support.ui import Select
 from starlette.applications import Starlette
 from starlette.responses import HTMLResponse
 from starlette.routing import Mount, Route
 
-from browsing import chromium_at
+from browsing import until
 
 pytestmark = pytest.mark.system
 
@@ -78,20 +78,6 @@ class Counting(Executor):
         return doc
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    with chromium_at(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
-
-
-@pytest.fixture
-def browser(chromium: webdriver.Chrome) -> webdriver.Chrome:
-    """A blank page, and nothing in the log."""
-    chromium.get("about:blank")
-    chromium.get_log("browser")
-    return chromium
-
-
 @pytest.fixture
 def url() -> Iterator[str]:
     with Gallery() as gallery:
@@ -120,11 +106,6 @@ def page_of_others() -> Starlette:
         return HTMLResponse("<!DOCTYPE html><title>elsewhere</title><p>A page that wants to call.</p>")
 
     return Starlette(routes=[Route("/", page)])
-
-
-def until(browser: webdriver.Chrome, condition: Callable[[webdriver.Chrome], Any]) -> Any:
-    """What `condition` gives as soon as it is something."""
-    return WebDriverWait(browser, SOON, poll_frequency=0.05).until(condition)
 
 
 def shown(browser: webdriver.Chrome, selector: str) -> WebElement:

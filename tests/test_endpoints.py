@@ -47,7 +47,7 @@ class Reader(Executor):
 
 
 def test_a_direct_call_is_plain_python() -> None:
-    """R29: no copy, no validation, positions as well as names, its own signature and docstring."""
+    """No copy, no validation, positions as well as names, its own signature and docstring."""
     reader = Reader("de")
     doc = Text(value="x")
 
@@ -81,12 +81,10 @@ def test_a_subclass_need_not_call_the_constructor_of_its_base() -> None:
     ],
 )
 def test_an_executor_is_called_after_its_class_in_snake_case(class_name: str, expected: str) -> None:
-    """R33"""
     assert type(class_name, (Executor,), {})().name == expected
 
 
 def test_an_executor_is_called_as_it_is_told() -> None:
-    """R33"""
 
     class Named(Executor):
         pass

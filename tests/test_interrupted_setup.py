@@ -31,7 +31,6 @@ with Slow() as slow:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_during_setup_ends_the_server_at_once_with_the_reason(number: signal.Signals) -> None:
-    """P25."""
     with subprocess.Popen([sys.executable, "-c", SLOW], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
         assert server.stdout is not None and server.stderr is not None
         assert server.stdout.readline() == b"setting up\n"

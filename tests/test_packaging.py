@@ -35,7 +35,7 @@ STORES: dict[str, str | None] = {"xooai_fsspec": None}
 PLUGINS = {**DRIVERS, **STORES}
 OBJECTS = ("cloud.py", "failures.py", "objects.py", "places.py", "upload.py", "web.py")
 EXTRAS = {"over_qh3.py": "quic-fast", **dict.fromkeys(OBJECTS, "stores"), "s3.py": "s3"} | dict.fromkeys(
-    ("trace.py", "tracing.py"), "otel"
+    ("spans.py", "trace.py", "tracing.py"), "otel"
 )
 """Modules that run under an extra of their own."""
 PATIENCE = 120  # seconds for a process

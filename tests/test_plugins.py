@@ -145,7 +145,7 @@ def test_a_third_partys_driver_serves_and_calls(install: Install) -> None:
 
 
 def test_a_plugin_is_loaded_when_its_scheme_is_first_used(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
-    """T38: never at import, and not by listing it."""
+    """Never at import, and not by listing it."""
     install("lazy-wire", ["lazy"], source("lazy_wire", "lazy"))
     assert "lazy_wire" not in sys.modules
     assert Plugin("xooai.drivers", "lazy", "lazy_wire", "lazy-wire") in installed()
@@ -165,7 +165,7 @@ def test_one_module_may_serve_several_schemes(install: Install, capsys: pytest.C
 
 
 def test_importing_xooai_loads_no_plugin() -> None:
-    """T38, and no transport: only what is used is imported."""
+    """No transport either: only what is used is imported."""
     program = (
         "import sys, xooai; from xooai import Executor, Image, post\n"
         "theirs = ('xooai_http', 'xooai_grpc', 'xooai_quic', 'xooai_fsspec', 'pytest', 'uvicorn', 'httptools', 'uvloop', "
@@ -196,7 +196,6 @@ def test_importing_xooai_opens_starts_and_writes_nothing() -> None:
 
 
 def test_our_own_schemes_are_listed_with_their_distribution() -> None:
-    """T38"""
     ours = [plugin for plugin in installed() if plugin.distribution == "xooai"]
     assert [(plugin.scheme, plugin.module) for plugin in ours] == [
         ("grpc", "xooai_grpc.plugin"),
@@ -232,13 +231,12 @@ def coming(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_scheme_of_ours_that_is_not_installed_says_how_to_get_it(coming: str) -> None:
-    """R60"""
     with pytest.raises(PluginError, match=r"pigeon://.*try: pip install 'xooai\[birds\]'"):
         driver(coming)
 
 
 def test_a_missing_extra_says_how_to_get_it() -> None:
-    """R60: as if the packages of the extra were not there."""
+    """As if the packages of the extra were not there."""
     program = (
         "import sys\n"
         "sys.modules['httptools'] = None\n"
@@ -259,7 +257,7 @@ def test_a_third_partys_missing_module_names_their_distribution(install: Install
 
 
 def test_a_shipped_scheme_is_not_taken_over(install: Install, coming: str) -> None:
-    """T38: not silently; it stands in the list all the same."""
+    """Not silently; it stands in the list all the same."""
     install("evil-wire", ["http", coming], source("evil_wire", "http", coming))
     assert type(driver("http")).__module__ == "xooai_http.driver"
     with pytest.raises(PluginError, match=r"xooai\[birds\]"):

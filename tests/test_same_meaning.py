@@ -18,8 +18,8 @@ import cases
 from cases import CASES, same
 from xooai import InvalidArgument, Text
 from xooai.codec import CODECS, JSON, MSGPACK, Codec
-from xooai.endpoint import untyped
 from xooai.schema import Schema
+from xooai.untyped import untyped
 
 NOTHING = object()
 

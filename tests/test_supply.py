@@ -16,6 +16,8 @@ from surroundings import unmeasured
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOW = ROOT / ".github" / "workflows" / "release.yml"
+SLOW = ROOT / ".github" / "workflows" / "slow.yml"
+PINNED = r"uses: (\S+@[0-9a-f]{40}) # v\d+\.\d+\.\d+\n"
 HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 PATIENCE = 120  # seconds for a process
 
@@ -106,7 +108,7 @@ def test_only_the_job_that_publishes_may_prove_its_identity_and_it_runs_nothing_
 
 def test_every_action_is_pinned_by_its_commit_and_says_its_version(workflow: dict[str, Any]) -> None:
     used = [step["uses"] for job in workflow["jobs"].values() for step in steps(job) if "uses" in step]
-    pinned = re.findall(r"uses: (\S+@[0-9a-f]{40}) # v\d+\.\d+\.\d+\n", WORKFLOW.read_text())
+    pinned = re.findall(PINNED, WORKFLOW.read_text())
 
     assert used == pinned
 
@@ -122,3 +124,22 @@ def test_what_is_published_is_what_was_tested_and_built_from_the_lock(workflow: 
     ]
     assert jobs["publish"]["needs"] == "build"
     assert jobs["bill"]["needs"] == "publish"
+
+
+# The workflow that tests for long
+
+
+def test_what_takes_long_is_run_each_week_by_the_commands_that_are_documented() -> None:
+    yaml = pytest.importorskip("yaml", reason="reading a workflow needs pyyaml; it comes with: pip install -e '.[dev]'")
+    text = SLOW.read_text()
+    workflow = yaml.safe_load(text)
+    jobs = workflow["jobs"].values()
+    told = (ROOT / "CONTRIBUTING.md").read_text()
+
+    assert workflow["permissions"] == {}
+    assert all(job["permissions"] == {"contents": "read"} for job in jobs)
+    assert {"schedule", "workflow_dispatch"} == set(workflow[True])  # as YAML 1.1 reads `on`
+    assert [step["uses"] for job in jobs for step in steps(job) if "uses" in step] == re.findall(PINNED, text)
+    commands = [step["run"] for job in jobs for step in steps(job) if "run" in step]
+    assert commands == ["python3 scripts/test.py -m slow", "python3 scripts/skew.py"]
+    assert all(f"| `{command}" in told for command in commands)

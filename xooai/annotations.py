@@ -15,11 +15,12 @@ from typing_extensions import TypedDict
 from xooai.described import kind_of, record
 from xooai.doc import Doc, kinds
 from xooai.driver import Shape
-from xooai.endpoint import ANYTHING, DICT, INTEGER_KEY, Endpoint, Parameter, untyped
+from xooai.endpoint import DICT, INTEGER_KEY, Endpoint, Parameter
 from xooai.endpoint import arguments as arguments_of
 from xooai.errors import Unimplemented
 from xooai.lazy import lazy
 from xooai.schema import Schema
+from xooai.untyped import ANYTHING, untyped
 
 if TYPE_CHECKING:
     from xooai import batching
@@ -258,14 +259,17 @@ def _endpoint(executor: str, name: str, described: object, reader: _Reader) -> E
         order=(*parameters, incoming) if incoming else tuple(parameters),
         incoming=incoming,
         items=_result(found.get("item"), f"{where}({incoming})", reader) if incoming else None,
-        batch=_batch(found.get("batch"), parameters, shape),
+        batch=_batch(found, parameters, shape),
         idempotent=found.get("idempotent") is True,
     )
 
 
-def _batch(name: object, parameters: Mapping[str, Parameter], shape: Shape) -> Batch | None:
-    """Batches, where an endpoint takes lists of items for this parameter too."""
-    return batching.Batch(str(name)) if name in parameters and shape is Shape.UNARY else None
+def _batch(found: Mapping[str, Any], parameters: Mapping[str, Parameter], shape: Shape) -> Batch | None:
+    """Batches, where an endpoint takes lists of items for a parameter too; of one item where their size is not told."""
+    name, size = found.get("batch"), found.get("batch_size")
+    if name not in parameters or shape is not Shape.UNARY:
+        return None
+    return batching.Batch(str(name), size if type(size) is int and size > 0 else 1)
 
 
 def _shape(name: object) -> Shape:

@@ -23,6 +23,7 @@ from xooai.guard import check_request, check_site
 from xooai.http import is_page, problem, request_head, response_headers, status_of
 from xooai.http_stream import is_for_events
 from xooai.lazy import lazy
+from xooai.media_ranges import media_ranges
 from xooai.pages import DOCS_HEADERS, asset, docs_page
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _OK = Outcome()
 _FOR_ALL = frozenset({"/livez", "/readyz"})  # whoever starts and restarts servers asks, and learns nothing else
 _PAGES = "/xooai/pages"  # as which a page is asked for: every key may see them
 _MEASURED = frozenset(("/metrics", "/status.json"))
-_OPENMETRICS = b"application/openmetrics-text"  # who can read it names it
+_OPENMETRICS, _TEXT = "application/openmetrics-text", "text/plain"  # who can read the first names it
 _OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 _TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SHOWN = 200  # characters of a client's text in an error
@@ -123,11 +124,10 @@ class Application:
         if not isinstance(self._site, Measuring):
             raise NotFound(f"nothing is at {path!r}; this site counts nothing")
         if path == "/status.json":
-            return 200, [("content-type", "application/json"), *_FRESH], await self._site.measured("json")
-        accept = dict(scope["headers"]).get(b"accept", b"")
-        if _OPENMETRICS in accept.lower():
-            return 200, [("content-type", _OPENMETRICS_TYPE), *_FRESH], await self._site.measured("openmetrics")
-        return 200, [("content-type", _TEXT_TYPE), *_FRESH], await self._site.measured("text")
+            return 200, [("content-type", "application/json"), *_COUNTED], await self._site.measured("json")
+        if _reads_openmetrics(dict(scope["headers"]).get(b"accept", b"").decode("latin-1")):
+            return 200, [("content-type", _OPENMETRICS_TYPE), *_COUNTED], await self._site.measured("openmetrics")
+        return 200, [("content-type", _TEXT_TYPE), *_COUNTED], await self._site.measured("text")
 
     def _page(self, path: str) -> tuple[int, Iterable[tuple[str, str]], bytes]:
         if path in ("/docs/", "/status/"):
@@ -211,8 +211,18 @@ class _Channel:
 
 
 _FRESH = (("x-content-type-options", "nosniff"), ("cache-control", "no-store"))
+_COUNTED = (*_FRESH, ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"))  # no page, nor for one
 _PLAIN = (("content-type", "text/plain; charset=utf-8"), *_FRESH)
 _JSON = (("content-type", "application/json"), ("x-content-type-options", "nosniff"), ("cache-control", "no-cache"))
+
+
+def _reads_openmetrics(accept: str) -> bool:
+    """Whether it is asked for, and not less than the older text."""
+    wanted = dict.fromkeys((_OPENMETRICS, _TEXT), 0.0)
+    for media_type, quality in media_ranges(accept):
+        if media_type in wanted:
+            wanted[media_type] = max(wanted[media_type], quality)
+    return 0 < wanted[_OPENMETRICS] >= wanted[_TEXT]
 
 
 def _names(query: bytes) -> str:

@@ -15,9 +15,12 @@ from typing_extensions import TypeAliasType
 
 from xooai.streamed import UNTOLD
 
-__all__ = ["Batch", "batch_of", "item_of", "reply_item_of"]
+__all__ = ["MOST", "Batch", "batch_of", "item_of", "reply_item_of", "under_way"]
 
 WAIT = 0.005  # seconds: below what people notice, and above the spread of calls that belong together
+
+LEAST = 16  # items of one stream that are with an endpoint of small batches: as many as any stream has under way
+MOST = 64  # and of large ones: each is a call, and over HTTP/1.1 a connection; other callers fill the rest of a batch
 
 _ALIASES = (TypeAliasType, getattr(typing, "TypeAliasType", TypeAliasType))
 _ARRAYS = (list, tuple, set, frozenset, Sequence)  # what travels as a list does
@@ -37,6 +40,11 @@ class Batch(msgspec.Struct, frozen=True):
     concurrency: int = 1
     target: float | None = None
     split: bool = False
+
+
+def under_way(batch: Batch) -> int:
+    """How many items of one stream are with an endpoint that takes batches: two batches, so that one fills while one runs."""
+    return min(max(LEAST, 2 * batch.size), MOST)
 
 
 def batch_of(where: str, size: object, **more: Any) -> Batch | None:

@@ -60,14 +60,14 @@ class Call:
     timing: Timing | None = None
     """How long its stages take, where somebody wants to know."""
     inline: bool = False
+    is_passed_on: bool = False
+    """Whether a process behind this one has it, and nobody here knows how far it has come."""
     marks: Marks | None = None
     outer: Any = None
     hops: int = 0
     """How many servers the call came through, this one among them, once somebody asked."""
     tally: Calls
     """Where its site counts it."""
-    began: float = 0.0
-    """The second, of the clock that timing goes by, at which its site took it."""
     taken: int = 0
     """Bytes of the caller's frames that were read, and of those `given` that were sent to it before the last."""
     given: int = 0
@@ -102,8 +102,8 @@ class Call:
     @property
     def trace_id(self) -> str | None:
         """The trace that this call is a part of, as 32 hexadecimal digits; None where it is in none."""
-        if self.span is not None:
-            return str(self.span.trace_id)
+        if self.span is not None and (told := str(self.span.trace_id)):
+            return told
         found = naming.trace_id_of(self.head.metadata)
         return self.outer.trace_id if found is None and isinstance(self.outer, Call) else found
 

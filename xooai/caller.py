@@ -18,10 +18,13 @@ from xooai.local import Local
 from xooai.shared_stores import NONE, Stores
 
 if TYPE_CHECKING:
+    from xooai import address as addresses
+    from xooai import batch_stream, by_url, remote_stream, streams
     from xooai import client as remotes
-    from xooai import remote_stream, streams
 else:
-    remotes = lazy("xooai.client")
+    addresses = lazy("xooai.address")
+    by_url = lazy("xooai.by_url")
+    batch_stream = lazy("xooai.batch_stream")
     remote_stream = lazy("xooai.remote_stream")
     streams = lazy("xooai.streams")
 
@@ -44,12 +47,15 @@ class Caller:
     _xooai_layers: tuple[Layer, ...] = ()
     _xooai_stores: Stores = NONE
     _xooai_remote: remotes.Remote | None = None
-    _xooai_elsewhere: remotes.Elsewhere | None = None
+    _xooai_elsewhere: by_url.Elsewhere | None = None
 
     if TYPE_CHECKING:  # of `Executor`, as a typed promise: at run time nothing stands here
 
         def _xooai_local(self) -> Local:
             """The own side, which an executor has. Raises FailedPrecondition for a client."""
+
+        def _xooai_known(self) -> Mapping[str, Endpoint] | None:
+            """Its endpoints, where nobody has to be asked for them."""
 
     def _xooai_keep(self, **attributes: Any) -> None:
         """Set attributes of the framework's own, also where the user's class refuses it, as frozen dataclasses do."""
@@ -98,7 +104,7 @@ class Caller:
             timeout = checked_timeout(timeout)
         if isinstance(on, str) and "/" in on:
             if self._xooai_elsewhere is None:
-                self._xooai_keep(_xooai_elsewhere=remotes.Elsewhere(self._xooai_layers, self._xooai_stores))
+                self._xooai_keep(_xooai_elsewhere=by_url.Elsewhere(self._xooai_layers, self._xooai_stores))
             assert self._xooai_elsewhere is not None
             return await self._xooai_elsewhere.post(self._xooai_url(on), arguments, timeout, metadata, codec)
         remote = self._xooai_remote
@@ -141,7 +147,8 @@ class Caller:
     ) -> streams.Replies:
         """Call an endpoint that streams: `async for item in e.astream(...)`; where its reply is one, `await e.astream(...)`.
 
-        A stream of requests is given as an iterator, an async iterator or a list. Leaving the loop ends the call.
+        A stream of requests is given as an iterator, an async iterator or a list. Leaving the loop ends the call. So is what
+        an endpoint of batches is given: each item is in a batch with those of all callers, and replies are in the order of items.
         """
         return streams.Replies(partial(self._xooai_stream, on, timeout, metadata, codec, {**arguments}))
 
@@ -166,7 +173,7 @@ class Caller:
             _, _, endpoint, _ = sync.run(self._xooai_found(on, timeout))
         return (
             streams.blocking(replies, sync.step, sync.leave)
-            if endpoint.shape & Shape.SERVER
+            if endpoint.gives_stream or endpoint.batch is not None
             else sync.run(replies.single())
         )
 
@@ -178,7 +185,7 @@ class Caller:
             timeout = checked_timeout(timeout)
         if isinstance(on, str) and "/" in on:
             if self._xooai_elsewhere is None:
-                self._xooai_keep(_xooai_elsewhere=remotes.Elsewhere(self._xooai_layers, self._xooai_stores))
+                self._xooai_keep(_xooai_elsewhere=by_url.Elsewhere(self._xooai_layers, self._xooai_stores))
             assert self._xooai_elsewhere is not None
             return await self._xooai_elsewhere.found(self._xooai_url(on), timeout)
         remote = self._xooai_remote
@@ -201,8 +208,14 @@ class Caller:
     ) -> tuple[streams.Stream, Any]:
         """An open call, and what it is to be sent: a part of what was given, unless that was split off before."""
         remote, executor, endpoint, limit = await self._xooai_found(on, timeout)
+        if endpoint.batch is not None and not is_split:
+            own = {"metadata": metadata, "codec": codec}
+            return batch_stream.BatchStream(self, on, endpoint, given, limit, own), None
         if not endpoint.shape:
-            raise InvalidArgument(f"{endpoint.name} takes one request and gives one reply: use post() or apost()")
+            other = "" if endpoint.batch is None else "; stream() and astream() take many items"
+            raise InvalidArgument(
+                f"{endpoint.name} takes one request and gives one reply: use post() or apost(){other}"
+            )
         source = None if is_split else streams.source_of(endpoint, given)
         if remote is None:
             return await self._xooai_local().open(endpoint, given, limit, metadata, codec), source
@@ -263,7 +276,7 @@ class Caller:
                     f"{remote.server} has several executors ({listed(known)}); write the name into the URL"
                 )
             self._xooai_keep(_xooai_name=next(iter(known)))
-        return chosen(remotes.endpoints_of(remote.server, self.name, known), on, self.name)
+        return chosen(addresses.endpoints_of(remote.server, self.name, known), on, self.name)
 
     def _xooai_remotes(self) -> list[remotes.Remote]:
         own = [] if self._xooai_remote is None else [self._xooai_remote]

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from math import inf
 from time import monotonic
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 
-from xooai import forks, plugins
 from xooai.annotations import executors_from
-from xooai.call import Call, Layer, asked_codec, carried, checked_timeout, composed, entered, hops, remaining
+from xooai.call import Call, Layer, asked_codec, carried, checked_timeout, composed, entered, hops
 from xooai.codec import MSGPACK, Codec, codec_of
 from xooai.deadline import part_of
 from xooai.describe import endpoint as describe_endpoint
 from xooai.driver import EMPTY, Channel, DialOptions, Head, Link, Outcome, Shape, Started
-from xooai.endpoint import Endpoint, nearest
+from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument, NotFound, Unavailable, XooaiError
 from xooai.layers.retry import Retries, numbered
 from xooai.lazy import lazy
+from xooai.links import Links
 from xooai.memory import MemoryChannel
 from xooai.metadata import HOPS_HEADER, Inquiry, metadata_of
 from xooai.origin import Origin
 from xooai.payload import from_peer, refuse_hidden, to_peer, typed, unfit
-from xooai.redact import redact
 from xooai.tracing import tracing
 from xooai.way import Way, room, stays
 
@@ -43,38 +40,10 @@ else:
     traces = lazy("xooai.layers.trace")
     elsewhere = lazy("xooai.elsewhere")  # what keeps contents for a server, and reads those that it keeps
 
-__all__ = ["Address", "Elsewhere", "Remote", "Retries", "Sent", "endpoints_of", "resolved"]
+__all__ = ["Remote", "Retries", "Sent"]
 
 T = TypeVar("T")
 _UNARY = Shape.UNARY
-
-
-class Address(msgspec.Struct, frozen=True):
-    """Where an executor is: `server` is `scheme://host:port`, `executor` its name there, `endpoint` where one is named."""
-
-    server: str
-    executor: str = ""
-    endpoint: str = ""
-
-    @classmethod
-    def of(cls, url: str) -> Address:
-        """Read `scheme://host:port[/executor[/endpoint]]`. Raises InvalidArgument."""
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:
-            raise InvalidArgument(f"{redact(url)!r} is not a URL: {error}") from None
-        if not parts.scheme or not parts.hostname:
-            raise InvalidArgument(f"{redact(url)!r} is not a URL; it is written scheme://host:port/executor")
-        if parts.username is not None or parts.query or parts.fragment:
-            raise InvalidArgument(f"{redact(url)!r} holds a user, query or fragment; credentials go into metadata")
-        names = [name for name in parts.path.split("/") if name]
-        if len(names) > 2:
-            raise InvalidArgument(
-                f"{redact(url)!r} has {len(names)} names in its path; it takes /executor or /executor/endpoint"
-            )
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        return cls(f"{parts.scheme}://{host}" + (f":{port}" if port is not None else ""), *names)
 
 
 _HEADS = 256  # endpoints × codecs: more than one program calls at one server
@@ -96,15 +65,7 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
     hedge: float | None = None
     """Seconds after which a call that may run twice is made a second time, beside the first."""
     _origin: Origin | None = None
-    _links: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Link] = msgspec.field(
-        default_factory=weakref.WeakKeyDictionary
-    )
-    _keepers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = msgspec.field(
-        default_factory=weakref.WeakKeyDictionary
-    )
-    _near: tuple[asyncio.AbstractEventLoop, Link] | None = (
-        None  # the link that was used last: asking a weak dict costs more
-    )
+    _links: Links = None  # type: ignore[assignment] # made of server and options
     _heads: dict[tuple[str, str, str, str, int], Head] = {}
     _hopped: dict[int, Mapping[str, str]] = {}
     _known: dict[str, Mapping[str, Endpoint]] | None = None
@@ -120,12 +81,7 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
         if self.hedge is not None:
             self.hedge = hedges.checked(self.hedge)
         self._is_plain = not self.layers and self.hedge is None
-        forks.renewed(self)
-
-    def renew(self) -> None:
-        """Begin without links, in the child of a fork."""
-        forks.LEFT.append((self._links, self._keepers, self._near))
-        self._near, self._links, self._keepers = None, weakref.WeakKeyDictionary(), weakref.WeakKeyDictionary()
+        self._links = Links(self.server, self.options)
 
     async def call(
         self,
@@ -202,13 +158,13 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
     def start(self, head: Head, frame: bytes, loop: asyncio.AbstractEventLoop, told: Callable[[], None]) -> Sent | None:
         """Make a call as `forward` does, which goes out at once; `told` is called when it has ended. None where it was not sent.
 
-        `loop` is the running one.
+        `loop` is the running one, and nobody traces.
         """
-        near = self._near
+        near = self._links.near
         if near is None or near[0] is not loop or not self._is_plain:
             return None
         start = getattr(near[1], "start", None)  # see `xooai.driver.Starting`
-        if start is None or tracing() is not None:
+        if start is None:
             return None
         began = monotonic()
         channel = start(head, frame, told)
@@ -286,7 +242,7 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
         return self._exchanged(head, frame)
 
     async def _exchanged(self, head: Head, frame: bytes | None) -> tuple[bytes, Outcome]:
-        near, loop = self._near, asyncio.get_running_loop()
+        near, loop = self._links.near, asyncio.get_running_loop()
         link = near[1] if near is not None and near[0] is loop else await self.link()
         try:
             channel = await link.open(head, frame)
@@ -339,7 +295,8 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
     @property
     def is_leaving(self) -> bool:
         """Whether the server has said that it is about to stop, by the link that was used last."""
-        return self._near is not None and bool(getattr(self._near[1], "is_leaving", False))
+        near = self._links.near
+        return near is not None and bool(getattr(near[1], "is_leaving", False))
 
     async def _send(self, call: Call) -> None:
         """The innermost service, where there are layers."""
@@ -357,27 +314,7 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
 
     async def link(self) -> Link:
         """The link of the running loop."""
-        loop = asyncio.get_running_loop()
-        link = self._links.get(loop) or await self._dial(loop)
-        self._near = loop, link
-        return link
-
-    async def _dial(self, loop: asyncio.AbstractEventLoop) -> Link:
-        known = [
-            other for reference in self._links.keyrefs() if (other := reference()) is not None
-        ]  # other threads add some
-        for closed in [other for other in known if other.is_closed()]:  # what they had holds them
-            self._links.pop(closed, None)
-            self._keepers.pop(closed, None)
-        driver = plugins.driver(urlsplit(self.server).scheme)
-        link = await driver.dial(self.server, self.options)
-        keeper = _kept(link)
-        await anext(keeper)
-        if loop in self._links:  # another call was first
-            await keeper.aclose()
-            return self._links[loop]
-        self._links[loop], self._keepers[loop] = link, keeper
-        return link
+        return await self._links.get()
 
     async def found(
         self, look: Callable[[Mapping[str, Mapping[str, Endpoint]]], T], timeout: float | None
@@ -409,17 +346,12 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
 
     async def aclose(self) -> None:
         """Close the link of the running loop."""
-        loop = asyncio.get_running_loop()
         self.closed_at = monotonic()
-        self._near = None
-        self._links.pop(loop, None)
-        keeper = self._keepers.pop(loop, None)
-        if keeper is not None:
-            await keeper.aclose()
+        await self._links.aclose()
 
     def loops(self) -> list[asyncio.AbstractEventLoop]:
         """The loops that have a link."""
-        return list(self._links)
+        return self._links.loops()
 
 
 class Sent:
@@ -462,79 +394,3 @@ class Sent:
     def abort(self) -> None:
         """End it now."""
         self._channel.abort()
-
-
-async def _kept(link: Link) -> AsyncGenerator[None, None]:
-    """Close the link with its loop at the latest: asyncio.run ends the async generators that are open on a loop."""
-    try:
-        yield
-    finally:
-        await link.aclose()
-
-
-class Elsewhere:
-    """The servers that an executor posts to by URL."""
-
-    LIMIT = 64  # servers: more than a program names; the oldest is dialled again
-
-    def __init__(self, layers: tuple[Layer, ...] = (), stores: Stores | None = None) -> None:
-        self._layers, self._stores = layers, stores
-        self._remotes: dict[str, Remote] = {}
-
-    async def post(
-        self,
-        url: str,
-        arguments: dict[str, Any],
-        timeout: float | None,
-        metadata: Mapping[str, str] | None,
-        codec: str | None,
-    ) -> Any:
-        """Call the endpoint at `scheme://host:port/executor/endpoint`; its types come from the server's description."""
-        remote, executor, endpoint, limit = await self.found(url, timeout)
-        return await remote.call(executor, endpoint, arguments, limit, codec, metadata)
-
-    async def found(self, url: str, timeout: float | None) -> tuple[Remote, str, Endpoint, float | None]:
-        """The server of a URL, the executor and endpoint that it names, and the seconds left for calling it."""
-        address = Address.of(url)
-        remote = self._remotes.get(address.server)
-        if remote is None:
-            while len(self._remotes) >= self.LIMIT:
-                self._remotes.pop(next(iter(self._remotes)))
-            remote = self._remotes[address.server] = Remote(address.server, layers=self._layers, stores=self._stores)
-        limit = remaining(remote.timeout if timeout is None else timeout)
-        (executor, endpoint), limit = await remote.found(partial(resolved, address), limit)
-        return remote, executor, endpoint, limit
-
-    def remotes(self) -> list[Remote]:
-        """Those called so far."""
-        return list(self._remotes.values())
-
-
-def resolved(address: Address, known: Mapping[str, Mapping[str, Endpoint]]) -> tuple[str, Endpoint]:
-    """Executor and endpoint that a URL names; with one name in its path, the one endpoint of that name."""
-    executor, name = address.executor, address.endpoint
-    if not name:
-        name = executor
-        found = [one for one, endpoints in known.items() if name in endpoints]
-        if len(found) != 1:
-            listed = ", ".join(f"{one}/{name}" for one, endpoints in known.items() for name in endpoints)
-            raise NotFound(
-                f"{address.server} has {len(found) or 'no'} endpoints {name!r}; write /executor/endpoint, one of: {listed}"
-            )
-        executor = found[0]
-    endpoints = endpoints_of(address.server, executor, known)
-    if name not in endpoints:
-        raise NotFound(
-            f"{address.server} has no endpoint '{executor}/{name}'{nearest(name, endpoints)}; "
-            f"there are: {', '.join(endpoints)}"
-        )
-    return executor, endpoints[name]
-
-
-def endpoints_of(server: str, executor: str, known: Mapping[str, Mapping[str, Endpoint]]) -> Mapping[str, Endpoint]:
-    """The endpoints of one of the `known` executors. Raises NotFound listing them."""
-    if executor not in known:
-        raise NotFound(
-            f"{server} has no executor {executor!r}{nearest(executor, known)}; there are: {', '.join(known) or 'none'}"
-        )
-    return known[executor]

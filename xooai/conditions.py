@@ -17,9 +17,10 @@ from xooai.endpoint import nearest
 from xooai.errors import FailedPrecondition, FlowError
 from xooai.fitting import is_open, members, shown
 
-__all__ = ["OPERATORS", "Condition", "condition"]
+__all__ = ["MISSING", "OPERATORS", "Condition", "condition", "inside", "model_fields", "place_in"]
 
-_MISSING: Any = object()
+MISSING: Any = object()
+"""What stands where there is nothing."""
 _ORDERS: Mapping[str, Callable[[Any, Any], Any]] = {
     "lt": operator.lt,
     "le": operator.le,
@@ -28,6 +29,8 @@ _ORDERS: Mapping[str, Callable[[Any, Any], Any]] = {
 }
 OPERATORS = ("eq", "ne", *_ORDERS, "in", "not_in", "exists")
 _LISTS = (list, tuple, set, frozenset)
+
+At = Callable[[Any, Sequence[str]], Any]
 
 
 class _Test(msgspec.Struct, frozen=True):
@@ -42,16 +45,15 @@ class _Test(msgspec.Struct, frozen=True):
     def path(self) -> str:
         return ".".join([self.name, *self.steps])
 
-    def holds(self, values: Mapping[str, Any]) -> bool:
+    def holds(self, values: Mapping[str, Any], at: At) -> bool:
         """Raises FailedPrecondition where there is nothing to compare, or what cannot be compared."""
-        found = values.get(self.name, _MISSING)
-        for step in self.steps:
-            if found is _MISSING:
-                break
-            found = _inside(found, step)
+        is_there = self.name in values
+        if self.operator == "exists" and not self.steps:
+            return is_there is self.wanted
+        found = at(values[self.name], self.steps) if is_there else MISSING
         if self.operator == "exists":
-            return (found is not _MISSING) is self.wanted
-        if found is _MISSING:
+            return (found is not MISSING) is self.wanted
+        if found is MISSING:
             raise FailedPrecondition(
                 f"when= looks at {self.path!r}, which there is not; {{'exists': True}} beside it asks for that"
             )
@@ -71,7 +73,7 @@ class _Test(msgspec.Struct, frozen=True):
         """Raise FlowError where what is of this type has no such place, as far as is known."""
         path = self.name
         for step in self.steps:
-            inner = [found for kind in members(annotation) if (found := _typed(kind, step)) is not _MISSING]
+            inner = [found for kind in members(annotation) if (found := _typed(kind, step)) is not MISSING]
             if not inner:
                 known = sorted({name for kind in members(annotation) for name in _fields(kind)})
                 raise FlowError(
@@ -110,9 +112,12 @@ class Condition(msgspec.Struct, frozen=True):
         """For people."""
         return " and ".join(f"{test.path} {test.operator} {test.wanted!r}" for test in self.tests)
 
-    def holds(self, values: Mapping[str, Any]) -> bool:
-        """Whether all is as it says. Raises FailedPrecondition where there is nothing to compare."""
-        return all(test.holds(values) for test in self.tests)
+    def holds(self, values: Mapping[str, Any], at: At | None = None) -> bool:
+        """Whether all is as it says. Raises FailedPrecondition where there is nothing to compare.
+
+        `at` finds what is below names in one of the values, as `inside` does.
+        """
+        return all(test.holds(values, inside if at is None else at) for test in self.tests)
 
     def check(self, types: Mapping[str, Any], where: str) -> None:
         """Raise FlowError for a field that a type does not have; what is not known is not told."""
@@ -198,27 +203,36 @@ def _is_equal(found: Any, wanted: Any) -> bool:
 # Below a value, and below a type
 
 
+def inside(value: Any, steps: Sequence[str]) -> Any:
+    """What is in `value` below these names, MISSING where there is nothing."""
+    for step in steps:
+        if value is MISSING:
+            break
+        value = _inside(value, step)
+    return value
+
+
 def _inside(value: Any, step: str) -> Any:
     """What is in `value` under this name, or at this place of a list. Nothing but data: of an object its fields alone."""
     if isinstance(value, Mapping):
-        return value.get(step, _MISSING)
+        return value.get(step, MISSING)
     if isinstance(value, list | tuple):
-        place = _place(step)
-        return value[place] if place is not None and place < len(value) else _MISSING
+        place = place_in(step)
+        return value[place] if place is not None and place < len(value) else MISSING
     if isinstance(value, BaseModel):
-        name = _model_fields(type(value)).get(step)
-        return (value.model_extra or {}).get(step, _MISSING) if name is None else getattr(value, name)
+        name = model_fields(type(value)).get(step)
+        return (value.model_extra or {}).get(step, MISSING) if name is None else getattr(value, name)
     if dataclasses.is_dataclass(value) and step in _fields(type(value)):
         return getattr(value, step)
-    return _MISSING
+    return MISSING
 
 
-def _place(step: str) -> int | None:
+def place_in(step: str) -> int | None:
     """A place in a list. Few digits: no list is as long as what more of them say."""
     return int(step) if step.isascii() and step.isdecimal() and len(step) < 10 else None
 
 
-def _model_fields(kind: type[BaseModel]) -> dict[str, str]:
+def model_fields(kind: type[BaseModel]) -> dict[str, str]:
     """The fields by the names that they have in Python, and on the wire."""
     fields = kind.model_fields
     return {**{one.alias: name for name, one in fields.items() if one.alias}, **{name: name for name in fields}}
@@ -226,7 +240,7 @@ def _model_fields(kind: type[BaseModel]) -> dict[str, str]:
 
 def _fields(kind: Any) -> Collection[str]:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return _model_fields(kind)
+        return model_fields(kind)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return [field.name for field in dataclasses.fields(kind)]
     return ()
@@ -238,17 +252,17 @@ def _typed(kind: Any, step: str) -> Any:
     if is_open(kind) or isinstance(kind, TypeVar) or not isinstance(origin, type):
         return Any
     if issubclass(origin, BaseModel):
-        name = _model_fields(origin).get(step)
+        name = model_fields(origin).get(step)
         if name is not None:
             return origin.model_fields[name].annotation
-        return Any if origin.model_config.get("extra") == "allow" else _MISSING
+        return Any if origin.model_config.get("extra") == "allow" else MISSING
     if issubclass(origin, Mapping):
         return inside[1] if len(inside) == 2 else Any
     if issubclass(origin, _LISTS):
-        return _item(inside, _place(step)) if issubclass(origin, list | tuple) else _MISSING
+        return _item(inside, place_in(step)) if issubclass(origin, list | tuple) else MISSING
     if dataclasses.is_dataclass(origin):
-        return Any if step in _fields(origin) else _MISSING
-    return _MISSING if issubclass(origin, _PLAIN) else Any
+        return Any if step in _fields(origin) else MISSING
+    return MISSING if issubclass(origin, _PLAIN) else Any
 
 
 _PLAIN = (str, bytes, bool, int, float, complex, NoneType, Enum)  # which have nothing below them
@@ -256,9 +270,9 @@ _PLAIN = (str, bytes, bool, int, float, complex, NoneType, Enum)  # which have n
 
 def _item(inside: Sequence[Any], place: int | None) -> Any:
     if place is None:
-        return _MISSING
+        return MISSING
     if not inside:
         return Any
     if len(inside) > 1 and Ellipsis not in inside:  # a tuple with a length of its own
-        return inside[place] if place < len(inside) else _MISSING
+        return inside[place] if place < len(inside) else MISSING
     return inside[0]

@@ -46,7 +46,10 @@ T = TypeVar("T")
 
 @functools.cache
 def _caches() -> PerLoop[caches.Cache]:
-    return per_loop.PerLoop(caches.Cache)
+    async def made() -> caches.Cache:
+        return caches.Cache()
+
+    return per_loop.PerLoop(made)
 
 
 async def cache() -> caches.Cache:

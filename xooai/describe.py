@@ -8,11 +8,12 @@ from typing import Any, Protocol
 import msgspec
 
 from xooai.driver import Shape
-from xooai.endpoint import ANYTHING, Endpoint
+from xooai.endpoint import Endpoint
 from xooai.errors import Unimplemented
 from xooai.json_schema import described
 from xooai.openapi import openapi
 from xooai.proto_schema import files
+from xooai.untyped import ANYTHING
 
 __all__ = ["Described", "document", "endpoint", "plain"]
 
@@ -74,7 +75,7 @@ def plain(executors: Iterable[Described]) -> dict[str, Any]:
         if one.idempotent:
             found[executor][name]["idempotent"] = True
         if one.batch is not None:
-            found[executor][name]["batch"] = one.batch.parameter
+            found[executor][name] |= {"batch": one.batch.parameter, "batch_size": one.batch.size}
         if one.items is not None:
             item = None if one.items.annotation is ANYTHING else schemas.items[path]
             found[executor][name] |= {"stream": one.incoming, "item": item}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import IntFlag
 from socket import socket
 from types import MappingProxyType
@@ -30,6 +30,7 @@ __all__ = [
     "Neighbour",
     "Offering",
     "Outcome",
+    "Placed",
     "Reloading",
     "Shape",
     "Shared",
@@ -37,6 +38,7 @@ __all__ = [
     "Site",
     "Started",
     "Starting",
+    "Steering",
     "Strays",
     "Taken",
 ]
@@ -278,11 +280,29 @@ class Shared(Protocol):
         """
 
 
+@runtime_checkable
+class Placed(Protocol):
+    """What who shares ports may have beside: each process has sockets of its own, and the driver places connections."""
+
+    place: int
+    """Of this process among them, from 0 on."""
+
+    def secret(self, url: str) -> bytes:
+        """What only the processes at a URL know; none where they have no sockets of their own there."""
+
+    def work(self, url: str, amount: int) -> None:
+        """Tell the others how much this process has to do at a URL: its connections, and their calls."""
+
+    def least(self) -> int:
+        """The place of the process with the least to do, of those that are ready."""
+
+
 class ListenOptions(msgspec.Struct, frozen=True):
     """How to listen. `certificate` and `key` are PEM file names; `hosts` the names by which a server is called beside
     the loopback names and its own; `insecure` allows an address beyond loopback; `clients` is a PEM file with authorities,
     and only clients with a certificate of one of them may connect; `shared` tells of ports that several processes listen at.
-    `limit` and `queue` are of the site that is listened for: how many calls run at a time, and how many wait.
+    `limit` and `queue` are of the site that is listened for: how many calls run at a time, and how many wait; and
+    `trusted_proxies`, addresses and networks whose word counts for where a call came from.
     """
 
     certificate: str | None = None
@@ -294,6 +314,7 @@ class ListenOptions(msgspec.Struct, frozen=True):
     shared: Shared | None = None
     limit: int | None = None
     queue: int | None = None
+    trusted_proxies: tuple[str, ...] = ()
 
 
 class DialOptions(msgspec.Struct, frozen=True):
@@ -318,14 +339,28 @@ class Driver(Protocol):
         """Listen at `scheme://host:port` (port 0: any free one). Raises Unavailable when the address is in use."""
 
 
+class Steering(Protocol):
+    """What deals connections to processes, each of which has sockets of its own. Belongs to the loop it was made on."""
+
+    def direct(self, ready: Collection[int], listening: Collection[int]) -> None:
+        """Send new connections to the places that are ready, and leave to those that listen what comes for them."""
+
+    def close(self) -> None:
+        """Do nothing more."""
+
+
 class Taken(msgspec.Struct, frozen=True):
     """A port that is kept for several processes. `url` has it resolved; each process gets `sockets`, and `kept` stay with who
-    took it. Where it `is_alone`, only the first process listens, and its successor beside it until it has ended.
+    took it. Where it `is_alone`, only the first process listens, and its successor beside it until it has ended. Where there
+    are `places`, each process gets the sockets of its own, and `steering` and the `secret` go with them.
     """
 
     url: str
     sockets: tuple[socket, ...] = ()
     kept: tuple[socket, ...] = ()
+    places: tuple[tuple[socket, ...], ...] = ()
+    secret: bytes = b""
+    steering: Steering | None = None
     is_alone: bool = False
 
 
@@ -333,5 +368,5 @@ class Taken(msgspec.Struct, frozen=True):
 class Sharing(Protocol):
     """What a driver may have beside: several processes can listen at one of its URLs, each by `listen` with `shared` options."""
 
-    async def take(self, url: str, options: ListenOptions) -> Taken:
-        """Take a port for several processes. Raises what `listen` raises."""
+    async def take(self, url: str, options: ListenOptions, processes: int) -> Taken:
+        """Take a port for several processes, so many at a time. Raises what `listen` raises."""

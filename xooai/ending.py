@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 from collections.abc import Sequence
 from contextlib import suppress
+from time import monotonic
 
 from xooai.driver import Listener
 from xooai.log import logger
@@ -49,14 +50,14 @@ class Ending:
 
     async def _close(self, site: Site, listeners: Sequence[Listener], grace: float) -> None:
         site.cut_after(grace)
-        closing = asyncio.ensure_future(all_closed(listeners, grace))
+        closing = asyncio.ensure_future(_closed(site, listeners, grace))
         waiting = asyncio.ensure_future(self.forced.wait())
         await asyncio.wait({closing, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if not closing.done():
             site.cut_after(0)
             closing.cancel()
             await asyncio.wait({closing})
-            await all_closed(listeners, 0)
+            await _closed(site, listeners, 0)
         waiting.cancel()
         await asyncio.wait({waiting})
 
@@ -64,6 +65,13 @@ class Ending:
         calls = "1 call was" if self.cut == 1 else f"{self.cut} calls were"
         when = "by a second signal" if self.forced.is_set() else f"at the end of the grace of {self.grace:g} seconds"
         _LOG.error("%s cut off %s", calls, when)
+
+
+async def _closed(site: Site, listeners: Sequence[Listener], grace: float) -> None:
+    """Close listeners, then let end what goes on without its caller, all within the grace."""
+    end = monotonic() + grace
+    await all_closed(listeners, grace)
+    await site.finish(end - monotonic())
 
 
 async def all_closed(listeners: Sequence[Listener], grace: float) -> None:

@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from os import PathLike
     from types import ModuleType
 
+    from xooai import address as addresses
     from xooai import client as remotes
     from xooai.config import executors as in_files
     from xooai.config import names
     from xooai.store import Store
 else:
+    addresses = lazy("xooai.address")
     remotes = lazy("xooai.client")
     in_files = lazy("xooai.config.executors")
     names = lazy("xooai.config.names")
@@ -81,7 +83,7 @@ class Executor(Served):
             _xooai_layers=tuple(layers),
         )
         if url is not None:
-            address = remotes.Address.of(url)
+            address = addresses.Address.of(url)
             if address.endpoint:
                 raise InvalidArgument(
                     f"{url!r} names an endpoint; a client is made from scheme://host:port/name, and on= names the endpoint"
@@ -129,7 +131,7 @@ class Executor(Served):
         `idempotent`, is made up to `retry` times anew, within its timeout; 0 for never. With `hedge`
         one of an `idempotent` endpoint that takes longer than so many seconds is made a second time, and the first answer counts.
         """
-        address = remotes.Address.of(url)
+        address = addresses.Address.of(url)
         if address.endpoint:
             raise InvalidArgument(
                 f"{url!r} names an endpoint; a client is made from scheme://host:port or scheme://host:port/name"

@@ -8,8 +8,8 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from xooai.doc import Doc
-from xooai.endpoint import ANYTHING
 from xooai.streamed import UNTOLD
+from xooai.untyped import ANYTHING
 
 __all__ = ["fits", "is_open", "members", "same", "shown", "takes_none"]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -11,20 +13,24 @@ from xooai.driver import AUTHORIZATION, Channel, Head
 from xooai.errors import XooaiError
 from xooai.keys import Keyring
 from xooai.keys.file import Entry
-from xooai.keys.share import Shares
+from xooai.keys.share import Share, Shares
 from xooai.layers.limit import Admission
 from xooai.layers.line import PRIORITY, priority_of
 from xooai.layers.wrong_keys import WrongKeys
 from xooai.lazy import lazy
-from xooai.server import Hosted, Site
+from xooai.routes import Hosted
+from xooai.server import Site
 from xooai.tally import OTHER, calls
 
 if TYPE_CHECKING:
     from xooai import watching
+    from xooai.layers import bandwidth, once
     from xooai.layers import log as calllog
 else:
     watching = lazy("xooai.watching")
     calllog = lazy("xooai.layers.log")
+    bandwidth = lazy("xooai.layers.bandwidth")
+    once = lazy("xooai.layers.once")  # few callers send keys of this kind
 
 __all__ = ["GuardedSite"]
 
@@ -70,6 +76,15 @@ class GuardedSite(Site):
         """Read the file of keys as it is now. Implements `xooai.driver.Reloading`."""
         self._keys.look()
 
+    def accepting(self, driver: str) -> Callable[[Channel], Coroutine[Any, Any, None]]:
+        """What accepts the calls that come by a driver, and tells them so."""
+
+        def accepted(channel: Channel) -> Coroutine[Any, Any, None]:
+            channel.head.driver = driver
+            return self.accept(channel)
+
+        return accepted
+
     async def accept(self, channel: Channel) -> None:
         """Answer one call, if its caller may make it."""
         head = channel.head
@@ -89,11 +104,35 @@ class GuardedSite(Site):
         if priority_of(head) > entry.priority:
             metadata[PRIORITY] = str(entry.priority)
         channel.head = replace(head, identity=entry.tenant, metadata=metadata)
-        try:
+        if share is None:
             await super().accept(channel)
+            return
+        answer = super().accept(channel) if entry.bandwidth is None else self._metered(channel, share, entry.bandwidth)
+        if head.is_keyed:
+            await _held(share, answer)
+            return
+        try:
+            await answer
         finally:
-            if share is not None:
-                share.end()
+            share.end()
+
+    def _metered(self, channel: Channel, share: Share, rate: float) -> Awaitable[None]:
+        """Answer one call whose bytes its key has to pay for."""
+        return self._watched(channel, (partial(bandwidth.Metered, share, rate), *self.watches))
 
     async def _turn_away(self, error: XooaiError, channel: Channel, watch: watching.Watch) -> None:
         await self._refuse(channel, error, None, watch)
+
+
+async def _held(share: Share, answer: Awaitable[None]) -> None:
+    """Answer a call that goes on where its caller leaves, and end its share once it has ended itself."""
+    going: list[asyncio.Task[Any]] = []
+    token = once.going_on.set(going)
+    try:
+        await answer
+    finally:
+        once.going_on.reset(token)
+        if going:
+            going[0].add_done_callback(lambda _: share.end())
+        else:
+            share.end()

@@ -24,15 +24,17 @@ from xooai.lazy import lazy
 from xooai.log import logger
 from xooai.over import over
 from xooai.redact import redact
-from xooai.server import Hosted, Site
+from xooai.routes import Hosted
+from xooai.server import Site
 from xooai.sync import serving
 
 if TYPE_CHECKING:
-    from xooai import guarded, keys, notify
+    from xooai import guarded, keys, notify, proxies
 else:
     guarded = lazy("xooai.guarded")
     keys = lazy("xooai.keys")  # most servers have none
     notify = lazy("xooai.notify")  # most are started by no service manager
+    proxies = lazy("xooai.proxies")  # most servers believe none
 
 __all__ = [
     "CUT",
@@ -43,6 +45,7 @@ __all__ = [
     "announce",
     "check",
     "driver_of",
+    "each",
     "in_place_of",
     "instead",
     "keyed",
@@ -96,8 +99,9 @@ def driver_of(url: str) -> Driver:
 
 
 async def _listen(site: Site, urls: Sequence[str], options: ListenOptions, listeners: list[Listener]) -> None:
+    believed = proxies.Proxies(options.trusted_proxies) if options.trusted_proxies else None
     for url in urls:
-        listener = await driver_of(url).listen(url, over(site, urlsplit(url).scheme), options)
+        listener = await driver_of(url).listen(url, over(site, urlsplit(url).scheme, believed), options)
         listeners.append(listener)
 
 
@@ -121,6 +125,11 @@ def keyed(options: ListenOptions) -> ListenOptions:
         return options
     keys.Keyring(os.environ[KEYS])
     return replace(options, insecure=True)
+
+
+def each(proxies: str | Sequence[str]) -> tuple[str, ...]:
+    """Addresses and networks that were given as one or as several."""
+    return (proxies,) if isinstance(proxies, str) else tuple(proxies)
 
 
 def check(urls: Sequence[str], options: ListenOptions) -> None:

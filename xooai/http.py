@@ -14,7 +14,7 @@ import msgspec
 
 from xooai.driver import AUTHORIZATION, Head, Outcome
 from xooai.errors import Code, Internal, InvalidArgument, XooaiError
-from xooai.metadata import ID_HEADER, RESERVED, TIMEOUT_HEADER, pairs, printable_ascii
+from xooai.metadata import FORWARDED, ID_HEADER, RESERVED, TIMEOUT_HEADER, pairs, printable_ascii
 
 __all__ = [
     "EVENTS",
@@ -90,8 +90,12 @@ _FROM_STATUS: Mapping[int, int] = {
 }
 
 
+_WHOLE = frozenset((AUTHORIZATION, *FORWARDED))
+"""Headers whose values count together: a proxy may have looked at another key than the last, and of proxies each adds one."""
+
+
 class Headers(Mapping[str, str]):
-    """The metadata in a list of raw headers, read when somebody asks: names in lower case; the last value counts, of keys all."""
+    """The metadata in a list of raw headers, read when somebody asks: names in lower case; the last value counts, of some all."""
 
     __slots__ = ("_raw", "_read")
 
@@ -104,7 +108,7 @@ class Headers(Mapping[str, str]):
             self._read = {}
             for raw, value in self._raw:
                 name, text = raw.decode("latin-1").lower(), value.decode("latin-1")
-                if name == AUTHORIZATION and name in self._read:  # a proxy may have looked at the other one
+                if name in _WHOLE and name in self._read:
                     text = f"{self._read[name]}, {text}"
                 if name not in RESERVED:
                     self._read[name] = text

@@ -25,12 +25,13 @@ from xooai.server import Site
 from xooai.shared_stores import Stores
 
 if TYPE_CHECKING:
-    from xooai import deadline, memory_stream, streams
+    from xooai import deadline, memory_stream, streams, warmup
     from xooai.threads import Threads
 else:
     deadline = lazy("xooai.deadline")
     memory_stream = lazy("xooai.memory_stream")
     streams = lazy("xooai.streams")
+    warmup = lazy("xooai.warmup")
 
 __all__ = ["Local"]
 
@@ -116,6 +117,18 @@ class Local:
                 _setting_up.reset(token)
                 self._running = None
                 running.set_result(None)
+
+    async def warm(self, endpoint: Endpoint, done: set[object]) -> None:
+        """Run the examples of an endpoint, where they are not among those that are `done`. Raises FailedPrecondition."""
+        if endpoint.warmup and (self, endpoint.name) not in done:
+            done.add((self, endpoint.name))
+            await warmup.warm(f"/{self.name}/{endpoint.name}", endpoint, self._hosting().accept)
+
+    async def warm_nodes(self, done: set[object]) -> None:
+        """Run the examples of what a Flow calls in this process. Raises FailedPrecondition."""
+        warm_nodes = getattr(self._declared, "warm_nodes", None)
+        if warm_nodes is not None:
+            await warm_nodes(done)
 
     def post(
         self, endpoint: Endpoint, arguments: dict[str, Any], metadata: Mapping[str, str] | None, codec: str | None

@@ -9,14 +9,16 @@ from __future__ import annotations
 import logging
 import re
 from textwrap import indent
+from time import monotonic
 from typing import Any
 
 from xooai.redact import redact
 from xooai.timed import handled
 
-__all__ = ["identified", "logger", "message_of", "one_line", "printable", "shown", "traceback_of"]
+__all__ = ["Seldom", "identified", "logger", "message_of", "one_line", "printable", "shown", "traceback_of"]
 
 LONGEST = 2_000  # characters of one message: what a client wrote into it must not fill the disk
+PERIOD = 60.0  # seconds between two records of one kind that strangers can cause at any rate: 1,440 a day fill no disk
 DEEPEST = 20_000  # characters of one traceback, whose end tells most
 # Patterns as texts, which `re` compiles once a record is written: a start writes none.
 # Control characters, those that reorder or break lines, and halves of others that no file takes: a peer's text must not move the
@@ -44,6 +46,26 @@ def logger(name: str) -> logging.Logger:
     if _clean not in found.filters:
         found.addFilter(_clean)
     return found
+
+
+class Seldom:
+    """Tells one kind of thing once a minute at most, and then how often it was: for what strangers can cause at any rate."""
+
+    def __init__(self, log: logging.Logger, level: int) -> None:
+        self._log, self._level = log, level
+        self._told = -PERIOD  # monotonic seconds
+        self._untold = 0
+
+    def tell(self, text: str, *args: object) -> None:
+        """Write a record, now or never."""
+        now = monotonic()
+        if now - self._told < PERIOD:
+            self._untold += 1
+            return
+        if self._untold:
+            text, args = text + "; %d more like it came before", (*args, self._untold)
+        self._told, self._untold = now, 0
+        self._log.log(self._level, text, *args)
 
 
 def printable(text: str) -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 else:
     progress = lazy("xooai.progress")
 
-__all__ = ["Asked", "Mapped", "blocking", "taken"]
+__all__ = ["Asked", "Caller", "Mapped", "blocking", "called", "taken"]
 
 
 MOST = 1024  # calls that a server takes at a time
@@ -36,7 +36,7 @@ LONGEST = 30.0  # seconds for which a server that has too much to do sends calle
 _UNARY = Shape.UNARY
 
 
-class _Caller(Protocol):
+class Caller(Protocol):
     """An executor or a Flow."""
 
     @property
@@ -57,7 +57,7 @@ class _Caller(Protocol):
 class Asked(msgspec.Struct, frozen=True):
     """What `map` was asked for. `timeout` is in seconds, for each item; `own` what else each call has of its own."""
 
-    caller: _Caller
+    caller: Caller
     on: str | None
     docs: Any
     calls: Any
@@ -68,6 +68,8 @@ class Asked(msgspec.Struct, frozen=True):
     progress: bool
     own: Mapping[str, Any]
     constants: Mapping[str, Any]
+    until: float | None = None
+    """When the time for all of it is over, in monotonic seconds."""
 
     def __post_init__(self) -> None:
         if (self.docs is None) == (self.calls is None):
@@ -142,7 +144,7 @@ class _Calls:
         asked = self._asked
         _, _, endpoint, _ = await asked.caller._xooai_found(asked.on, None)
         parameter = asked.target(endpoint)
-        many = self._many = Many(partial(_called, asked, endpoint, parameter), asked.source, asked.way)
+        many = self._many = Many(partial(called, asked, endpoint, parameter), asked.source, asked.way)
         if asked.progress:
             total = len(asked.source) if isinstance(asked.source, Sized) else None
             self._bar = progress.Bar(endpoint.name, total, many)
@@ -184,7 +186,7 @@ def blocking(asked: Asked) -> Generator[Any, None, None]:
         sync.leave(calls.aclose)
 
 
-async def _called(asked: Asked, endpoint: Endpoint, parameter: str | None, item: Any) -> Any:
+async def called(asked: Asked, endpoint: Endpoint, parameter: str | None, item: Any) -> Any:
     """Call once; again, after the pause that it asks for, where a server has refused to begin the call."""
     if parameter is not None:
         arguments = {**asked.constants, parameter: item}
@@ -194,7 +196,7 @@ async def _called(asked: Asked, endpoint: Endpoint, parameter: str | None, item:
     else:
         raise InvalidArgument(f"calls= gives mappings of arguments by name; this one is {type(item).__name__}")
     own, given = asked.own, asked.timeout
-    end = None if given is None else monotonic() + given
+    end = asked.until if given is None else monotonic() + given
     is_elsewhere = asked.caller._xooai_remote is not None or (isinstance(asked.on, str) and "/" in asked.on)
     with outer(By.REFUSED if is_elsewhere else By.NOBODY):
         for _ in range(ATTEMPTS - 1):

@@ -9,6 +9,7 @@ from xooai.errors import InvalidArgument
 
 __all__ = [
     "ATTEMPT_HEADER",
+    "FORWARDED",
     "HOPS_HEADER",
     "IDEMPOTENCY_KEY",
     "ID_HEADER",
@@ -30,6 +31,7 @@ TRACE_HEADERS = ("traceparent", "tracestate", "baggage")  # what it is a part of
 HOPS_HEADER = "xooai-hops"  # servers that the call came through before this one
 ATTEMPT_HEADER = "xooai-retry-attempt"  # how many attempts of its client came before, where there were some
 IDEMPOTENCY_KEY = "idempotency-key"  # calls with the same one are one (draft-ietf-httpapi-idempotency-key-header)
+FORWARDED = ("x-forwarded-for", "forwarded")  # by which proxies tell where a call came from, the second by RFC 7239
 TIMING = "xooai-timing"  # a caller that sends it wants to know how long the stages of its call took,
 TIMES = "server-timing"  # and is told so beside the reply (https://www.w3.org/TR/server-timing/)
 # Headers that say how the message itself travels: never metadata, in neither direction.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from xooai.driver import Channel, Guarding, Head, Shape
+
+if TYPE_CHECKING:
+    from xooai.proxies import Proxies
 
 __all__ = ["Over", "over"]
 
@@ -13,7 +16,7 @@ __all__ = ["Over", "over"]
 class _Site(Protocol):
     """What stands behind it."""
 
-    def accept(self, channel: Channel) -> Coroutine[Any, Any, None]: ...
+    def accepting(self, driver: str) -> Callable[[Channel], Coroutine[Any, Any, None]]: ...
 
     def ready(self) -> bool: ...
 
@@ -29,13 +32,20 @@ class Over:
 
     def __init__(self, site: _Site, driver: str) -> None:
         self.driver = driver
-        self._accept = site.accept
+        self.accept = site.accepting(driver)
+        """Answer one call, as the site does."""
         self.ready, self.shape, self.describe, self.measured = site.ready, site.shape, site.describe, site.measured
 
-    def accept(self, channel: Channel) -> Coroutine[Any, Any, None]:
-        """Answer one call, as the site does."""
-        channel.head.driver = self.driver
-        return self._accept(channel)
+    def believe(self, proxies: Proxies) -> None:
+        """Have calls come from where these proxies say."""
+        accept = self.accept
+
+        def told(channel: Channel) -> Coroutine[Any, Any, None]:
+            head = channel.head
+            head.peer = proxies.client(head.peer, head.metadata)
+            return accept(channel)
+
+        self.accept = told
 
 
 class _Guarded(Over):
@@ -51,7 +61,21 @@ class _Guarded(Over):
         head.driver = self.driver
         return self._admit(head)
 
+    def believe(self, proxies: Proxies) -> None:
+        """Have all that asks to be let in come from where these proxies say."""
+        super().believe(proxies)
+        admit = self._admit
 
-def over(site: _Site, driver: str) -> Over:
-    """The site for listeners of a driver."""
-    return _Guarded(site, driver) if isinstance(site, Guarding) else Over(site, driver)
+        def told(head: Head) -> str:
+            head.peer = proxies.client(head.peer, head.metadata)
+            return admit(head)
+
+        self._admit = told
+
+
+def over(site: _Site, driver: str, proxies: Proxies | None = None) -> Over:
+    """The site for listeners of a driver, behind `proxies` that are believed."""
+    found = _Guarded(site, driver) if isinstance(site, Guarding) else Over(site, driver)
+    if proxies is not None:
+        found.believe(proxies)
+    return found

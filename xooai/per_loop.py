@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
 
 from xooai import forks
 
-__all__ = ["PerLoop", "kept"]
+__all__ = ["PerLoop"]
 
 
 class Closable(Protocol):
@@ -21,7 +21,7 @@ class Closable(Protocol):
 T = TypeVar("T", bound=Closable)
 
 
-async def kept(thing: Closable) -> AsyncGenerator[None, None]:
+async def _kept(thing: Closable) -> AsyncGenerator[None, None]:
     """Close a thing with its loop at the latest: asyncio.run ends the async generators that are open on a loop."""
     try:
         yield
@@ -32,7 +32,7 @@ async def kept(thing: Closable) -> AsyncGenerator[None, None]:
 class PerLoop(Generic[T]):
     """What `make` makes, once for each loop that asks."""
 
-    def __init__(self, make: Callable[[], T]) -> None:
+    def __init__(self, make: Callable[[], Awaitable[T]]) -> None:
         self._make = make
         self.renew()
         forks.renewed(self)
@@ -55,9 +55,11 @@ class PerLoop(Generic[T]):
             for closed in [other for other in known if other.is_closed()]:  # what they had holds them
                 self._things.pop(closed, None)
                 self._keepers.pop(closed, None)
-            thing = self._things[loop] = self._make()
-            self._keepers[loop] = keeper = kept(thing)
-            await anext(keeper)
+            thing, keeper = await _begun(self._make)
+            if loop in self._things:  # another was first
+                await keeper.aclose()
+                return self._things[loop]
+            self._things[loop], self._keepers[loop] = thing, keeper
         return thing
 
     async def aclose(self) -> None:
@@ -67,3 +69,14 @@ class PerLoop(Generic[T]):
         keeper = self._keepers.pop(loop, None)
         if keeper is not None:
             await keeper.aclose()
+
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        """The loops that have one."""
+        return list(self._things)
+
+
+async def _begun(make: Callable[[], Awaitable[T]]) -> tuple[T, AsyncGenerator[None, None]]:
+    thing = await make()
+    keeper = _kept(thing)
+    await anext(keeper)
+    return thing, keeper

@@ -13,12 +13,13 @@ from xooai.binding import INPUT, Binding, Rule
 from xooai.chains import check_readers, incoming_of
 from xooai.conditions import Condition
 from xooai.driver import Shape
-from xooai.endpoint import ANYTHING, DICT, Endpoint, Parameter, untyped
+from xooai.endpoint import DICT, Endpoint, Parameter
 from xooai.endpoint import arguments as arguments_of
 from xooai.errors import FlowError
 from xooai.fitting import fits, is_open, same, shown
 from xooai.graph import Graph, Node, Step
 from xooai.schema import Schema
+from xooai.untyped import ANYTHING, untyped
 
 __all__ = ["Plan", "planned"]
 

@@ -1,4 +1,4 @@
-"""What a peer's frame may be before and after it is parsed: depth, nodes, doubled keys, constants (promises T14, T15).
+"""What a peer's frame may be before and after it is parsed: depth, nodes, doubled keys, constants.
 
 The fast parsers are silent about a doubled key. Counting in C decides nearly every frame; only otherwise is it read once
 more, slowly and exactly.

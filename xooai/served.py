@@ -11,7 +11,7 @@ from xooai.caller import Caller
 from xooai.driver import ListenOptions
 from xooai.endpoint import Endpoint
 from xooai.errors import FailedPrecondition
-from xooai.hosting import DEFAULT_URL, GRACE, Background, announce, serve_until_signal
+from xooai.hosting import DEFAULT_URL, GRACE, Background, announce, each, serve_until_signal
 from xooai.lazy import lazy
 from xooai.local import Local
 
@@ -100,6 +100,7 @@ class Served(Caller):
         isolated: bool = False,
         limit: int | None = None,
         queue: int | None = None,
+        trusted_proxies: Sequence[str] = (),
     ) -> None:
         """Serve at `urls` (http://127.0.0.1:8080 where none is given) until SIGINT or SIGTERM.
 
@@ -107,9 +108,11 @@ class Served(Caller):
         goes on: balancers find out. `certificate` and `key` are PEM files, for TLS. Beyond loopback it refuses unless
         `insecure`. With `workers` so many processes serve, each with one of these made from what the constructor of this one
         got; `devices` are dealt to them. Where it is `isolated`, one process has it, and they call that. Of all calls `limit`
-        run at a time and `queue` (1,024) wait, in each process. See `xooai.serve`.
+        run at a time and `queue` (1,024) wait, in each process. `trusted_proxies` are believed where a call comes from. See
+        `xooai.serve`.
         """
-        options = ListenOptions(certificate, key, insecure=insecure, limit=limit, queue=queue)
+        proxies = each(trusted_proxies)
+        options = ListenOptions(certificate, key, insecure=insecure, limit=limit, queue=queue, trusted_proxies=proxies)
         if workers is not None or devices != () or isolated is not False:
             given = urls or (DEFAULT_URL,)
             processes.serve_made([self], given, options, (grace, drain_delay), workers, devices, isolated)
@@ -130,11 +133,13 @@ class Served(Caller):
         insecure: bool = False,
         limit: int | None = None,
         queue: int | None = None,
+        trusted_proxies: Sequence[str] = (),
     ) -> list[str]:
         """As `serve`, in a thread of its own; return the bound URLs (port 0 is resolved). `stop` ends it."""
         if self._xooai_background is not None:
             raise FailedPrecondition(f"{self!r} serves already; stop() it first, or give all URLs to one start()")
-        options = ListenOptions(certificate, key, insecure=insecure, limit=limit, queue=queue)
+        proxies = each(trusted_proxies)
+        options = ListenOptions(certificate, key, insecure=insecure, limit=limit, queue=queue, trusted_proxies=proxies)
         background = Background([self._xooai_hosted()], urls or (DEFAULT_URL,), options, grace)
         bound = background.start()
         self._xooai_keep(_xooai_background=background)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from xooai.driver import ListenOptions
 from xooai.errors import InvalidArgument
-from xooai.hosting import DEFAULT_URL, GRACE, announce, serve_until_signal
+from xooai.hosting import DEFAULT_URL, GRACE, announce, each, serve_until_signal
 from xooai.lazy import lazy
 from xooai.served import Served
 
@@ -32,6 +32,7 @@ def serve(  # noqa: PLR0913 - all that can be said of a server (design: the publ
     isolated: bool | str | Sequence[str] = (),
     limit: int | None = None,
     queue: int | None = None,
+    trusted_proxies: Sequence[str] = (),
 ) -> None:
     """Serve several executors and Flows in one server, at one or several URLs, until SIGINT or SIGTERM.
 
@@ -48,11 +49,15 @@ def serve(  # noqa: PLR0913 - all that can be said of a server (design: the publ
 
     Of all calls `limit` run at a time and `queue` (1,024) wait, in each process and beside what each endpoint says for itself;
     who comes then is told when to come back.
+
+    From the addresses and networks of `trusted_proxies`, as 10.0.0.0/8, X-Forwarded-For and Forwarded are believed.
     """
     if not executors:
         raise InvalidArgument("serve() takes at least one executor")
     urls = (at,) if isinstance(at, str) else tuple(at)
-    options = ListenOptions(certificate, key, insecure=insecure, limit=limit, queue=queue)
+    options = ListenOptions(
+        certificate, key, insecure=insecure, limit=limit, queue=queue, trusted_proxies=each(trusted_proxies)
+    )
     if workers is not None or devices != () or isolated not in (False, ()):
         processes.serve_made(executors, urls, options, (grace, drain_delay), workers, devices, isolated)
         return

@@ -76,7 +76,10 @@ class Stores:
 
     @functools.cached_property
     def _opened(self) -> PerLoop[_Opened]:
-        return per_loop.PerLoop(lambda: _Opened(self._given))
+        async def opened() -> _Opened:
+            return _Opened(self._given)
+
+        return per_loop.PerLoop(opened)
 
     def __bool__(self) -> bool:
         return bool(self._given)

@@ -21,6 +21,8 @@ from inspect import isasyncgen
 from itertools import count
 from typing import Any, Protocol, Self
 
+from pydantic import BaseModel
+
 from xooai.codec import Codec, located
 from xooai.driver import Channel, Shape
 from xooai.endpoint import Endpoint
@@ -29,10 +31,11 @@ from xooai.schema import Schema
 from xooai.steps import Steps
 from xooai.threads import Threads
 
-__all__ = ["Frames", "Replies", "Stream", "blocking", "fed", "opened", "source_of"]
+__all__ = ["END", "Frames", "Replies", "Stream", "blocking", "fed", "opened", "source_of"]
 
 _log = logging.getLogger("xooai")
-_END: Any = object()
+END: Any = object()
+"""What stands for an item where there are no more."""
 
 
 class Frames(Protocol):
@@ -65,6 +68,11 @@ class Stream:
     def endpoint(self) -> Endpoint:
         """What is called."""
         return self._endpoint
+
+    @property
+    def gives_stream(self) -> bool:
+        """Whether there are many replies."""
+        return self._endpoint.gives_stream
 
     async def send(self, item: Any) -> None:
         """Send one item; waits while the other side does not keep up. Raises the error that the call ended with.
@@ -102,11 +110,11 @@ class Stream:
         Where an item may be None, `async for item in s` tells it from the end.
         """
         item = await self._next()
-        return None if item is _END else item
+        return None if item is END else item
 
     async def _next(self) -> Any:
         if self._is_over:
-            return _END
+            return END
         if self._is_closed:
             raise Unavailable("the call was left before its end")
         try:
@@ -118,7 +126,7 @@ class Stream:
             raise
         if frame is None:
             self._is_over = True
-            return _END
+            return END
         return self._frames.read(self._endpoint.result, self._codec, frame)
 
     def __aiter__(self) -> Self:
@@ -126,14 +134,14 @@ class Stream:
 
     async def __anext__(self) -> Any:
         item = await self._next()
-        if item is _END:
+        if item is END:
             raise StopAsyncIteration
         return item
 
     async def single(self) -> Any:
         """The reply of an endpoint that gives one."""
         item = await self._next()
-        if item is _END:
+        if item is END:
             raise Unavailable("the call ended without an answer")
         self._is_over = True
         return item
@@ -149,6 +157,10 @@ class Stream:
             self._is_closed = True
             if not (self._is_over and self._has_ended):
                 self._channel.abort()
+
+    async def aclose(self) -> None:
+        """As `close`, and wait for what this side has begun for it."""
+        self.close()
 
 
 Opened = tuple[Stream, Any]
@@ -181,8 +193,8 @@ async def _feed(stream: Stream, source: Any, fail: Callable[[Exception], None]) 
     try:
         items = _items(source)
         for turn in count(1):
-            item = await anext(items, _END)
-            if item is _END:
+            item = await anext(items, END)
+            if item is END:
                 await stream.end()
                 break
             if not await _passed(stream, await stream._written(item)):
@@ -233,7 +245,7 @@ class fed:  # noqa: N801 - a context manager, used as those that are functions
         return self._stream
 
     async def __aexit__(self, *_: object) -> None:
-        self._stream.close()
+        await self._stream.aclose()
         feeding = self._feeding
         if feeding is not None:
             feeding.cancel()
@@ -255,7 +267,7 @@ class Replies:
     async def single(self) -> Any:
         """The reply of an endpoint that gives one."""
         async with fed(self._opening()) as stream:
-            if stream.endpoint.shape & Shape.SERVER:  # only now it is known: without the class the server tells
+            if stream.gives_stream:  # only now it is known: without the class the server tells
                 name = stream.endpoint.name
                 raise InvalidArgument(f"{name} gives a stream of replies: async for item in astream({name!r}, ...)")
             return await stream.single()
@@ -283,14 +295,15 @@ async def _given(opening: Callable[[], Awaitable[Opened]]) -> AsyncGenerator[Any
 
 def source_of(endpoint: Endpoint, given: dict[str, Any]) -> Any:
     """What gives the items of the stream, taken out of the arguments. Raises InvalidArgument."""
-    if not endpoint.incoming:
+    name = endpoint.incoming if endpoint.batch is None else endpoint.batch.parameter
+    if not name:
         return None
-    source = given.pop(endpoint.incoming, None)
-    if isinstance(source, str | bytes | dict) or not isinstance(source, Iterable | AsyncIterable):
+    source = given.pop(name, None)
+    if isinstance(source, str | bytes | dict | BaseModel) or not isinstance(source, Iterable | AsyncIterable):
         raise InvalidArgument(
-            f"{endpoint.name} takes a stream as {endpoint.incoming!r}: an iterator, an async iterator or a list"
+            f"{endpoint.name} takes a stream as {name!r}: an iterator, an async iterator or a list"
             + ("" if source is None else f", not {type(source).__name__}"),
-            errors=[{"type": "is_instance_of", "loc": [endpoint.incoming], "msg": "Input should give items"}],
+            errors=[{"type": "is_instance_of", "loc": [name], "msg": "Input should give items"}],
         )
     return source
 
@@ -312,7 +325,7 @@ def blocking(
 ) -> Iterator[Any]:
     """The replies one by one, each waited for by `run`. Leaving the loop ends the call, by `leave`."""
     items = replies.__aiter__()
-    while (item := run(_next(items))) is not _END:
+    while (item := run(_next(items))) is not END:
         try:
             yield item
         except BaseException:  # left, or thrown into
@@ -321,4 +334,4 @@ def blocking(
 
 
 async def _next(items: AsyncGenerator[Any, None]) -> Any:
-    return await anext(items, _END)
+    return await anext(items, END)

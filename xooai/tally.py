@@ -3,14 +3,19 @@
 Counted on the way of every call, so all of it is plain integers in lists: no lock, no look-up by labels. An addition may be lost
 where two threads meet in the very same one, which the interpreter allows at few places and a counter can bear. What is asked for
 is put together when somebody asks, by `xooai.metrics`.
+
+A process may start and end servers, and make executors, without end: what they counted is let go of with them, but for the last.
+It is not added to anything that stays, which would pass for as many new calls.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
-from typing import Protocol
-from weakref import WeakKeyDictionary
+from collections import deque
+from collections.abc import Callable, Mapping
+from threading import RLock
+from typing import Generic, Protocol, TypeVar
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from xooai import forks
 from xooai.timed import STAGES
@@ -53,10 +58,14 @@ BOUNDS = (
 """Seconds: at most this long, each; what is longer is in one more bucket. From a call of nothing to a client's usual timeout."""
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 """Items of a batch: at most as many, each; larger ones are in one more bucket."""
-SAMPLED = 0.01  # seconds: of the calls that come within, the stages of one are timed. A tenth of a per cent of a core, at most
-KNOWN = 1024  # endpoints and drivers that are counted apart: what any program has; those made without end are one
+SAMPLED = 0.05  # seconds: of the calls that come within, the stages of one are timed, which takes it up to some 30 µs
+KNOWN = (
+    1024  # endpoints and drivers that are counted apart at a time: what any program has; those made without end are one
+)
+LAST = 16  # that are told of though their server is gone, so that their last calls are scraped, too: which takes some 50 ms
 OTHER = "-"
 """What stands for the executor and the endpoint of calls to none, and of what is not counted apart. None can be called so."""
+_QUICK = BOUNDS[0]
 _CODES = 17  # gRPC's, 0 to 16
 
 
@@ -78,7 +87,19 @@ class Waiting(Protocol):
 class Calls:
     """The calls of one endpoint over one driver. `due` is the monotonic second from which on the next one is timed by stages."""
 
-    __slots__ = ("begun", "buckets", "codes", "due", "given", "names", "seconds", "stages", "taken")
+    __slots__ = (
+        "__weakref__",
+        "_quick",
+        "_slower",
+        "begun",
+        "codes",
+        "due",
+        "given",
+        "names",
+        "seconds",
+        "stages",
+        "taken",
+    )
 
     def __init__(self, owner: str, endpoint: str, driver: str) -> None:
         self.names = (owner, endpoint, driver)
@@ -88,7 +109,8 @@ class Calls:
         """Begin at nothing."""
         self.begun = 0
         self.codes = [0] * _CODES
-        self.buckets = [0] * (len(BOUNDS) + 1)
+        self._quick = 0  # the first of the buckets: counted by itself, which takes less time
+        self._slower = [0] * (len(BOUNDS) + 1)
         self.seconds = 0.0
         self.taken = self.given = 0
         self.due = 0.0
@@ -98,10 +120,18 @@ class Calls:
     def ended(self, code: int, seconds: float, taken: int, given: int) -> None:
         """A call has ended; it had `taken` bytes of the caller's, and has `given` as many."""
         self.codes[code if code < _CODES else 2] += 1
-        self.buckets[bisect_left(BOUNDS, seconds)] += 1
+        if seconds <= _QUICK:
+            self._quick += 1
+        else:
+            self._slower[bisect_left(BOUNDS, seconds)] += 1
         self.seconds += seconds
         self.taken += taken
         self.given += given
+
+    @property
+    def buckets(self) -> list[int]:
+        """How many took at most as long as each bound, and longer than the one before; the last, those above all."""
+        return [self._quick, *self._slower[1:]]
 
     def refused(self, code: int) -> None:
         """A call has ended that never began."""
@@ -121,7 +151,7 @@ class Calls:
 class Batches:
     """The batches of one endpoint: by why they left, and how many items they had."""
 
-    __slots__ = ("buckets", "items", "names", "reasons")
+    __slots__ = ("__weakref__", "buckets", "items", "names", "reasons")
 
     def __init__(self, owner: str, endpoint: str) -> None:
         self.names = (owner, endpoint)
@@ -140,23 +170,66 @@ class Batches:
         self.items += items
 
 
+_Tally = TypeVar("_Tally", bound=Calls | Batches)
+
+
+class _Living(Generic[_Tally]):
+    """Those of one kind that servers hold, and the last that were made, by their names."""
+
+    def __init__(self, make: Callable[..., _Tally]) -> None:
+        self._make = make
+        self._held: WeakValueDictionary[tuple[str, ...], _Tally] = WeakValueDictionary()
+        self._last: deque[_Tally] = deque(maxlen=LAST)
+        self._others: dict[
+            tuple[str, ...], _Tally
+        ] = {}  # of calls to none, and of what is not counted apart: one by driver
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin at nothing."""
+        self._lock = RLock()  # once for each endpoint and driver; collecting garbage in it may make a call
+        for one in self.all():
+            one.clear()
+
+    def of(self, *names: str) -> _Tally:
+        with self._lock:
+            found = self._held.get(names)
+            if found is not None:
+                return found
+            if len(self._held) >= KNOWN:
+                names = (OTHER, OTHER, *names[2:])
+            if names[0] == OTHER:
+                return self._others.setdefault(names, self._make(*names))
+            found = self._held[names] = self._make(*names)
+            self._last.append(found)
+            return found
+
+    def all(self) -> list[_Tally]:
+        held = [one for ref in self._held.valuerefs() if (one := ref()) is not None]
+        return held + list(self._others.values())
+
+
 class _Tallies:
     """All of one process."""
 
     def __init__(self) -> None:
-        self.calls: dict[tuple[str, str, str], Calls] = {}
-        self.batches: dict[tuple[str, str], Batches] = {}
+        self.calls: _Living[Calls] = _Living(Calls)
+        self.batches: _Living[Batches] = _Living(Batches)
         self.counts: dict[tuple[str, str, str, str], int] = {}
-
         self.queues: WeakKeyDictionary[Waiting, tuple[str, str, str]] = WeakKeyDictionary()
 
     def renew(self) -> None:
         """Begin at nothing, in the child of a fork: what the parent has counted, the parent tells."""
-        for calls in self.calls.values():
-            calls.clear()
-        for batches in self.batches.values():
-            batches.clear()
+        self.calls.renew()
+        self.batches.renew()
         self.counts.clear()
+
+    def forget(self) -> None:
+        """Let go of what was counted of endpoints that are gone."""
+        here = {one.names[:2] for one in self.calls.all()} | {one.names for one in self.batches.all()}
+        for key in list(self.counts):
+            if key[2] not in ("", OTHER) and key[2:] not in here:
+                self.counts.pop(key, None)
 
 
 _tallies = _Tallies()
@@ -164,25 +237,13 @@ forks.renewed(_tallies)
 
 
 def calls(owner: str, endpoint: str, driver: str) -> Calls:
-    """Where the calls of an endpoint over a driver are counted; executors of one name are one."""
-    key = (owner, endpoint, driver)
-    found = _tallies.calls.get(key)
-    if found is None:
-        if len(_tallies.calls) >= KNOWN:
-            key = (OTHER, OTHER, driver)
-        found = _tallies.calls.setdefault(key, Calls(*key))
-    return found
+    """Where the calls of an endpoint over a driver are counted, as long as somebody holds it; executors of one name are one."""
+    return _tallies.calls.of(owner, endpoint, driver)
 
 
 def batches(owner: str, endpoint: str) -> Batches:
-    """Where the batches of an endpoint are counted."""
-    key = (owner, endpoint)
-    found = _tallies.batches.get(key)
-    if found is None:
-        if len(_tallies.batches) >= KNOWN:
-            key = (OTHER, OTHER)
-        found = _tallies.batches.setdefault(key, Batches(*key))
-    return found
+    """Where the batches of an endpoint are counted, as `calls`."""
+    return _tallies.batches.of(owner, endpoint)
 
 
 def count(name: str, what: str, owner: str = "", endpoint: str = "", number: int = 1) -> None:
@@ -190,7 +251,9 @@ def count(name: str, what: str, owner: str = "", endpoint: str = "", number: int
     key = (name, what, owner, endpoint)
     counts = _tallies.counts
     if key not in counts and len(counts) >= KNOWN:
-        key = (name, what, OTHER, OTHER)
+        _tallies.forget()
+        if len(counts) >= KNOWN:
+            key = (name, what, OTHER, OTHER)
     counts[key] = counts.get(key, 0) + number
 
 
@@ -209,4 +272,5 @@ def waiting() -> dict[tuple[str, str, str], int]:
 
 def counted() -> tuple[list[Calls], list[Batches], Mapping[tuple[str, str, str, str], int]]:
     """All that was counted until now."""
-    return list(_tallies.calls.values()), list(_tallies.batches.values()), dict(_tallies.counts)
+    _tallies.forget()
+    return _tallies.calls.all(), _tallies.batches.all(), dict(_tallies.counts)

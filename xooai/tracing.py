@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 else:
     traces = lazy("xooai.layers.trace")
 
-__all__ = ["tracing"]
+__all__ = ["API", "tracing"]
 
-_API = "opentelemetry.trace"  # whoever gives OpenTelemetry a provider has loaded it
+API = "opentelemetry.trace"
+"""The module that whoever gives OpenTelemetry a provider has loaded."""
 _MODULES = sys.modules
 
 
 def tracing() -> Tracer | None:
     """What makes spans; None unless OpenTelemetry has been given a provider of traces."""
-    return traces.tracer() if _API in _MODULES else None
+    return traces.tracer() if API in _MODULES else None

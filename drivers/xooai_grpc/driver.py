@@ -38,7 +38,7 @@ class GrpcDriver:
         listener: GrpcListener = await import_module("xooai_grpc.listener").listen(url, site, options, self._limits)
         return listener
 
-    async def take(self, url: str, options: ListenOptions) -> Taken:
+    async def take(self, url: str, options: ListenOptions, processes: int) -> Taken:
         """Take a port for several processes, each of which binds it again. Raises as `listen`."""
         core.load()
         taken: Taken = await import_module("xooai_grpc.listener").take(url, options)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import grpc
 from grpc_health.v1 import health_pb2
+
+from xooai_grpc.own_messages import read
 
 __all__ = ["SERVICE", "Health"]
 
@@ -17,7 +19,7 @@ _LOOK = 0.5  # seconds between two looks whether the site is ready, for those wh
 
 Request = health_pb2.HealthCheckRequest
 Response = health_pb2.HealthCheckResponse
-Context: TypeAlias = "grpc.aio.ServicerContext[Request, Response]"
+Context: TypeAlias = "grpc.aio.ServicerContext[bytes, Response]"
 _STATUSES = {True: Response.SERVING, False: Response.NOT_SERVING}
 
 
@@ -33,21 +35,23 @@ class Health:
         self._ended.set()
 
     def handler(self) -> grpc.GenericRpcHandler:
-        methods = {
-            "Check": grpc.unary_unary_rpc_method_handler(self.check, Request.FromString, Response.SerializeToString),
-            "Watch": grpc.unary_stream_rpc_method_handler(self.watch, Request.FromString, Response.SerializeToString),
+        methods: dict[str, Any] = {
+            "Check": grpc.unary_unary_rpc_method_handler(self.check, None, Response.SerializeToString),
+            "Watch": grpc.unary_stream_rpc_method_handler(self.watch, None, Response.SerializeToString),
         }
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     def _status(self) -> Response:
         return Response(status=_STATUSES[self._is_ready() and not self._ended.is_set()])
 
-    async def check(self, request: Request, context: Context) -> Response:
+    async def check(self, frame: bytes, context: Context) -> Response:
+        request = await read(Request, frame, context)
         if request.service:
             await context.abort(grpc.StatusCode.NOT_FOUND, 'the health of the whole server is known, service ""')
         return self._status()
 
-    async def watch(self, request: Request, context: Context) -> None:
+    async def watch(self, frame: bytes, context: Context) -> None:
+        request = await read(Request, frame, context)
         if request.service:
             await context.write(Response(status=Response.SERVICE_UNKNOWN))
             await self._ended.wait()

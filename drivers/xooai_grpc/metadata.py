@@ -19,6 +19,7 @@ __all__ = [
     "END",
     "ERROR",
     "ERROR_SIZE",
+    "FORWARDED",
     "ID",
     "JSON",
     "KEYED",
@@ -46,6 +47,7 @@ LEAVING = "xooai-leaving"  # beside a reply: the server is about to stop
 TIMING = "xooai-timing"  # as in `xooai.metadata`,
 ID = "x-request-id"  # likewise
 KEYED = "idempotency-key"  # likewise
+FORWARDED = ("x-forwarded-for", "forwarded")  # likewise
 CODEC = "xooai-codec"  # json, msgpack, or a media type: what the frames are in
 ACCEPT = "xooai-accept"  # likewise, for the reply, where it is to be in another codec
 SHAPE = "xooai-shape"  # unary, client, server or bidi: gRPC's own protocol does not tell

@@ -12,7 +12,7 @@ from xooai.driver import Channel, Head, Outcome, Shape, Site
 from xooai.errors import InvalidArgument, Unimplemented
 from xooai.proto import Field, File, Message, Method
 from xooai_grpc.descriptors import added
-from xooai_grpc.metadata import ID, KEYED, TIMING, codec_name, media_type_of, own
+from xooai_grpc.metadata import FORWARDED, ID, KEYED, TIMING, codec_name, media_type_of, own
 from xooai_grpc.typed import messages_of
 
 __all__ = ["FILE", "Opaque", "OpaqueChannel"]
@@ -99,7 +99,9 @@ class Opaque:
             raise Unimplemented("a payload is in json, msgpack or a media type", details={"reason": "codec"})
         outer.codec = media_type_of(first["codec"] or "json")
         path = f"/{first['path'].removeprefix('/')}"
-        metadata = {**outer.metadata, **dict(own(first["metadata"]))}
+        # No proxy has seen what the message holds: where the call came from is told beside it.
+        within = {name: value for name, value in own(first["metadata"]) if name not in FORWARDED}
+        metadata = {**outer.metadata, **within}
         head = Head(
             path=path,
             codec=outer.codec,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from xooai_grpc.health import SERVICE as HEALTH
+from xooai_grpc.own_messages import read
 
 __all__ = ["Reflection"]
 
@@ -31,9 +32,9 @@ class Reflection:
         self._servicer: Any = None
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
-        method = grpc.stream_stream_rpc_method_handler(
+        method: Any = grpc.stream_stream_rpc_method_handler(
             self.answer,
-            reflection_pb2.ServerReflectionRequest.FromString,
+            None,
             reflection_pb2.ServerReflectionResponse.SerializeToString,
         )
         return [
@@ -47,5 +48,10 @@ class Reflection:
             for own in (health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR):
                 pool.AddSerializedFile(own.serialized_pb)
             self._servicer = reflection.aio.ReflectionServicer([*names, HEALTH, reflection.SERVICE_NAME], pool)
-        async for reply in self._servicer.ServerReflectionInfo(requests, context):
+        async for reply in self._servicer.ServerReflectionInfo(_read(requests, context), context):
             yield reply
+
+
+async def _read(frames: AsyncIterable[bytes], context: Any) -> AsyncIterator[Any]:
+    async for frame in frames:
+        yield await read(reflection_pb2.ServerReflectionRequest, frame, context)

@@ -38,6 +38,7 @@ __all__ = ["HttpChannel", "HttpLink"]
 LIMITS = PoolLimits()
 _OK = Outcome()
 _SUCCESS = int(Code.OK)  # an IntEnum's own comparison is slower
+READY = 32  # heads with their lines: those that come again and again are of some endpoints of one server
 STARTS = 1024  # heads kept ready: a path and codec needs one, and a server has some dozens of endpoints
 _TIMEOUT = TIMEOUT_HEADER.encode() + b": %d\r\n"
 
@@ -52,9 +53,9 @@ class HttpLink:
         self._pool: Pool | None = None
         self._is_closed = False
         self._starts: dict[tuple[str, str, str], bytes] = {}
-        self._ready: tuple[Head, bytes] | None = None
-        """The lines of the head that was sent last: a caller gives the same one again and again."""
-        self._passed: tuple[Mapping[str, str], float | None, bytes] | None = None
+        self._ready: dict[int, tuple[Head, bytes]] = {}
+        """The lines of heads that were sent, by their identity: a caller gives the same one again and again."""
+        self._passed: tuple[Mapping[str, str], bytes] | None = None
 
     async def open(self, head: Head, request: bytes | None = None) -> Channel:
         """Send a call, or what it begins with. What this raises was raised before a byte was sent: it did not run."""
@@ -100,8 +101,8 @@ class HttpLink:
 
     def _lines(self, head: Head, request: bytes) -> bytes:
         """The head of a request that is one frame."""
-        ready = self._ready
-        start = ready[1] if ready is not None and ready[0] is head else self._begin(head)
+        ready = self._ready.get(id(head))  # it is held there, so no other has its id
+        start = self._begin(head) if ready is None else ready[1]
         return b"%bcontent-length: %d\r\n\r\n" % (start, len(request))
 
     async def _open_stream(self, head: Head, request: bytes | None) -> HttpStream:
@@ -160,23 +161,24 @@ class HttpLink:
     def _begin(self, head: Head) -> bytes:
         """All lines but the length's."""
         start = self._starts.get((head.path, head.codec, head.accept)) or self._start(head)
-        if head.metadata:
-            if (
-                type(head.metadata) is not MappingProxyType
-            ):  # may be another the next time, such as a token that was renewed
-                return start + _passing(head)
-            return start + self._lasting(head)
+        metadata = head.metadata
+        if metadata and type(metadata) is not MappingProxyType:
+            return start + _passing(head)  # may be another the next time, such as a token that was renewed
         if head.timeout is not None:
             start += _TIMEOUT % timeout_value(head.timeout)
-        self._ready = head, start
+        if metadata:
+            start += self._lasting(metadata)
+        if len(self._ready) >= READY:
+            self._ready.clear()
+        self._ready[id(head)] = head, start
         return start
 
-    def _lasting(self, head: Head) -> bytes:
+    def _lasting(self, metadata: Mapping[str, str]) -> bytes:
         """The lines of metadata that does not change, and is given again and again."""
         known = self._passed
-        if known is None or known[0] is not head.metadata or known[1] != head.timeout:
-            known = self._passed = head.metadata, head.timeout, _passing(head)
-        return known[2]
+        if known is None or known[0] is not metadata:
+            known = self._passed = metadata, _passing(Head("", metadata=metadata))
+        return known[1]
 
     def _start(self, head: Head) -> bytes:
         """The lines that all calls with this path, codec and accept begin with."""

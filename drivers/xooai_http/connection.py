@@ -24,7 +24,7 @@ PIECE = 256 * 1024  # bytes of a larger body between two looks at what came in: 
 SETTLED = 1.0  # seconds for the rest of a response whose meaning is known: it is on its way, or the server has trouble
 
 # A peer that vanished (cable, suspended machine) is noticed after 30 + 2 × 5 seconds of silence, and as soon when it
-# does not acknowledge what was sent (promises, P20). Which of these there are depends on the platform.
+# does not acknowledge what was sent. Which of these there are depends on the platform.
 KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 40_000}
 
 _AT_ONCE = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # for SO_LINGER: on, and no seconds

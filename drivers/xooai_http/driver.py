@@ -33,7 +33,7 @@ class HttpDriver:
         listener: HttpListener = await import_module("xooai_http.listener").listen(url, site, options, self._limits)
         return listener
 
-    async def take(self, url: str, options: ListenOptions) -> Taken:
+    async def take(self, url: str, options: ListenOptions, processes: int) -> Taken:
         """Take a port for several processes, which all accept from one socket. Raises as `listen`."""
         taken: Taken = await import_module("xooai_http.listener").take(url, options)
         return taken

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
 import ssl
 from collections import Counter
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 
 from xooai.driver import ListenOptions, Shared, Site, Taken
 from xooai.guard import Hosts
-from xooai.log import logger
+from xooai.log import Seldom, logger
 from xooai.place import Place, is_loopback, resolve
 from xooai_http.binding import Secured, bind, parse, tls
 from xooai_http.leaving import keep_asking
@@ -114,6 +115,8 @@ class HttpListener:
         self._clients: Counter[str] = Counter()  # connections by address
         self._attaching: set[asyncio.Task[None]] = set()
         self._is_paused = True
+        self._retry: asyncio.TimerHandle | None = None
+        self._no_room, self._refused = Seldom(_LOG, logging.ERROR), Seldom(_LOG, logging.WARNING)
         self._changed = asyncio.Event()
         server.on_left = self._left
         self._resume()
@@ -179,14 +182,16 @@ class HttpListener:
 
     def _wait_for_room(self, error: OSError) -> None:
         if error.errno in _NO_ROOM:  # others are a network's error that came before the accept (man 2 accept)
-            _LOG.error("no room for another connection: %s", error.strerror)
+            self._no_room.tell("no room for another connection: %s", error.strerror)
             self._pause()
-            self._loop.call_later(_RETRY, self._resume)
+            if self._retry is not None:
+                self._retry.cancel()
+            self._retry = self._loop.call_later(_RETRY, self._resume)
 
     def _take(self, accepted: socket.socket, client: tuple[str, int]) -> None:
         host = client[0]
         if self._clients[host] >= self._server.limits.connections_per_client and not is_loopback(host):
-            _LOG.warning("%s has %d connections; another one is refused", host, self._clients[host])
+            self._refused.tell("%s has %d connections; another one is refused", host, self._clients[host])
             accepted.close()
             return
         self._clients[host] += 1

@@ -13,7 +13,7 @@ from xooai_http.repeated import Repeated
 
 __all__ = ["FIELDS_LIMIT", "FIELD_LIMIT", "HEAD_LIMIT", "Response", "ResponseReader"]
 
-# What a server may send beside content: the limits that our own server puts on requests (promises, T18).
+# What a server may send beside content: the limits that our own server puts on requests.
 HEAD_LIMIT = 32 * 1024  # bytes without one of content among them: heads, trailers, chunk extensions
 FIELD_LIMIT = 8 * 1024  # bytes of one header, its name and value
 FIELDS_LIMIT = 100  # headers: a proxy adds a dozen to the handful that a server sends

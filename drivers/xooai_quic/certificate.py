@@ -57,9 +57,15 @@ class Certified(NamedTuple):
 
 
 def certificate_for(
-    place: Place, addresses: list[Address], options: ListenOptions, library: Library
+    place: Place,
+    addresses: list[Address],
+    options: ListenOptions,
+    library: Library,
+    given: Certificate | None = None,
 ) -> Renewal[Certified] | Certified:
     """What gives that of the options, as its files are now; or one for development, where only this machine can call.
+
+    For that one is made and told of, unless it is `given`.
 
     Raises InvalidArgument.
     """
@@ -73,8 +79,9 @@ def certificate_for(
         raise InvalidArgument(
             f"{place.url} needs certificate= and key=: names of PEM files; only at 127.0.0.1, ::1 and localhost one is made"
         )
-    made = for_development()
-    _tell(made.fingerprint)
+    made = given or for_development()
+    if given is None:
+        _tell(made.fingerprint)
     return Certified(library.certified(made.chain, made.key), made.names)
 
 

@@ -250,4 +250,4 @@ class Connection(Datagrams):
     def _on_terminated(self) -> None:
         self._connection_terminated_handler()
         if not self.is_lost:
-            self._lose("nothing came for too long")
+            self._lose("nothing came for too long, or the process that answered has ended")

@@ -55,6 +55,10 @@ class ClientConnection(Connection):
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         self._refusals = 0
+        if self.quic.is_reset(data):
+            self._lose_once("the server does not know it any more, as when its process has ended")
+            self._shut()  # nothing is to be sent to where nobody knows it
+            return
         super().datagram_received(data, self._address)
 
     def _send(self, datagrams: list[tuple[bytes, Any]]) -> None:
@@ -116,7 +120,7 @@ class ClientConnection(Connection):
             if seen != self._seen:
                 self._seen, self._pause = seen, self._silence
             else:
-                self._pause = min(2 * self._pause, self.limits.keep_alive)
+                self._pause = min(2 * self._pause, self.limits.asking, self.limits.keep_alive)
                 self.quic.send_ping(0)
                 self.flush_soon()
         elif now - self._idle_since > self.limits.unused:

@@ -40,10 +40,8 @@ class QuicDriver:
         listener: QuicListener = await module.listen(url, site, options, self._limits, self._library)
         return listener
 
-    async def take(self, url: str, options: ListenOptions) -> Taken:
-        """Find a port for one of several processes. Raises as `listen`.
-
-        The kernel deals datagrams by address, and a connection survives a change of its client's: so one process has all of them.
-        """
-        taken: Taken = await import_module("xooai_quic.listener").take(url, options, self._limits, self._library)
+    async def take(self, url: str, options: ListenOptions, processes: int) -> Taken:
+        """Take a port for several processes, each with sockets of its own, or find one for the first. Raises as `listen`."""
+        module = import_module("xooai_quic.sharing")
+        taken: Taken = await module.take(url, options, self._limits, self._library, processes)
         return taken

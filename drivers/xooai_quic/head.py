@@ -1,10 +1,11 @@
-"""The head of a request in HTTP/3, checked: pure functions (RFC 9114 4.3, RFC 9110)."""
+"""The head of a request in HTTP/3, checked, and as an application is told: pure functions (RFC 9114 4.3, RFC 9110)."""
 
 from __future__ import annotations
 
 import re
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from xooai.driver import Head
 from xooai.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unimplemented, XooaiError
@@ -12,7 +13,7 @@ from xooai.guard import Hosts
 from xooai.http import TIMEOUT_HEADER, timeout_of
 from xooai_quic.limits import Limits
 
-__all__ = ["Last", "Refused", "RequestHead", "read_head", "time_allowed"]
+__all__ = ["Last", "Refused", "RequestHead", "read_head", "scope", "time_allowed"]
 
 Headers = list[tuple[bytes, bytes]]
 # RFC 9114 4.2 and 10.3. Not every library looks, and what is let in may be told on by HTTP/1, where it forges headers.
@@ -140,3 +141,22 @@ def _size(message: str) -> ResourceExhausted:
 
 def _shown(value: bytes) -> str:
     return repr(value[:100].decode("latin-1"))
+
+
+def scope(head: RequestHead, client: tuple[str, int]) -> dict[str, Any]:
+    """A request as an ASGI application is told of it."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "3",
+        "server": None,
+        "client": client,
+        "scheme": "https",
+        "root_path": "",
+        "headers": head.headers,
+        "method": head.method,
+        "path": unquote(head.path.decode("latin-1")),
+        "raw_path": head.path,
+        "query_string": head.query,
+        "state": {},
+    }

@@ -14,6 +14,7 @@ import msgspec
 from xooai.errors import PluginError
 from xooai_quic.known import Known
 from xooai_quic.limits import Transport
+from xooai_quic.names import Names
 
 __all__ = ["CHOICE", "DATAGRAM_SETTING", "Http", "Library", "Quic", "Verified", "load", "standing"]
 
@@ -75,6 +76,12 @@ class Quic(Protocol):
     def is_settled(self) -> bool:
         """Whether all that was sent has arrived."""
 
+    def name(self, names: Names) -> None:
+        """Have names of these, where the library has `names`."""
+
+    def is_reset(self, data: bytes) -> bool:
+        """Whether a datagram says that the server does not know this connection any more, and the library would not see it."""
+
 
 class Http(Protocol):
     """HTTP/3 on a connection."""
@@ -127,6 +134,8 @@ class Library(msgspec.Struct, frozen=True):
     http_events: Any
     errors: tuple[type[Exception], ...]
     """What a connection raises when it is used while it ends."""
+    names: bool
+    """Whether the names of a server's connections can be chosen."""
     grants: bool
     """Whether it bounds what comes by credits, its own windows growing whether or not anybody reads."""
     certified: Callable[[bytes, bytes], dict[str, Any]]

@@ -57,8 +57,8 @@ class ClientLimits(Transport, frozen=True, kw_only=True):
     """Bounds of one link."""
 
     handshake_pause: float = 3.0  # then another is begun beside: nearly all are done by then, also over a bad link
-    # Nothing of any call moves for so long, and the server is asked, which may know an old address only; then after pauses that
-    # double up to `keep_alive`.
-    silence: float = 0.5
+    # Nothing of any call moves for so long, and the server is asked, which may know an old address only, or have ended.
+    silence: float = 0.4
+    asking: float = 0.8  # between such questions: who waits learns within a second that its server's process is gone
     waiting: int = 1024  # calls that wait for a stream: the queue that a server keeps by default
     unused: float = 20.0  # a connection without calls is closed before the server forgets it at `idle`

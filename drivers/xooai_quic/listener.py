@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from xooai.driver import ListenOptions, Site, Strays, Taken
-from xooai.errors import InvalidArgument
+from xooai.driver import ListenOptions, Site, Strays
 from xooai.guard import Hosts
-from xooai.log import logger
+from xooai.log import Seldom, logger
 from xooai.place import Place, is_loopback, listened_at, resolve
 from xooai.renewal import Renewal
 from xooai_quic.binding import PORTS, bind
@@ -21,9 +21,14 @@ from xooai_quic.connection import NO_ERROR
 from xooai_quic.dealing import Deal
 from xooai_quic.library import Library, load, standing
 from xooai_quic.limits import Limits
+from xooai_quic.names import SIZE
 from xooai_quic.server import Server, ServerConnection
+from xooai_quic.sharing import Share
 
-__all__ = ["QuicListener", "listen", "take"]
+__all__ = ["QuicListener", "listen"]
+
+if TYPE_CHECKING:
+    from xooai_quic.placing import Placing
 
 _LOG = logger("xooai.quic")
 _SETTLE = 0.05  # seconds in which calls that were sent before the end of a listener come in
@@ -37,7 +42,9 @@ async def listen(url: str, site: Site, options: ListenOptions, limits: Limits, l
     chosen = load(library)
     place = listened_at(url, PORTS)
     addresses = await resolve(place, options.insecure)
-    certificate = certificate_for(place, addresses, options, chosen)
+    shared = options.shared
+    share = Share.of(url, shared)
+    certificate = certificate_for(place, addresses, options, chosen, None if share is None else share.certificate)
     is_here = all(is_loopback(host) for _, host in addresses)
 
     def hosts(certified: Sequence[str]) -> Hosts:
@@ -45,40 +52,32 @@ async def listen(url: str, site: Site, options: ListenOptions, limits: Limits, l
 
     datagram = limits.loopback_datagram if is_here else limits.datagram
     server = Server(site, hosts(()), options.message_limit, limits, datagram)
-    shared = options.shared
-    sockets = bind(place, addresses, limits.socket, is_shared=shared is not None)
+    if shared is not None and share is not None:
+        server.on_work = share.work
+        sockets = list(shared.sockets(url))
+    else:
+        sockets = bind(place, addresses, limits.socket, is_shared=shared is not None)
     bound = Place(place.scheme, place.host, sockets[0].getsockname()[1])
-    listener = QuicListener(bound.url, server, None if shared is None else shared.strays)
+    listener = QuicListener(bound.url, server, None if shared is None or share is not None else shared.strays, share)
     await listener.open(chosen, Secure(certificate, hosts), sockets)
     return listener
-
-
-async def take(url: str, options: ListenOptions, limits: Limits, library: str | None) -> Taken:
-    """Find a port for one of several processes. Raises as `listen`."""
-    chosen = load(library)
-    place = listened_at(url, PORTS)
-    if not hasattr(socket, "SO_REUSEPORT"):
-        raise InvalidArgument(f"cannot listen at {url!r} by several processes: this system has no SO_REUSEPORT")
-    addresses = await resolve(place, options.insecure)
-    certificate_for(place, addresses, options, chosen)
-    sockets = bind(place, addresses, limits.socket)
-    bound = Place(place.scheme, place.host, sockets[0].getsockname()[1])
-    for made in sockets:
-        made.close()  # one that is kept would be given datagrams
-    return Taken(bound.url, is_alone=True)
 
 
 class _Port(asyncio.DatagramProtocol):
     """One UDP socket: hands its datagrams to the library's server, and outlives what that stumbles over."""
 
-    def __init__(self, routing: Any, deal: Deal | None) -> None:
+    def __init__(self, routing: Any, deal: Deal | None, placing: Placing | None) -> None:
         self.routing = routing
         self._deal = deal
+        self._passed_over = Seldom(_LOG, logging.WARNING)
+        self._placing = placing
+        self._loop = asyncio.get_running_loop()
         if deal is not None:
             deal.listen(self.take)
-        self.closed = asyncio.get_running_loop().create_future()
+        self.closed = self._loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: Any = transport  # of datagrams
         self.routing.connection_made(transport)
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
@@ -87,9 +86,15 @@ class _Port(asyncio.DatagramProtocol):
 
     def take(self, data: bytes, addr: Any) -> None:
         try:
+            if self._placing is not None:
+                is_answered, said = self._placing.answer(data, addr, self._loop.time())
+                if said is not None:
+                    self._transport.sendto(said, addr)
+                if is_answered:
+                    return
             self.routing.datagram_received(data, addr)
         except Exception as error:  # noqa: BLE001 - somebody else's code, fed by strangers
-            _LOG.warning("a datagram from %s:%d is passed over: %r", addr[0], addr[1], error)
+            self._passed_over.tell("a datagram from %s:%d is passed over: %r", addr[0], addr[1], error)
 
     def datagrams_received(self, data: list[bytes], addr: Any) -> None:
         for one in data:
@@ -130,10 +135,11 @@ class Secure:
 class QuicListener:
     """One URL: one or two sockets, and the connections that came through them."""
 
-    def __init__(self, url: str, server: Server, strays: Strays | None = None) -> None:
-        """`strays` lead to another process at the same port, where there may be one."""
+    def __init__(self, url: str, server: Server, strays: Strays | None = None, share: Share | None = None) -> None:
+        """`strays` lead to another process at the same port, where there may be one; it has a `share` of it among several."""
         self.url = url
         self._strays = strays
+        self._share = share
         self._server = server
         self._ports: list[tuple[asyncio.DatagramTransport, _Port]] = []
         self._changed = asyncio.Event()
@@ -144,17 +150,23 @@ class QuicListener:
         server = self._server
         limits = server.limits
         self._secure = secure
-        configuration = library.configuration(is_client=False, **standing(limits))
+        share = self._share
+        own = {} if share is None else {"connection_id_length": SIZE}
+        configuration = library.configuration(is_client=False, **standing(limits), **own)
         secure.renew(configuration, server)
 
         def connection(quic: Any, stream_handler: object = None) -> ServerConnection:
             secure.renew(configuration, server)  # which its handshake reads with the first datagram, right after this
-            return ServerConnection(server, library, library.windowed(quic, limits.streams))
+            windowed = library.windowed(quic, limits.streams)
+            if share is not None:
+                windowed.name(share.names)
+            return ServerConnection(server, library, windowed)
 
         for bound in sockets:
             routing = library.server(configuration=configuration, create_protocol=connection, retry=True)
             deal = None if self._strays is None else Deal(self._strays, bound, routing, server)
-            transport, port = await library.endpoint(server.loop, partial(_Port, routing, deal), bound)
+            placing = None if share is None else share.placing(routing)
+            transport, port = await library.endpoint(server.loop, partial(_Port, routing, deal, placing), bound)
             self._ports.append((transport, port))
 
     def reload(self) -> None:

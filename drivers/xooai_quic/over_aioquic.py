@@ -102,6 +102,7 @@ LIBRARY = Library(
     quic_events=quic_events,
     http_events=http_events,
     errors=(QuicConnectionError, H3Error, ProtocolError, ValueError, RuntimeError, AssertionError),
+    names=True,
     grants=False,
     certified=_certified,
     trusting=_trusting,

@@ -29,6 +29,7 @@ from xooai_quic.credits import CREDIT_SETTING
 from xooai_quic.http3 import Http3
 from xooai_quic.library import DATAGRAM_SETTING, Library
 from xooai_quic.limits import Limits
+from xooai_quic.names import Names
 from xooai_quic.trust import Trust, check_pinned
 
 __all__ = ["LIBRARY"]
@@ -53,6 +54,14 @@ class _Connection(Adopted, QuicConnection):
 
     def enlarge(self, datagram: int) -> None:
         """Its datagrams stay as they are, for want of a way back."""
+
+    def name(self, names: Names) -> None:
+        """Its names are made in its core."""
+        raise NotImplementedError("qh3 names connections itself")
+
+    def is_reset(self, data: bytes) -> bool:
+        """It sees to that itself."""
+        return False
 
     @property
     def can_open(self) -> bool:
@@ -159,6 +168,7 @@ LIBRARY = Library(
     quic_events=quic_events,
     http_events=http_events,
     errors=(QuicConnectionError, H3Error, ProtocolError, ValueError, RuntimeError, AssertionError),
+    names=False,
     grants=True,
     certified=_certified,
     trusting=_trusting,

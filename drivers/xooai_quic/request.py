@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 from xooai.asgi import CutOff
 from xooai.driver import Shape
@@ -14,7 +13,7 @@ from xooai.guard import check_request
 from xooai.http import refusal, request_head
 from xooai.log import logger
 from xooai_quic.connection import CANCELLED, FAILED, MALFORMED, NO_ERROR, REJECTED
-from xooai_quic.head import Last, Refused, RequestHead, read_head, time_allowed
+from xooai_quic.head import Last, Refused, RequestHead, read_head, scope, time_allowed
 from xooai_quic.plain import PlainCall
 from xooai_quic.stream import PIECE, Headers, Stream, keep, wake
 
@@ -208,7 +207,7 @@ class Request(Stream):
 
     async def _run(self, head: RequestHead) -> None:
         try:
-            await self._server.application(self._scope(head), self._receive, self._send)
+            await self._server.application(scope(head, self._client), self._receive, self._send)
         except asyncio.CancelledError:
             if not self.is_over:  # the listener ends
                 self._leave(FAILED)
@@ -218,23 +217,6 @@ class Request(Stream):
             self._failed(error)
         finally:
             self._leave(FAILED)  # nothing happens where it has ended well
-
-    def _scope(self, head: RequestHead) -> dict[str, Any]:
-        return {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "3",
-            "server": None,
-            "client": self._client,
-            "scheme": "https",
-            "root_path": "",
-            "headers": head.headers,
-            "method": head.method,
-            "path": unquote(head.path.decode("latin-1")),
-            "raw_path": head.path,
-            "query_string": head.query,
-            "state": {},
-        }
 
     async def _receive(self) -> dict[str, Any]:
         while not self._is_heard:

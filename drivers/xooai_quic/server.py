@@ -14,7 +14,7 @@ from xooai.asgi import Application, StreamLimits, is_page
 from xooai.driver import Guarding, Shape, Site
 from xooai.errors import ResourceExhausted
 from xooai.guard import Hosts
-from xooai.log import logger
+from xooai.log import Seldom, logger
 from xooai_quic.connection import CANCELLED, LOAD, REFUSED, Connection
 from xooai_quic.head import Last, RequestHead
 from xooai_quic.known import Known
@@ -53,6 +53,8 @@ class Server:
         self.is_draining = False
         self.on_left: Callable[[], None] = lambda: None
         """Called when a connection has gone."""
+        self.on_work: Callable[[int], None] = lambda amount: None
+        """Told now and then how much there is to do: connections, and their calls."""
         self.known = Known()
         self.admit = site.admit if isinstance(site, Guarding) else None
         """Asked before a body is taken in; None where everybody may call."""
@@ -62,6 +64,7 @@ class Server:
         self._clients: Counter[str] = Counter()
         self._handshakes: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
+        self._closed = Seldom(_LOG, logging.WARNING)
         self.has_log = _ACCESS.isEnabledFor(logging.INFO)
 
     def shape_of(self, path: bytes) -> Shape:
@@ -98,6 +101,7 @@ class Server:
         self.connections.add(connection)
         self._clients[host] += 1
         self._handshakes[host] += 1
+        self._tell()
         if self._timer is None:
             self._timer = self.loop.call_later(limits.sweep, self._sweep)
         return True
@@ -109,16 +113,21 @@ class Server:
     def left(self, connection: ServerConnection) -> None:
         self.connections.discard(connection)
         _less(self._clients, connection.client[0])
+        self._tell()
         self.on_left()
+
+    def _tell(self) -> None:
+        self.on_work(len(self.connections) + len(self.tasks))
 
     def _sweep(self) -> None:
         now = self.loop.time()
         for connection in list(self.connections):
             connection.check(now)
+        self._tell()
         held = {connection: connection.held + connection.waiting for connection in self.connections}
         if sum(held.values()) > self.limits.buffered:
             worst = max(held, key=held.__getitem__)
-            _LOG.warning("%s:%d keeps too much waiting, of what it sends or is sent, and is closed", *worst.client)
+            self._closed.tell("%s:%d keeps too much waiting, of what it sends or is sent, and is closed", *worst.client)
             worst.close(LOAD, "too much is waiting, of what was sent to this server or by it")
         self._timer = self.loop.call_later(self.limits.sweep, self._sweep) if self.connections else None
 
@@ -237,6 +246,7 @@ class ServerConnection(Connection):
         """Take no further requests."""
         if self.http is not None and not self.is_lost:
             self.http.go_away(max(self.streams, default=-4) + 4)
+            self.idle_since = self.loop.time()  # until it has arrived, a call may be on its way here
             self.flush_soon()
 
     def check(self, now: float) -> None:

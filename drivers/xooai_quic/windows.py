@@ -13,6 +13,7 @@ from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch
 
 from xooai_quic.adopted import Adopted
+from xooai_quic.named import NamedConnection
 from xooai_quic.path_size import SizedConnection
 
 __all__ = ["WindowedConnection"]
@@ -20,7 +21,7 @@ __all__ = ["WindowedConnection"]
 _STEP = 4  # windows are raised when the peer has used this part of them: often enough that it never waits for it
 
 
-class WindowedConnection(Adopted, SizedConnection):
+class WindowedConnection(Adopted, NamedConnection, SizedConnection):
     """A connection whose windows move by `consumed`."""
 
     _read: int  # bytes of all streams that have been read, or never will be

@@ -46,6 +46,37 @@ def test_a_typed_call_is_as_the_method_is_written(client: Any, noting: Noting) -
     assert [text.read() for text in noting.loud([Text(value="c")])] == ["C!"]
 
 
+def told(function: Any) -> Any:
+    """A decorator that keeps nothing of what it was given, not its name either."""
+
+    async def told(self: Any, x: list[int]) -> list[int]:
+        found: list[int] = await function(self, x)
+        return found
+
+    return told
+
+
+class Decorated(Executor):
+    @post(batch_size=4)
+    @told
+    async def plus(self, x: list[int]) -> list[int]:
+        return [one + 1 for one in x]
+
+    @post(batch_size=4)
+    @told
+    async def times(self, x: list[int]) -> list[int]:
+        return [one * 10 for one in x]
+
+
+def test_methods_whose_functions_have_one_name_have_batches_of_their_own() -> None:
+    async def play() -> None:
+        with Decorated() as here:
+            calls = (here.apost(on=name, x=5) for name in ("plus", "times") * 3)
+            assert await asyncio.gather(*calls) == [6, 50] * 3
+
+    scene(play)
+
+
 def test_who_knows_the_description_only_calls_alike(noting: Noting) -> None:
     (url,) = noting.start("memory://noted")
     with Executor(f"{url}/noting") as client:
@@ -162,14 +193,6 @@ def test_batches_are_kept_as_small_as_the_target_asks() -> None:
 
     scene(play)
     assert max(Slow.sizes) < 32  # 10 on a quiet machine
-
-
-def test_an_idle_server_does_nothing_for_its_batches(noting: Noting) -> None:
-    noting.start("memory://idle")
-    noting.post(on="doubled", x=1)
-    before = time.process_time()
-    time.sleep(0.5)
-    assert time.process_time() - before < 0.05
 
 
 def test_what_a_batch_costs_is_learnt() -> None:

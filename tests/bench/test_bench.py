@@ -11,7 +11,7 @@ import pytest
 from bench_target import STALL, Ended, Target
 
 Bench = Callable[..., Ended]
-AT_ONCE = ("--warm-up", "0", "--json")
+AT_ONCE = ("--warm-up", "0s", "--json")
 
 
 def times_over(times: Any, seconds: float) -> int:

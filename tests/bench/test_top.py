@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import sys
@@ -9,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 import msgspec
@@ -17,9 +18,10 @@ import pytest
 from bench_target import Ended, Target
 
 from xooai import Text
-from xooai.cli.top_rates import between
+from xooai.cli.top_answers import Answers
+from xooai.cli.top_rates import Seen, between
 from xooai.metrics.process import Process
-from xooai.metrics.report import Batches, Calls, Count, Queue, Report, Slot
+from xooai.metrics.report import Batches, Calls, Count, Counted, Queue, Report, Slot, merged
 
 PATIENCE = 60.0  # seconds: what hangs fails its test instead of stopping the run
 SOON = ("--once", "--interval", "0.1s")
@@ -179,6 +181,24 @@ def test_no_name_that_a_server_tells_moves_the_cursor(top: Command) -> None:
     assert not set(ended.out) & set("\x1b\x9b\u202e")
 
 
+def test_no_name_in_lines_of_json_moves_the_cursor(top: Command) -> None:
+    evil = "\x1b[2J\x7f\x9b2J\u202e\n"
+    looks = count(1)
+
+    def lie() -> bytes:
+        number = next(looks)
+        return msgspec.json.encode(report(100.0 + number, number, counts=[Count(evil, evil, evil, evil, number)]))
+
+    with stranger(lie) as url:
+        ended = top(url, "--json", *SOON)
+
+    assert ended.code == 0, ended.err
+    (line,) = ended.out.splitlines()
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line)["counts"] == {f"{evil} {evil}": 1.0}
+
+
 @pytest.mark.parametrize(
     "told",
     [{"now": 1e300}, {"now": -1e18}, {"calls": [Calls("a", "b", "http", {}, 1, 1.0, [1, 2, 3, 4, 5, 6], 1, 1)]}],
@@ -239,3 +259,61 @@ def _ended(pid: int, terminal: int) -> int:
         pass
     os.close(terminal)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def workers(now: float, *told: tuple[str, float, int, float], missing: tuple[str, ...] = ()) -> Report:
+    """That of a server with several: of each its name, start, calls and when it answered."""
+    answers = [
+        Counted(Process(name, started, calls / 1000, 2), report(at, calls).calls, now=at)
+        for name, started, calls, at in told
+    ]
+    slots = [Slot(number, "ready") for number in sorted(int(name) for name in (*(one[0] for one in told), *missing))]
+    found = merged(answers, now, slots)
+    assert found.missing == list(missing)
+    return msgspec.structs.replace(found, bounds=[0.001, 0.005, 0.01])
+
+
+def looks(*reports: Report) -> list[Seen]:
+    """What `xooai top` makes of them, one after the other."""
+    answers = Answers(reports[0])
+    return [between(*answers.pair(before, after)) for before, after in pairwise(reports)]
+
+
+def test_a_worker_that_misses_a_look_makes_no_rate_jump() -> None:
+    def told(name: str, at: float) -> tuple[str, float, int, float]:
+        return (name, 0.0, int(at * 100), at)  # 100 calls a second
+
+    steady, without, back = looks(
+        workers(100.0, told("1", 100.0), told("2", 100.0)),
+        workers(102.0, told("1", 102.0), told("2", 102.0)),
+        workers(104.0, told("1", 104.0), missing=("2",)),
+        workers(106.0, told("1", 106.0), told("2", 106.0)),
+    )
+
+    assert [round(seen.endpoints[0].rate) for seen in (steady, without, back)] == [200, 100, 200]
+    assert [seen.endpoints[0].total for seen in (steady, without, back)] == [20400, 20600, 21200]
+    assert [seen.missing for seen in (steady, without, back)] == [[], ["2"], []]
+    assert [round(one.cpu, 6) for one in back.workers] == [0.1, 0.1]
+
+
+def test_a_worker_that_answers_late_is_compared_over_its_own_time() -> None:
+    (seen,) = looks(
+        workers(100.0, ("1", 0.0, 10_000, 100.0), ("2", 0.0, 10_000, 100.0)),
+        workers(102.0, ("1", 0.0, 10_200, 102.0), ("2", 0.0, 10_290, 102.9)),
+    )
+
+    assert seen.endpoints[0].rate == pytest.approx(200.0)
+
+
+def test_a_worker_that_was_replaced_counts_from_nothing_and_one_never_heard_of_not_at_all() -> None:
+    (replaced,) = looks(
+        workers(100.0, ("1", 0.0, 10_000, 100.0), ("2", 0.0, 10_000, 100.0)),
+        workers(102.0, ("1", 0.0, 10_200, 102.0), ("2", 101.0, 100, 102.0)),
+    )
+    (unknown,) = looks(
+        workers(100.0, ("1", 0.0, 10_000, 100.0), missing=("2",)),
+        workers(102.0, ("1", 0.0, 10_200, 102.0), ("2", 0.0, 10_000, 102.0)),
+    )
+
+    assert replaced.endpoints[0].rate == pytest.approx(150.0)
+    assert unknown.endpoints[0].rate == pytest.approx(100.0)

@@ -17,7 +17,7 @@ import pytest
 from cache_origins import Origin, mark_as_verified, object_of, read
 
 from xooai.cache import Cache, FromStore
-from xooai.cache.folder import place
+from xooai.cache_place import place
 from xooai.errors import FailedPrecondition, ResourceExhausted, Unavailable
 from xooai.signature import CHUNK, sign
 from xooai.testing.stores.fixtures import bytes_of

@@ -222,7 +222,7 @@ VALUES = [
 
 @pytest.mark.parametrize("doc", DOCUMENTS, ids=lambda doc: f"{doc.kind}-{'value' if doc.value is not None else 'ref'}")
 def test_a_document_comes_back_as_it_went(place: Place, codec: str, doc: Doc) -> None:
-    """R25, R58: whatever kind, by whichever codec."""
+    """Whatever kind, by whichever codec."""
     echo = place(Echo())
 
     for endpoint in (doc.kind, "any_kind", "unsaid"):
@@ -238,7 +238,7 @@ def test_a_document_in_a_union_keeps_its_kind(place: Place, codec: str) -> None:
 
 
 def test_a_combo_doc_comes_back_whole(place: Place, codec: str) -> None:
-    """R16, R58: nested, in lists, in dicts, optional, in unions."""
+    """Nested, in lists, in dicts, optional, in unions."""
     page = Page(scan=Image(value=PNG), caption=Text(value="one"))
     book = Book(
         title=Text(value="t"),
@@ -274,7 +274,7 @@ def test_a_reply_of_nothing_is_none(place: Place, codec: str) -> None:
 
 @pytest.mark.parametrize(("endpoint", "value"), VALUES, ids=lambda given: repr(given)[:30])
 def test_a_plain_value_comes_back_equal_and_of_its_type(place: Place, codec: str, endpoint: str, value: Any) -> None:
-    """R32: ints stay ints."""
+    """Ints stay ints."""
     found = place(Plain()).post(on=endpoint, value=value, codec=codec)
 
     assert (found, type(found)) == (value, type(value))
@@ -287,7 +287,6 @@ def test_nan_comes_back_as_nan(place: Place, codec: str) -> None:
 
 
 def test_what_is_left_out_has_its_default(place: Place, codec: str) -> None:
-    """R32"""
     plain = place(Plain())
     doc = Text(value="x")
 
@@ -308,7 +307,6 @@ def test_a_client_with_the_class_gets_its_models_and_enums(place: Place, codec: 
 
 
 def test_apost_gives_the_same_as_post(place: Place, codec: str) -> None:
-    """R31"""
     echo = place(Echo())
     doc = Image(value=PNG)
 

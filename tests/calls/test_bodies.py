@@ -468,14 +468,13 @@ def test_a_broken_form_is_one_clear_error(call: Caller, body: bytes, content_typ
     "content_type", ["application/x-www-form-urlencoded", "application/xml", "text/html", "", "nonsense", "a/b; c"]
 )
 def test_another_content_type_is_refused_with_the_known_ones(call: Caller, content_type: str) -> None:
-    """R58, T25: 415."""
+    """By 415, unsupported media type."""
     answer = call("told", b"doc=1", content_type)
     assert answer.status == 415
     assert "application/json, application/msgpack, multipart/form-data" in answer.detail
 
 
 def test_a_urlencoded_body_is_told_how_curl_sends_json(call: Caller) -> None:
-    """R23"""
     assert "--json" in call("told", b"{}", "application/x-www-form-urlencoded").detail
 
 

@@ -84,7 +84,6 @@ IMAGE = Image(value=b"x")
 
 
 def test_a_client_has_the_methods_of_its_class(serve: Callable[[Executor], str]) -> None:
-    """R22"""
     url = serve(Reader("de"))
     with Reader.at(url) as client:
         assert client.read(doc=IMAGE).value == "de 0.5"
@@ -232,7 +231,6 @@ def test_an_unknown_scheme_lists_the_known_ones() -> None:
 
 @pytest.mark.parametrize("codec", ["json", "msgpack", "application/json"])
 def test_a_client_may_be_told_its_codec(serve: Callable[[Executor], str], codec: str) -> None:
-    """R58"""
     with Reader.at(serve(Reader()), codec=codec) as client:
         assert client.read(doc=IMAGE).value == "en 0.5"
 
@@ -299,7 +297,6 @@ class Relay(Executor):
 def test_a_handler_calls_another_executor_by_url(
     place: Place, serve: Callable[[Executor], str], endpoint: str, codec: str
 ) -> None:
-    """R24"""
     relay = Relay()
     caller = place(relay)
     url = serve(Reader())
@@ -337,7 +334,7 @@ def test_any_executor_posts_to_urls(serve: Callable[[Executor], str]) -> None:
 
 
 def test_only_so_many_servers_are_remembered(serve: Callable[[Executor], str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xooai.client.Elsewhere.LIMIT", 1)
+    monkeypatch.setattr("xooai.by_url.Elsewhere.LIMIT", 1)
     urls = [serve(Reader("a")), serve(Reader("b"))]
     with Executor() as executor:
         found = [executor.post(on=f"{url}/read", doc=IMAGE).value for url in urls * 2]

@@ -87,7 +87,7 @@ class Meeting(Executor):
 
 
 def test_def_handlers_overlap(place: Place) -> None:
-    """R31: each in a worker thread, also when one of these is idle already."""
+    """Each in a worker thread, also when one of these is idle already."""
     meeting = Meeting(4)
     caller = place(meeting)
 
@@ -178,7 +178,7 @@ def test_more_calls_than_may_wait_for_a_thread_are_refused(monkeypatch: pytest.M
 
 
 def test_post_works_inside_a_running_loop(place: Place) -> None:
-    """R31: in a notebook, for example."""
+    """In a notebook, for example."""
     caller = place(Echo())
 
     async def main() -> list[str]:
@@ -234,7 +234,7 @@ class Calling(Executor):
 
 
 def test_post_on_a_loop_that_serves_is_refused_and_names_apost(place: Place, serve: Callable[[Executor], str]) -> None:
-    """R31: it would block every other call."""
+    """It would block every other call."""
     calling = Calling()
     calling.other = place(Echo())
     with Executor(serve(calling)) as client:

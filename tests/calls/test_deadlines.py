@@ -95,7 +95,7 @@ def test_an_expired_handler_is_cancelled(place: Place) -> None:
 @pytest.mark.parametrize("timeout", [0, -1])
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_what_has_no_time_left_is_not_started(place: Place, endpoint: str, timeout: float) -> None:
-    """P5: a negative deadline ends the call at once, and nothing runs."""
+    """A negative deadline ends the call at once, and nothing runs."""
     slow = Slow()
     caller = place(slow)
     with pytest.raises(DeadlineExceeded):
@@ -160,7 +160,6 @@ class SetUp(Executor):
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_setup_in_process_counts_as_time_of_the_call(endpoint: str) -> None:
-    """P5"""
     with SetUp() as executor:
         left = executor.post(on=endpoint, timeout=PATIENCE)
         assert 0 < left <= PATIENCE - 0.5
@@ -170,7 +169,6 @@ def test_setup_in_process_counts_as_time_of_the_call(endpoint: str) -> None:
 @pytest.mark.parametrize("timeout", [0.1, 0])
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_a_setup_that_takes_longer_than_the_call_may_ends_it(endpoint: str, timeout: float) -> None:
-    """P5"""
     with SetUp(takes=PATIENCE) as executor:
         with pytest.raises(DeadlineExceeded):
             executor.post(on=endpoint, timeout=timeout)
@@ -205,7 +203,6 @@ async def with_busy_threads(seconds: float, call: Callable[[], Any]) -> Any:
 
 
 def test_reading_a_file_to_send_counts_as_time_of_the_call(serve: Callable[[Executor], str], tmp_path: Path) -> None:
-    """P5"""
     (tmp_path / "text").write_text("x")
     url = serve(Reading())
 
@@ -222,7 +219,6 @@ def test_reading_a_file_to_send_counts_as_time_of_the_call(serve: Callable[[Exec
 def test_a_file_that_takes_longer_to_read_than_the_call_may_ends_it(
     serve: Callable[[Executor], str], tmp_path: Path, timeout: float
 ) -> None:
-    """P5"""
     (tmp_path / "text").write_text("x")
     reading = Reading()
     url = serve(reading)
@@ -240,7 +236,6 @@ def test_a_file_that_takes_longer_to_read_than_the_call_may_ends_it(
 
 @pytest.mark.parametrize("by", ["url", "client"])
 def test_asking_for_a_description_counts_as_time_of_the_call(serve: Callable[[Executor], str], by: str) -> None:
-    """P5"""
 
     def slowly(service: Service) -> Service:
         async def answer(call: Call) -> None:
@@ -333,7 +328,7 @@ class Middle(Executor):
 @pytest.mark.parametrize("on", ["left", "left_in_thread"])
 @pytest.mark.parametrize("endpoint", ["in_thread", "on_loop", "longer"])
 def test_nested_calls_inherit_the_time_that_is_left(place: Place, endpoint: str, on: str) -> None:
-    """P5, in process and by any client."""
+    """In process and by any client."""
     outer, inner = place(Middle(place(Inner()), on)).post(on=endpoint, timeout=30)
     assert 0 < inner <= outer + 0.001 <= 30.001  # a header counts whole milliseconds, rounded up
 
@@ -344,7 +339,7 @@ def test_a_nested_call_may_allow_itself_less(place: Place) -> None:
 
 
 def test_a_nested_call_ends_with_the_outer_one(place: Place) -> None:
-    """P5: no work goes on behind a deadline."""
+    """No work goes on behind a deadline."""
     slow = Slow()
     middle = place(Middle(place(slow), "on_loop"))
     expire(slow, lambda limit: middle.post(on="on_loop", timeout=limit))
@@ -362,7 +357,6 @@ def test_without_a_limit_a_nested_call_has_its_clients_own(serve: Callable[[Exec
 
 
 def test_a_caller_that_gives_up_cancels_its_handler(place: Place) -> None:
-    """P6"""
     slow = Slow()
     caller = place(slow)
 
@@ -392,7 +386,7 @@ def test_a_time_limit_of_asyncio_cancels_the_handler_too(place: Place) -> None:
 
 
 def test_a_client_that_leaves_cancels_its_handler(serve: Callable[[Executor], str]) -> None:
-    """P6, with the client's socket closed in the middle of a call."""
+    """With the client's socket closed in the middle of a call."""
     slow = Slow()
     host, _, port = serve(slow).split("/")[2].partition(":")
     with socket.create_connection((host, int(port))) as connection:

@@ -163,7 +163,7 @@ def test_an_error_that_a_user_derived_from_ours_arrives_as_ours(place: Place, en
 def test_any_other_error_is_told_to_the_log_alone(
     place: Place, endpoint: str, error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """T29, issue "Errors": logged with an id, and that id is what the peer learns."""
+    """Logged with an id, and that id is what the peer learns."""
     caller = place(failing(error))
 
     with pytest.raises(Internal) as caught:
@@ -189,7 +189,7 @@ def test_ids_of_two_failures_differ(place: Place, caplog: pytest.LogCaptureFixtu
 
 
 def test_a_peer_never_sees_the_text_of_a_failure(serve: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """T29, in the bytes of the response itself."""
+    """In the bytes of the response itself."""
     url = serve(Failing())
     connection = http.client.HTTPConnection(url.split("/")[2])
     try:
@@ -249,7 +249,7 @@ class Own(Executor):
 def test_a_ref_of_the_servers_own_that_cannot_be_read_is_told_to_the_log_alone(
     serve: Any, endpoint: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """T29: the paths of a server are nothing that its peers asked for."""
+    """The paths of a server are nothing that its peers asked for."""
     url = serve(Own())
     with Own.at(url) as client:
         with pytest.raises(Internal) as caught:
@@ -342,14 +342,13 @@ WRONG = ["text", "part", "none", "forgotten", "integer", "string", "listed", "ma
 def test_a_reply_of_the_wrong_type_is_the_handlers_failure(
     place: Place, codec: str, endpoint: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """R26: whoever asked did nothing wrong."""
+    """Whoever asked did nothing wrong."""
     caller = place(Wrong())
     with pytest.raises(Internal):
         caller.post(on=endpoint, codec=codec)
 
 
 def test_the_log_says_what_was_expected(caplog: pytest.LogCaptureFixture) -> None:
-    """R26"""
     with Wrong() as wrong, pytest.raises(Internal):
         wrong.post(on="text")
     assert "wrong.text returned Image, expected Text" in caplog.text
@@ -366,7 +365,6 @@ class Reader(Executor):
 
 
 def test_an_unknown_endpoint_lists_the_known_ones_and_the_nearest(place: Place) -> None:
-    """R34"""
     caller = place(Reader())
     with pytest.raises(NotFound) as caught:
         caller.post(on="raed", doc=Image(value=b"x"))
@@ -405,7 +403,7 @@ def test_a_missing_parameter_is_named(place: Place) -> None:
 def test_a_value_that_does_not_validate_is_located(
     place: Place, codec: str, endpoint: str, arguments: dict[str, Any], loc: tuple[str | int, ...]
 ) -> None:
-    """R18: pydantic's locations, the same by every route."""
+    """By pydantic's locations, the same by every route."""
     caller = place(Reader())
     with pytest.raises(InvalidArgument) as caught:
         caller.post(on=endpoint, codec=codec, **arguments)
@@ -421,14 +419,14 @@ def test_a_document_of_another_kind_is_refused(place: Place, codec: str) -> None
 
 
 def test_a_value_that_no_codec_writes_is_refused_before_it_is_sent(place: Place, codec: str) -> None:
-    """R30: the whole call stack runs, so what cannot be written fails."""
+    """The whole call stack runs, so what cannot be written fails."""
     caller = place(Reader())
     with pytest.raises(InvalidArgument, match="cannot be sent"):
         caller.post(on="read", doc=Image(value=b"x"), min_score=object(), codec=codec)
 
 
 def test_a_direct_call_takes_what_a_post_cannot_write() -> None:
-    """R30, R29: a document whose type is not serialisable fails in post and not in a direct call."""
+    """A document whose type is not serialisable fails in post and not in a direct call."""
 
     class Holder(Executor):
         @post
@@ -443,7 +441,6 @@ def test_a_direct_call_takes_what_a_post_cannot_write() -> None:
 
 
 def test_an_unknown_codec_lists_the_known_ones(place: Place) -> None:
-    """R58"""
     caller = place(Reader())
     with pytest.raises(Unimplemented, match=r"'yaml'.*application/json, application/msgpack"):
         caller.post(on="read", doc=Image(value=b"x"), codec="yaml")

@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -34,7 +35,9 @@ from xooai import (
     post,
     stream,
 )
+from xooai.errors import Code
 from xooai.layers.ledger import Ended, Ledger
+from xooai.tally import calls
 
 __all__ = ["poller"]
 
@@ -45,6 +48,7 @@ class Till(Executor):
     def __init__(self) -> None:
         super().__init__()
         self.runs = 0
+        self.raised: BaseException = SystemExit()
         self.begun = asyncio.Event()
         self.release = asyncio.Event()
 
@@ -75,6 +79,11 @@ class Till(Executor):
                "gone": FailedPrecondition("gone", details={"left": 3})}[how]  # fmt: skip
 
     @post
+    async def exit(self) -> int:
+        self.runs += 1
+        raise self.raised
+
+    @post
     async def take(self, doc: Text) -> int:
         self.runs += 1
         return self.runs
@@ -82,6 +91,11 @@ class Till(Executor):
     @post(limit=1)
     async def one_at_a_time(self) -> int:
         return await self.pay_slowly()
+
+    @post(batch_size=2, batch_wait=0)
+    async def pay_together(self, amount: list[int]) -> list[int]:
+        await self.pay_slowly()
+        return amount
 
     @stream
     async def many(self) -> AsyncIterator[int]:
@@ -196,6 +210,19 @@ def test_how_a_run_failed_is_kept_and_what_did_not_run_is_not(
     assert how not in ("own", "cancelled") or (errors[0].id == errors[1].id and errors[0].id)  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt])
+def test_a_handler_that_would_end_the_program_ends_its_own_call_alone(
+    till: Till, http: str, raised: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    till.raised = raised("secret")
+    with Till.at(http) as there:
+        for _ in range(2):
+            with pytest.raises(Internal):
+                there.post("exit", **keyed("k"))
+        assert there.post("pay", amount=10) == 12
+    assert raised.__name__ in caplog.text
+
+
 def test_what_expired_before_it_ran_may_come_again(till: Till, http: str) -> None:
     async def calls() -> int:
         async with Till.at(http, retry=0) as there:
@@ -210,6 +237,23 @@ def test_what_expired_before_it_ran_may_come_again(till: Till, http: str) -> Non
                     return int(await there.apost("one_at_a_time", **keyed("k")))
 
     assert asyncio.run(asyncio.wait_for(calls(), SOON)) == 2
+
+
+def test_what_expired_while_it_waited_for_its_batch_may_come_again(till: Till, url: str) -> None:
+    async def calls() -> int:
+        async with Till.at(url, retry=0) as there:
+            first = asyncio.create_task(there.apost("pay_together", amount=1))
+            await asyncio.to_thread(_wait, till)
+            with pytest.raises(DeadlineExceeded):
+                await there.apost("pay_together", amount=2, timeout=0.2, **keyed("k"))
+            _release(till)
+            await first
+            while True:
+                with suppress(DeadlineExceeded):  # of the first attempt, which goes on for the time it had
+                    return int(await there.apost("pay_together", amount=2, **keyed("k")))
+
+    assert asyncio.run(asyncio.wait_for(calls(), SOON)) == 2
+    assert till.runs == 2
 
 
 def test_over_http_it_is_a_header(till: Till, http: str) -> None:
@@ -291,6 +335,51 @@ def test_servers_that_share_a_folder_share_keys(monkeypatch: pytest.MonkeyPatch,
             await asyncio.to_thread(two.stop)
 
     asyncio.run(scene())
+
+
+def _abandoned(till: Till, url: str, code: list[int]) -> None:
+    """Have a call run whose caller has left, and is known to have."""
+    left = code[Code.CANCELLED] + 1
+
+    async def scene() -> None:
+        async with Till.at(url) as there:
+            call = asyncio.create_task(there.apost("pay_slowly", **keyed("k")))
+            await asyncio.to_thread(_wait, till)
+            call.cancel()
+            while code[Code.CANCELLED] < left:  # noqa: ASYNC110 - it is counted in another thread
+                await asyncio.sleep(0.002)
+
+    asyncio.run(asyncio.wait_for(scene(), SOON))
+
+
+def test_a_server_that_stops_lets_calls_end_that_go_on_without_their_callers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plugins.driver("http")
+    monkeypatch.setenv("XOOAI_IDEMPOTENCY", str(tmp_path / "keys"))
+    with Till() as till:
+        _abandoned(till, till.start("http://127.0.0.1:0")[0], calls("till", "pay_slowly", "http").codes)
+        stopping = Thread(target=till.stop)
+        stopping.start()
+        stopping.join(0.3)
+        assert stopping.is_alive()
+        _release(till)
+        stopping.join(SOON)
+    with Till() as till:
+        url = till.start("http://127.0.0.1:0")[0]
+        assert Till.at(url).post("pay_slowly", **keyed("k")) == 1
+        assert till.runs == 0
+    assert "cut off" not in caplog.text
+
+
+def test_a_call_that_outlives_the_grace_without_its_caller_is_cut_off_and_told(
+    till: Till, caplog: pytest.LogCaptureFixture
+) -> None:
+    plugins.driver("http")
+    url = till.start("http://127.0.0.1:0", grace=0.1)[0]
+    _abandoned(till, url, calls("till", "pay_slowly", "http").codes)
+    till.stop()
+    assert "1 call was cut off at the end of the grace of 0.1 seconds" in caplog.text
 
 
 def test_a_folder_that_cannot_be_used_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from places import HERE
 
 from xooai import Executor, Internal, post
+from xooai.log import Seldom, logger
 
 FORGED = "12:00:00 ERROR root: the disk is full"
 SECRETS = ["hunter2", "hunter3", "hunter4"]
@@ -39,7 +40,6 @@ def log() -> Iterator[io.StringIO]:
 
 
 def test_a_failing_handler_forges_no_line_and_tells_no_secret(log: io.StringIO) -> None:
-    """T27, T28"""
     with Telling() as telling, Telling.at(telling.start(HERE)[0]) as client, pytest.raises(Internal):
         client.fail(given=f"\n{FORGED}")
     written = log.getvalue()
@@ -67,3 +67,20 @@ def test_the_exception_itself_stays_at_hand_for_tools_that_take_it_apart(caplog:
         telling.post(on="fail", given="x")
     found: Any = caplog.records[-1].exc_info
     assert found[0] is RuntimeError
+
+
+def test_what_strangers_cause_at_any_rate_is_told_now_and_then_with_how_often_it_was(
+    log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seldom = Seldom(logger("xooai.http"), logging.WARNING)
+    for number in range(1000):
+        seldom.tell("%d is too many", number)
+    monkeypatch.setattr("xooai.log.PERIOD", 0.0)  # a minute later
+    for _ in range(2):
+        seldom.tell("again %s", "and again")
+
+    assert [line.partition("xooai.http: ")[2] for line in log.getvalue().splitlines()] == [
+        "0 is too many",
+        "again and again; 999 more like it came before",
+        "again and again",
+    ]

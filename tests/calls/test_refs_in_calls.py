@@ -171,7 +171,7 @@ def test_what_is_opened_is_seen(picture: Path) -> None:
 
 
 def test_echoing_in_process_fetches_nothing(picture: Path, codec: str) -> None:
-    """R15, R25, R28: whatever the ref is, it comes back as it went, unread."""
+    """Whatever the ref is, it comes back as it went, unread."""
     with Echo() as echo, watched():
         for ref in (str(picture), "233.jpg", "counted://secret.png", "https://example.org/a.png"):
             doc = Image(ref=ref)
@@ -185,7 +185,6 @@ def test_echoing_in_process_fetches_nothing(picture: Path, codec: str) -> None:
 
 
 def test_echoing_over_http_fetches_nothing_that_is_remote(place: Place, codec: str) -> None:
-    """R25"""
     echo = place(Echo())
     doc = Image(ref="https://127.0.0.1:1/a.png", size=3)
     with watched():
@@ -195,7 +194,6 @@ def test_echoing_over_http_fetches_nothing_that_is_remote(place: Place, codec: s
 
 
 def test_in_process_calls_open_no_socket(monkeypatch: pytest.MonkeyPatch, picture: Path, codec: str) -> None:
-    """R28"""
 
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise AssertionError(f"a socket was opened: {args} {kwargs}")
@@ -230,7 +228,7 @@ def test_a_local_ref_is_read_in_process_where_it_stands(picture: Path) -> None:
 def test_a_local_ref_that_goes_to_a_remote_is_inlined(
     serve: Callable[[Executor], str], picture: Path, kind: str, codec: str
 ) -> None:
-    """R20: the content goes, and no path of this machine."""
+    """The content goes, and no path of this machine."""
     ref = {"path": str(picture), "file url": f"file://{picture}", "fsspec": "counted://secret.png"}[kind]
     content = b"secret" if kind == "fsspec" else picture.read_bytes()
     doc = Image(ref=ref)
@@ -246,14 +244,12 @@ def test_a_local_ref_that_goes_to_a_remote_is_inlined(
 def test_a_ref_relative_to_this_folder_is_inlined(
     serve: Callable[[Executor], str], picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """R20"""
     monkeypatch.chdir(picture.parent)
     with Echo.at(serve(Echo())) as client:
         assert client.echo(doc=Image(ref="picture.png")).value == picture.read_bytes()
 
 
 def test_a_missing_file_is_not_found_before_anything_is_sent(serve: Callable[[Executor], str]) -> None:
-    """R20"""
     seen: list[int] = []
 
     class Counting(Echo):
@@ -270,7 +266,6 @@ def test_a_missing_file_is_not_found_before_anything_is_sent(serve: Callable[[Ex
 
 
 def test_a_file_above_the_limit_of_a_message_comes_back_as_it_went(place: Place, tmp_path: Path) -> None:
-    """R20"""
     path = tmp_path / "film.png"
     with path.open("wb") as file:
         file.truncate(64 * 1024 * 1024 + 1)
@@ -309,7 +304,7 @@ def test_a_document_with_ref_and_value_goes_as_it_is(serve: Callable[[Executor],
 def test_a_ref_from_a_peer_is_refused_when_it_is_read(
     serve: Callable[[Executor], str], ref: str, endpoint: str
 ) -> None:
-    """R20, T4: by the handler, whichever way it reads."""
+    """By the handler, whichever way it reads."""
     url = serve(Echo())
     with watched():
         status, body = raw(url, endpoint, {"doc": {"ref": ref}})
@@ -321,7 +316,7 @@ def test_a_ref_from_a_peer_is_refused_when_it_is_read(
 
 @pytest.mark.parametrize("ref", WIRE_REFS)
 def test_a_ref_from_a_peer_is_echoed_as_the_text_that_it_is(serve: Callable[[Executor], str], ref: str) -> None:
-    """T4: through echo, alone and in a ComboDoc; nothing is opened, inlined or resolved."""
+    """Through echo, alone and in a ComboDoc; nothing is opened, inlined or resolved."""
     url = serve(Echo())
     with watched():
         for endpoint in ("echo", "echo_on_loop"):
@@ -406,7 +401,7 @@ def forwarding() -> Iterator[str]:
 
 @pytest.mark.parametrize("ref", [PASSWD, "counted://secret.png"])
 def test_a_ref_from_a_peer_stays_one_on_every_way(forwarding: str, ref: str) -> None:
-    """T4: in-process post, remote forward and reply; then reading it is refused."""
+    """In-process post, remote forward and reply; then reading it is refused."""
     with watched():
         for endpoint in ("in_process", "to_a_remote", "to_a_remote_on_loop"):
             status, body = raw(forwarding, endpoint, {"doc": {"ref": ref}})
@@ -467,7 +462,7 @@ def test_a_local_ref_in_a_reply_is_inlined_by_the_server(
 def test_a_reply_whose_file_is_missing_is_the_handlers_failure(
     serve: Callable[[Executor], str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """T29: names of files over there are for its log."""
+    """Names of files over there are for its log."""
 
     class Drawing(Executor):
         @post
@@ -505,7 +500,6 @@ def test_a_reply_whose_file_is_too_large_for_a_message_says_where_its_content_is
 
 
 def test_secrets_in_refs_stand_in_no_error(serve: Callable[[Executor], str]) -> None:
-    """T28"""
     ref = "https://user:hunter2@127.0.0.1:1/a.png?X-Amz-Signature=hunter3&token=hunter4"
     url = serve(Echo())
     status, body = raw(url, "read", {"doc": {"ref": ref}})

@@ -157,7 +157,6 @@ def server(tmp_path: Path) -> Iterator[Any]:
 
 
 def test_the_first_example_prints_one_line_with_its_url_and_answers(server: Any) -> None:
-    """R23"""
     running = server()
     (url,) = running.urls()
     reply = running.call(url, "/my_executor/echo", doc={"ref": "233.jpg"})
@@ -173,7 +172,6 @@ def test_the_first_example_prints_one_line_with_its_url_and_answers(server: Any)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("endpoint", ["wait", "wait_in_thread"])
 def test_on_a_signal_calls_under_way_finish_and_it_exits_0(server: Any, number: int, endpoint: str) -> None:
-    """R27, P7"""
     running = server()
     (url,) = running.urls()
     caller, found = running.begin(url, endpoint)
@@ -188,7 +186,7 @@ def test_on_a_signal_calls_under_way_finish_and_it_exits_0(server: Any, number: 
 
 @pytest.mark.parametrize("endpoint", ["wait", "wait_in_thread"])
 def test_a_second_signal_ends_the_grace(server: Any, endpoint: str) -> None:
-    """P7: also when a handler does not return."""
+    """Also when a handler does not return."""
     running = server()
     (url,) = running.urls()
     caller, found = running.begin(url, endpoint)
@@ -204,7 +202,7 @@ def test_a_second_signal_ends_the_grace(server: Any, endpoint: str) -> None:
 
 
 def test_idle_connections_are_answered_once_more_after_a_signal(server: Any) -> None:
-    """P7, P8: a client that has just sent a request, or is about to, loses nothing."""
+    """A client that has just sent a request, or is about to, loses nothing."""
     running = server()
     (url,) = running.urls()
     clients = [http.client.HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE) for _ in range(20)]
@@ -266,7 +264,7 @@ def test_a_server_of_plain_calls_loads_nothing_that_only_others_need(server: Any
 
 
 def test_a_signal_during_setup_ends_it_at_once(server: Any) -> None:
-    """P25: setup is not waited for."""
+    """Setup is not waited for."""
     running = server('Slow().serve("http://127.0.0.1:0")')
     assert running.line() == "setting up"
     running.signal(signal.SIGINT)
@@ -274,7 +272,7 @@ def test_a_signal_during_setup_ends_it_at_once(server: Any) -> None:
 
 
 def test_what_keeps_it_from_listening_is_raised(server: Any) -> None:
-    """P25: a port in use."""
+    """A port in use."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

@@ -107,7 +107,6 @@ def test_the_first_url_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_after_stop_the_port_is_free_and_the_server_gone() -> None:
-    """R27"""
     echo = Echo()
     url = echo.start(HERE)[0]
     with Echo.at(url) as client:
@@ -120,7 +119,7 @@ def test_after_stop_the_port_is_free_and_the_server_gone() -> None:
 
 
 def test_an_executor_may_start_again_after_it_stopped() -> None:
-    """P25: as often as one likes, on the same port too."""
+    """As often as one likes, on the same port too."""
     with Echo() as echo:
         bound = echo.start(HERE)[0]
         echo.stop()
@@ -198,7 +197,6 @@ def test_threads_end_with_the_block() -> None:
 
 @pytest.mark.parametrize("endpoint", ["in_thread", "on_loop"])
 def test_calls_under_way_finish_before_the_server_stops(endpoint: str) -> None:
-    """R27, P7"""
     waiting = Waiting()
     url = waiting.start(HERE)[0]
     found: list[str] = []
@@ -218,7 +216,6 @@ def test_calls_under_way_finish_before_the_server_stops(endpoint: str) -> None:
 
 
 def test_the_grace_ends_what_does_not_finish() -> None:
-    """P7"""
     waiting = Waiting()
     url = waiting.start(HERE, grace=0.1)[0]
     errors: list[XooaiError] = []
@@ -262,7 +259,6 @@ def test_it_serves_on_asyncios_own_loop_where_uvloop_is_not_installed(monkeypatc
 
 
 def test_a_port_in_use_is_one_clear_error() -> None:
-    """P25, bad input"""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -289,7 +285,7 @@ class Loading(Echo):
 
 
 def test_a_port_in_use_is_told_before_setup() -> None:
-    """P25: nobody waits for a model to be told so."""
+    """Nobody waits for a model to be told so."""
     with socket.socket() as other, Loading() as executor:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -325,7 +321,7 @@ def test_while_it_sets_up_a_server_lives_and_takes_no_calls() -> None:
 
 @NEEDS_HTTP
 def test_a_setup_that_fails_ends_the_server_at_once() -> None:
-    """P25: also while somebody is connected."""
+    """Also while somebody is connected."""
     port = a_free_port()
     with Loading("broken") as executor:
         errors: list[ValueError] = []
@@ -377,7 +373,7 @@ def test_one_port_in_use_frees_the_others() -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
 def test_beyond_loopback_it_refuses_unless_told(host: str) -> None:
-    """T31: nothing asks callers who they are."""
+    """Nothing asks callers who they are."""
     with Echo() as echo, pytest.raises(PermissionDenied, match="insecure=True"):
         echo.start(f"http://{host}:0")
 
@@ -402,7 +398,6 @@ def test_a_url_that_nothing_can_listen_at_is_one_clear_error(url: str, error: ty
 
 @pytest.mark.parametrize("wrong", ["missing.pem", "empty.pem"])
 def test_a_bad_certificate_is_one_clear_error(tmp_path: Path, wrong: str) -> None:
-    """P25"""
     (tmp_path / "empty.pem").touch()
     with Echo() as echo, pytest.raises(InvalidArgument, match=wrong):
         echo.start("https://127.0.0.1:0", certificate=str(tmp_path / wrong), key=str(tmp_path / wrong))
@@ -494,7 +489,6 @@ def test_a_server_goes_on_after_every_kind_of_nonsense(serve: Callable[[Executor
 
 @pytest.mark.parametrize("path", ["/echo/ecko", "/ecko/echo", "/echo", "/", "/echo/echo/more"])
 def test_an_unknown_path_is_404_and_lists_the_known_ones(serve: Callable[[Executor], str], path: str) -> None:
-    """R34"""
     url = serve(Echo())
     connection = http.client.HTTPConnection(url.split("/")[2])
     connection.request("POST", path, b"{}", {"content-type": "application/json"})

@@ -15,7 +15,7 @@ from xooai.errors import XooaiError
 __all__ = ["Clock", "ends_well_or_with_an_error", "held_memory", "keeping_time"]
 
 TICK = 0.01  # seconds
-OVER = 1.1  # a call ends within its time and a tenth (promises, P21)
+OVER = 1.1  # a call ends within its time and a tenth
 
 
 class Clock:

@@ -1,4 +1,4 @@
-"""A server of HTTP/3 that answers each request as it is told, by aioquic alone: rejected, gone away, cut off, or answered."""
+"""A server of HTTP/3 that answers each request as it is told, by aioquic alone: rejected, refused, cut off, or answered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from aioquic.quic.events import ProtocolNegotiated, QuicEvent
 
 __all__ = ["Act", "scripted"]
 
-Act = Literal["reject", "go away", "close", "answer"]
+Act = Literal["reject", "go away", "close", "busy", "late", "cut", "answer"]
+_OK = [(b":status", b"200"), (b"content-type", b"application/msgpack")]
 REJECTED, CANCELLED, GOAWAY = 0x10B, 0x10C, 7
 
 
@@ -49,8 +50,17 @@ class _Scripted(QuicConnectionProtocol):
             self._quic.send_stream_data(control, bytes([GOAWAY, len(number)]) + number)
         elif act == "close":
             self.close(CANCELLED)
+        elif act == "busy":
+            self._http.send_headers(stream, [(b":status", b"503"), (b"retry-after", b"0")], True)
+        elif act == "late":
+            self._http.send_headers(stream, [(b":status", b"504")], True)
+        elif act == "cut":
+            self._http.send_headers(stream, _OK)
+            self._http.send_data(stream, b"\xc4\x05ab", False)
+            self.transmit()
+            self._quic.reset_stream(stream, CANCELLED)
         else:
-            self._http.send_headers(stream, [(b":status", b"200"), (b"content-type", b"application/msgpack")])
+            self._http.send_headers(stream, _OK)
             self._http.send_data(stream, b"\xc4\x00", True)
         self.transmit()
 

@@ -1,4 +1,4 @@
-"""Clients of HTTP/3 that are not ours call through a UDP proxy that loses, doubles, delays, spoils datagrams: P22."""
+"""Clients of HTTP/3 that are not ours call through a UDP proxy that loses, doubles, delays, spoils datagrams."""
 
 from __future__ import annotations
 

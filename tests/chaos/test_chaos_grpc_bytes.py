@@ -190,7 +190,7 @@ FLOODS: dict[str, Callable[[int], bytes]] = {
 
 @pytest.mark.parametrize("kind", FLOODS)
 def test_a_flood_of_frames_holds_nobody_up_and_takes_no_memory(run: Run, waiting: Waiting, url: str, kind: str) -> None:
-    """T21. Whether its connection is closed or not."""
+    """Whether its connection is closed or not."""
 
     async def flood() -> None:
         parts = urlsplit(url)

@@ -1,4 +1,4 @@
-"""Clients whose connections end in the middle of a call: their handlers end, and those that these have called: P6."""
+"""Clients whose connections end in the middle of a call: their handlers end, and those that these have called."""
 
 from __future__ import annotations
 

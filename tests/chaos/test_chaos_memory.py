@@ -1,4 +1,4 @@
-"""Large streams and clients that do not read: memory stays bounded, and other calls go on. P1 and P2."""
+"""Large streams and clients that do not read: memory stays bounded, and other calls go on."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ pytestmark = [
 
 MIB = 1024 * 1024
 PARTS = 1024  # of a MiB each, over all streams
-FIXED, EACH = 64 * MIB, 8 * MIB  # that a process may hold more than when it is idle, and beside that for a stream (P1)
+FIXED, EACH = 64 * MIB, 8 * MIB  # that a process may hold more than when it is idle, and beside that for a stream
 STALLED = 20  # streams that one side does not read
-SHARE = 1.5 * MIB  # that a server may hold for each of them (P2)
+SHARE = 1.5 * MIB  # that a server may hold for each of them
 ITEM = 64 * 1024  # bytes of an item of these
 CALLS = 300  # to measure how long one takes
 
@@ -79,7 +79,7 @@ async def up(client: Bulk, n: int) -> None:
 def test_a_gibibyte_streams_through_bounded_memory(
     run: Run, server: Server, way: Callable[[Bulk, int], Coroutine[Any, Any, None]], streams: int
 ) -> None:
-    """P1: on both sides, and all of it arrives."""
+    """On both sides, and all of it arrives."""
     here = Server("", os.getpid())
 
     async def scene() -> None:
@@ -131,7 +131,7 @@ async def send_to_the_deaf(client: Bulk) -> None:
 def test_streams_that_one_side_does_not_read_cost_little_and_hold_nobody_up(
     run: Run, server: Server, stall: Callable[[Bulk], Coroutine[Any, Any, None]]
 ) -> None:
-    """P2: clients that do not read, and handlers that do not."""
+    """Clients that do not read, and handlers that do not."""
 
     async def scene() -> None:
         async with AsyncExitStack() as stack:

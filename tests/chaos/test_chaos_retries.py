@@ -7,6 +7,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -256,6 +257,8 @@ CALLED: dict[str, tuple[Callable[[int], bytes], set[str]]] = {
     "pushed back": (lambda id: ended(id, grpc_status="14", grpc_retry_pushback_ms="10"), {"once", "twice"}),
     "pushed back for good": (lambda id: ended(id, grpc_status="14", grpc_retry_pushback_ms="-1"), set()),
     "away": (lambda id: ended(id, grpc_status="14"), {"twice"}),
+    "too late": (lambda id: ended(id, grpc_status="4"), {"twice"}),
+    "full, and pushed back": (lambda id: ended(id, grpc_status="8", grpc_retry_pushback_ms="10"), {"once", "twice"}),
     "the stream is stopped": (lambda id: frame(RST_STREAM, 0, id, struct.pack(">I", 2)), set()),
 }
 
@@ -327,7 +330,15 @@ def test_a_server_of_grpc_that_refuses_all_streams_is_asked_a_few_times(run: Run
 
 @pytest.mark.parametrize("on", ENDPOINTS)
 @pytest.mark.parametrize(
-    ("act", "again"), [("reject", {"once", "twice"}), ("go away", {"once", "twice"}), ("close", {"twice"})]
+    ("act", "again"),
+    [
+        ("reject", {"once", "twice"}),
+        ("go away", {"once", "twice"}),
+        ("close", {"twice"}),
+        ("busy", {"once", "twice"}),
+        ("late", {"twice"}),
+        ("cut", set()),  # the answer has begun
+    ],
 )
 def test_what_a_server_of_quic_says_is_followed(
     run: Run, pem: dict[str, str], act: Any, again: set[str], on: str, library: str
@@ -347,5 +358,27 @@ def test_what_a_server_of_quic_says_is_followed(
                 with pytest.raises(XooaiError):
                     await client.apost(on)
                 assert len(heads) == 1
+
+    run(scene())
+
+
+def test_a_server_of_quic_that_is_not_there_yet_is_tried_again(
+    run: Run, pem: dict[str, str], counting: Counting, library: str
+) -> None:
+    plugins.driver("quic")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+
+    async def scene() -> None:
+        async with Counting.at(f"quic://127.0.0.1:{port}", retry=10, trust=pem["certificate"]) as client:
+            call = asyncio.create_task(client.apost("once"))
+            (remote,) = client._xooai_remotes()
+            while not (remote.retries.spent or call.done()):  # noqa: ASYNC110 - nobody else knows of it
+                await asyncio.sleep(0.01)
+            start = partial(counting.start, certificate=pem["certificate"], key=pem["key"])
+            await asyncio.to_thread(start, f"quic://127.0.0.1:{port}")
+            assert await call == b""
+        assert counting.attempts[0] != "0" and len(counting.attempts) == 1
 
     run(scene())

@@ -1,4 +1,4 @@
-"""Calls of all shapes through a TCP proxy that cuts, resets, slices, slows down: P21."""
+"""Calls of all shapes through a TCP proxy that cuts, resets, slices, slows down."""
 
 from __future__ import annotations
 

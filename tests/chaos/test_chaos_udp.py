@@ -1,4 +1,4 @@
-"""Calls of all shapes through a UDP proxy that loses, doubles, delays, spoils datagrams, and changes addresses: P22, P23."""
+"""Calls of all shapes through a UDP proxy that loses, doubles, delays, spoils datagrams, and changes addresses."""
 
 from __future__ import annotations
 
@@ -162,7 +162,6 @@ def test_calls_go_on_where_the_way_becomes_narrow_in_many_places(
 def test_two_mebibytes_get_through_bad_weather(
     run: Run, ledger: Ledger, library: str, url: str, pem: dict[str, str], weather: str, shape: str
 ) -> None:
-    """P22"""
     skip_what_qh3_cannot(library, weather)
 
     async def scene() -> None:
@@ -181,7 +180,7 @@ def test_two_mebibytes_get_through_bad_weather(
 def test_ten_megabytes_get_through_loss_within_ten_seconds(
     run: Run, ledger: Ledger, url: str, pem: dict[str, str], shape: str
 ) -> None:
-    """P22: a mebibyte a second, where one of fifty datagrams is lost."""
+    """A mebibyte a second, where one of fifty datagrams is lost."""
     lossy = both(Weather(loss=0.02, largest=1200))  # the usual ones, as beyond this machine
 
     async def scene() -> None:
@@ -197,7 +196,7 @@ def test_ten_megabytes_get_through_loss_within_ten_seconds(
 
 @pytest.mark.slow
 def test_handshakes_get_through_where_a_third_is_lost(run: Run, ledger: Ledger, url: str, pem: dict[str, str]) -> None:
-    """P22: fifty of fifty within a minute."""
+    """Fifty of fifty within a minute."""
     lossy = both(Weather(loss=0.3))
 
     async def begun(number: int) -> None:
@@ -218,7 +217,6 @@ def test_handshakes_get_through_where_a_third_is_lost(run: Run, ledger: Ledger, 
 def test_an_upload_goes_on_from_another_address(
     run: Run, ledger: Ledger, library: str, url: str, pem: dict[str, str]
 ) -> None:
-    """P23"""
 
     async def scene() -> None:
         async with (

@@ -1,4 +1,4 @@
-"""What tests of calls over UDP do to datagrams, whoever's the client is: P22."""
+"""What tests of calls over UDP do to datagrams, whoever's the client is."""
 
 from __future__ import annotations
 

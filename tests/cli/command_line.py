@@ -56,7 +56,7 @@ class Server:
     def banner(self) -> str:
         """The URL of the next banner."""
         for line in self.process.stdout or ():
-            if found := re.match(r"xooai serves at (\S+)$", line):
+            if found := re.search(r"xooai serves at ([^\s\"]+)", line):  # as text, or in a record
                 return found[1]
         raise AssertionError(f"the server ended before it listened: {self.process.communicate()[1]}")
 

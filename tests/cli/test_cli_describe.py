@@ -69,7 +69,7 @@ def test_openapi_is_the_document_that_browsers_get(xooai: Xooai, kit: str, is_re
 
 
 def test_openapi_follows_no_redirect(xooai: Xooai) -> None:
-    """T2: what was sent for one server, such as a token, goes to no other."""
+    """What was sent for one server, such as a token, goes to no other."""
     seen: list[str | None] = []
 
     class Redirecting(BaseHTTPRequestHandler):

@@ -116,6 +116,27 @@ def test_a_closed_pipe_ends_nothing(pipe: tuple[int, int], written_to: Callable[
     assert "xooai-log" in [one.name for one in threading.enumerate()]
 
 
+def test_where_no_thread_can_be_had_what_needs_no_wait_is_written(
+    pipe: tuple[int, int], written_to: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    writer = written_to(pipe[1])
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        writer.emit(record("one"))
+        assert os.read(pipe[0], 100) == b"one\n"
+        for _ in range(100):
+            writer.emit(record("x" * 1023))  # nobody reads, and nobody waits
+        writer.emit(record("last"))
+    writer.emit(record("and on"))
+    read = b""
+    while not read.endswith(b"and on\n"):
+        read += os.read(pipe[0], 65536)
+    assert read.count(b"\n") == 102
+
+
 def test_a_record_that_cannot_be_formatted_is_lost_alone(tmp_path: Path, written_to: Callable[..., Any]) -> None:
     with (tmp_path / "log").open("ab") as file:
         writer = written_to(file.fileno())

@@ -657,7 +657,7 @@ def test_while_one_post_asks_again_others_go_on_by_the_plan_that_there_is(
     f.add(use=f"http://127.0.0.1:{hangs}/e/t", id="b", needs="a", optional=True)
 
     async def main() -> None:
-        assert await f.apost(doc=DOC, timeout=0.2) is None
+        assert await f.apost(doc=DOC, timeout=0.8) is None
         monkeypatch.setattr("xooai.flow.planning.monotonic", lambda: time.monotonic() + AWAY)
         asking = asyncio.create_task(f.apost(doc=DOC, timeout=PATIENCE))
         await asyncio.sleep(0)
@@ -666,7 +666,7 @@ def test_while_one_post_asks_again_others_go_on_by_the_plan_that_there_is(
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-        assert await f.apost(doc=DOC, timeout=0.2) is None  # who asked has left: the next one asks
+        assert await f.apost(doc=DOC, timeout=0.8) is None  # who asked has left: the next one asks
 
     with f:
         asyncio.run(main())

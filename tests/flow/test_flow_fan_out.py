@@ -106,6 +106,45 @@ def test_one_branch_of_eight_that_does_not_end_well_ends_the_others_and_leaves_o
     assert len(left[0]) <= 1
 
 
+class Twice(Executor):
+    """A branch that is called a second time while it waits, and one that fails then."""
+
+    def __init__(self) -> None:
+        self.begun, self.cancelled = 0, 0
+        self.both_begun, self.both_cancelled = asyncio.Event(), threading.Event()
+
+    @post(idempotent=True)
+    async def slow(self, number: int) -> int:
+        self.begun += 1
+        if self.begun == 2:
+            self.both_begun.set()
+        try:
+            await asyncio.sleep(PATIENCE)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            if self.cancelled == 2:
+                self.both_cancelled.set()
+            raise
+        return number
+
+    @post
+    async def fails(self, number: int) -> int:
+        await asyncio.wait_for(self.both_begun.wait(), PATIENCE)
+        raise NotFound("there is no such page")
+
+
+def test_a_branch_that_fails_ends_both_attempts_of_the_one_beside_it(put: Put) -> None:
+    twice = Twice()
+    there = put(twice)
+    f = Flow().add(**there, on="slow", id="slow", hedge=0.01).add(**there, on="fails", id="fails")
+    with f, pytest.raises(NotFound, match="node 'fails' .*request") as told:
+        f.post(number=1, timeout=PATIENCE)
+
+    assert twice.both_cancelled.wait(PATIENCE)
+    assert told.value.details["node"] == "fails"
+    assert twice.begun == 2
+
+
 def test_where_a_branch_may_fail_the_others_answer(put: Put, store: str, tmp_path: Path) -> None:
     large = tmp_path / "large.bin"
     large.write_bytes(b"x" * LARGE)

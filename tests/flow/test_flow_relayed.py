@@ -6,15 +6,16 @@ import asyncio
 import http.client
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from itertools import combinations
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from xooai import Executor, Flow, ResourceExhausted, Unavailable, XooaiError, current, post
-from xooai.call import Call, Service
+from xooai.call import Call, Layer, Service
 
 PATIENCE = 20  # seconds: what waits longer fails its test instead of stopping the run
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -76,8 +77,8 @@ class Nodes(Executor):
         return answer
 
 
-def flow(there: str, last: str = "join") -> Flow:
-    f = Flow(name="f").add(use=there, on="left", id="left").add(use=there, on="right", id="right")
+def flow(there: str, last: str = "join", layers: Sequence[Layer] = ()) -> Flow:
+    f = Flow(name="f", layers=layers).add(use=there, on="left", id="left").add(use=there, on="right", id="right")
     return f.add(use=there, on=last, id="end", needs=("left", "right"))
 
 
@@ -218,6 +219,26 @@ def test_each_node_is_told_the_id_and_the_trace_of_the_call(nodes: Nodes, connec
     assert [head["x-request-id"] for head in nodes.heads] == 3 * ["the-one"] + 3 * ["the-other"]
     assert [head.get("traceparent") for head in nodes.heads] == 3 * [TRACE] + 3 * [None]
     assert {head["xooai-hops"] for head in nodes.heads} == {"1"}
+
+
+def test_an_id_that_is_asked_for_on_the_way_is_told_with_no_other_call(
+    nodes: Nodes, there: str, serve: Callable[[Any], str]
+) -> None:
+    def asking(service: Service) -> Service:
+        async def answer(call: Call) -> None:
+            asyncio.get_running_loop().call_soon(lambda: call.id)  # once the first nodes are called
+            await service(call)
+
+        return answer
+
+    ids = []
+    with Executor(serve(flow(there, layers=(asking,)))) as client:
+        for _ in range(4):
+            nodes.heads.clear()
+            assert client.post(text="a") == "aa"
+            ids.append({head["x-request-id"] for head in nodes.heads if "x-request-id" in head})
+    assert any(ids)
+    assert not any(one & other for one, other in combinations(ids, 2))
 
 
 def test_many_callers_at_once_get_their_own_replies(connected: Connected) -> None:

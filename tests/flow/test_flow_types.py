@@ -9,8 +9,8 @@ import pytest
 from pydantic import Field
 
 from xooai import ComboDoc, Doc, Image, Tensor, Text
-from xooai.endpoint import ANYTHING
 from xooai.fitting import fits, same, shown
+from xooai.untyped import ANYTHING
 
 
 class Page(ComboDoc):

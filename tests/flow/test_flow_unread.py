@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import http.client
 import json
+import tracemalloc
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 
 from counting import PNG
 from xooai import ComboDoc, Executor, File, Flow, Image, Internal, InvalidArgument, Text, post
 from xooai.call import Call, Layer, Service
+from xooai.codec import codec_of
+from xooai.flow.unread import answered, packed
+from xooai.origin import STRANGER
+from xooai.untyped import untyped
 
 Words = dict[str, str]
 ODD = {
@@ -431,3 +437,19 @@ def test_a_document_goes_nowhere_as_plain_data(put: Callable[[Executor], dict[st
         for run in (f.post, f.run):
             with pytest.raises(Internal, match="'kind' .* takes JSON values only, got Text; annotate it with the type"):
                 run()
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "application/msgpack"])
+def test_a_large_reply_is_copied_once_on_its_way_into_a_request(media_type: str) -> None:
+    codec, size = codec_of(media_type), 4 * 1024 * 1024
+    frame = codec.encode(untyped(), "x" * size)
+    tracemalloc.start()
+    try:
+        reply = answered(frame, media_type, untyped(), STRANGER, ("server", "node"))
+        request = packed({"doc": msgspec.Raw(reply.frame)}, codec)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert frame in request.frame
+    assert most < 2 * size

@@ -336,7 +336,7 @@ def test_an_error_after_the_first_items_comes_after_them(run: Run) -> None:
 
 @pytest.mark.parametrize("endpoint", ["forget", "crash", "twice", "stream"])
 def test_a_site_that_breaks_the_rules_leaks_nothing(run: Run, endpoint: str, caplog: pytest.LogCaptureFixture) -> None:
-    """T29: whatever an error says, the client learns none of it."""
+    """Whatever an error says, the client learns none of it."""
 
     async def scene() -> None:
         async with serving() as (link, _):
@@ -433,7 +433,6 @@ def test_a_call_without_time_left_is_not_sent(run: Run) -> None:
 @pytest.mark.parametrize("shape", list(Shape))
 @pytest.mark.parametrize("how", ["abort", "cancel", "close"])
 def test_a_client_that_leaves_cancels_its_handler(run: Run, shape: Shape, how: str) -> None:
-    """P6"""
 
     async def scene() -> None:
         async with serving() as (link, site):

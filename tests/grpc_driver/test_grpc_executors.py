@@ -124,7 +124,6 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
 def test_a_call_gives_the_same_as_in_process(
     reader: Reader, client: Any, codec: str, on: str, arguments: dict[str, Any]
 ) -> None:
-    """R58"""
     here = reader.post(on=on, **arguments)
     there = client.post(on=on, codec=codec, **arguments)
 
@@ -185,7 +184,6 @@ def test_an_error_is_the_same_as_in_process(reader: Reader, client: Any, codec: 
 
 
 def test_an_unexpected_error_tells_its_number_only(client: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """T29"""
     with caplog.at_level(logging.ERROR), pytest.raises(Internal) as raised:
         client.post(on="broken", doc=Text(value="x"))
     assert "hunter2" not in repr(raised.value.details) + raised.value.message
@@ -218,7 +216,7 @@ def test_a_unary_stub_that_says_so_is_refused_at_once_by_an_endpoint_that_stream
 
 
 def test_an_unknown_codec_lists_the_known_ones(url: str) -> None:
-    """R58: also to those who are not ours."""
+    """Also to those who are not ours."""
     grpc = pytest.importorskip("grpc")
     with grpc.insecure_channel(url.partition("://")[2]) as channel:
         with pytest.raises(grpc.RpcError) as raised:
@@ -236,7 +234,6 @@ def test_a_call_has_its_time(reader: Reader, client: Any) -> None:
 
 
 def test_a_caller_that_leaves_cancels_its_handler(reader: Reader, url: str) -> None:
-    """P6"""
 
     async def leave() -> None:
         async with asyncio.timeout(5):
@@ -293,7 +290,7 @@ def test_both_schemes_are_served_by_this_driver() -> None:
 
 @pytest.mark.parametrize("module", ["grpc", "grpc_health"])
 def test_a_missing_extra_says_how_to_get_it(module: str) -> None:
-    """R60: as if the packages of the extra were not there."""
+    """As if the packages of the extra were not there."""
     program = (
         f"import sys\nsys.modules[{module!r}] = None\n"
         "from xooai import Executor\n"

@@ -84,7 +84,6 @@ def test_a_call_beyond_those_that_run_at_once_is_refused(run: Run) -> None:
 
 
 def test_calls_beyond_those_of_a_connection_wait(run: Run) -> None:
-    """T21"""
 
     async def scene() -> None:
         async with listening(limits=Limits(streams=3)) as (listener, site), linked(listener.url) as link:
@@ -237,7 +236,7 @@ def test_garbage_closes_its_own_connection_only(run: Run, bytes_: bytes) -> None
 
 
 def test_calls_that_are_opened_and_reset_at_once_do_no_harm(run: Run) -> None:
-    """T21: the attack called HTTP/2 rapid reset."""
+    """The attack called HTTP/2 rapid reset."""
 
     async def scene() -> None:
         async with listening() as (listener, site), linked(listener.url) as link:
@@ -259,7 +258,6 @@ def test_calls_that_are_opened_and_reset_at_once_do_no_harm(run: Run) -> None:
 
 
 def test_pings_beyond_the_limit_close_the_connection(run: Run) -> None:
-    """T21"""
 
     async def scene() -> None:
         async with listening() as (listener, _), connected(listener.url) as (reader, writer):

@@ -185,7 +185,7 @@ def test_https_answers_by_its_certificate(run: Run, pem: dict[str, str]) -> None
 def test_a_server_is_called_by_the_names_in_its_certificate(
     run: Run, pem: dict[str, str], host: str, status: int
 ) -> None:
-    """T31: a tunnel that ends at loopback brings the name that its clients have checked."""
+    """A tunnel that ends at loopback brings the name that its clients have checked."""
     options = ListenOptions(certificate=pem["certificate"], key=pem["key"])
     trusting = ssl.create_default_context(cafile=pem["certificate"])
 

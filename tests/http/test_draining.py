@@ -50,7 +50,7 @@ class RawCall:
 
 
 def test_an_idle_connection_is_answered_once_more_while_draining(run: Run) -> None:
-    """P8: its client may have just sent a request, or be about to."""
+    """Its client may have just sent a request, or be about to."""
 
     async def scene() -> None:
         async with listening() as (listener, _), connected(listener.url) as used, connected(listener.url) as fresh:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import encodings.idna  # noqa: F401 - a name is encoded by it where no file can be opened any more
 import json
 import logging
 import os
@@ -11,7 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +279,31 @@ def test_a_process_without_room_for_files_answers_once_it_has(run: Run, caplog: 
     run(scene())
     said = [record.getMessage() for record in caplog.records]
     assert said == ["no room for another connection: Too many open files"]
+
+
+def test_a_crowd_without_room_is_told_of_once_however_they_come_and_go(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scene() -> None:
+        loop = asyncio.get_running_loop()
+        async with listening() as (listener, _), AsyncExitStack() as clients:
+            leaving = [await clients.enter_async_context(connected(listener.url)) for _ in range(5)]
+            for client in leaving:
+                assert (await client.ask(post())).status == 200
+            late = [clients.enter_context(socket.socket()) for _ in range(30)]
+            with no_more_files():
+                host, _, port = listener.url[7:].partition(":")
+                for one in late:
+                    one.setblocking(False)
+                    await loop.sock_connect(one, (host, int(port)))
+                while not caplog.records:  # noqa: ASYNC110  # a log has no event
+                    await asyncio.sleep(0.01)
+                for client in leaving:  # each makes room, which is taken at once
+                    await client.close()
+                    await asyncio.sleep(0.02)
+
+    run(scene())
+    assert [record.getMessage() for record in caplog.records] == ["no room for another connection: Too many open files"]
 
 
 BEYOND_LOOPBACK = """

@@ -14,7 +14,7 @@ from xooai import Executor, post, stream
 class Lively(Executor):
     """Counts its calls."""
 
-    running = 0
+    running = calls = 0
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -27,6 +27,19 @@ class Lively(Executor):
     @post
     async def under_way(self) -> int:
         return self.running
+
+    @post
+    async def count_calls(self) -> int:
+        self.calls += 1
+        return self.calls
+
+    @post(cache="1h")
+    async def count_calls_and_keep(self) -> int:
+        return await self.count_calls()
+
+    @post
+    async def large(self, size: int) -> bytes:
+        return bytes(size)
 
     @post
     async def now(self) -> float:
@@ -59,6 +72,10 @@ class Lively(Executor):
             while True:
                 with suppress(asyncio.CancelledError):
                     await asyncio.sleep(3600)
+
+    @post
+    def in_a_thread(self) -> int:
+        return 1
 
     @post
     async def blocked(self) -> None:

@@ -48,7 +48,7 @@ class Process:
         """Wait for the URLs."""
         assert self.running.stdout is not None
         for line in self.running.stdout:
-            if found := re.match(r"xooai serves at (.+)$", line):
+            if found := re.search(r"xooai serves at ([^\"\n]+)", line):  # as text, or in a record
                 self.urls = found[1].split()
                 return self.urls
         raise AssertionError(f"it ended before it listened: {self.running.communicate()[1]}")
@@ -80,3 +80,11 @@ def served(*args: object, env: Mapping[str, str] | None = None, **options: Any) 
         yield process
     finally:
         process.kill()
+
+
+def fingerprint(process: Process) -> str:
+    """That of the certificate which a server for development has made for QUIC."""
+    for line in process.running.stderr or ():
+        if found := re.search(r"sha256:[0-9a-f]{64}", line):
+            return found[0]
+    raise AssertionError("no certificate was made")

@@ -1,18 +1,16 @@
-"""What a server costs that nobody calls: nothing wakes it, and time that jumps changes none of its deadlines."""
+"""What a server costs that nobody calls: nothing wakes it."""
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from server_process import HERE, Process, served
+from server_process import HERE, Process, fingerprint, served
 
-from xooai import DeadlineExceeded, Executor
+from xooai import Executor
 
 for module in ("uvicorn", "click", "grpc", "aioquic"):
     pytest.importorskip(module)
@@ -24,9 +22,9 @@ LOOKED_AT = 30.0
 proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="what a process does is read from /proc")
 
 
-def used(process: Process) -> float:
+def used(pid: int) -> float:
     """Seconds of a core."""
-    fields = Path(f"/proc/{process.running.pid}/stat").read_text().rpartition(")")[2].split()
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
@@ -46,23 +44,35 @@ def test_an_idle_server_takes_less_than_two_thousandths_of_a_core(scheme: str, i
     with served(LIVELY, "--url", f"{scheme}://127.0.0.1:0") as process:
         (url,) = process.banner()
         if is_called:
-            trust = _fingerprint(process) if scheme == "quic" else None
+            trust = fingerprint(process) if scheme == "quic" else None
             with Executor.at(f"{url}/lively", trust=trust) as client:
                 client.post(on="under_way")
         time.sleep(AFTER)
-        before, wakes = used(process), woken(process)
+        before, wakes = used(process.running.pid), woken(process)
         time.sleep(LOOKED_AT)
-        cost, wakes = (used(process) - before) / LOOKED_AT, woken(process) - wakes
+        cost, wakes = (used(process.running.pid) - before) / LOOKED_AT, woken(process) - wakes
 
     assert cost < 0.002
     assert wakes == 0
 
 
-def _fingerprint(process: Process) -> str:
-    for line in process.running.stderr or ():
-        if found := re.search(r"sha256:[0-9a-f]{64}", line):
-            return found[0]
-    raise AssertionError("no certificate was made")
+@proc
+@pytest.mark.slow
+def test_idle_workers_and_their_supervisor_take_less_than_two_thousandths_of_a_core_each() -> None:
+    """They tell one another that they live, some times a second."""
+    with served(LIVELY, "--url", "http://127.0.0.1:0", "--url", "grpc://127.0.0.1:0", "--workers", "2") as process:
+        url = process.banner()[0]
+        with Executor.at(f"{url}/lively") as client:
+            client.post(on="under_way")
+        time.sleep(AFTER)
+        pid = process.running.pid
+        workers = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        before = {one: used(one) for one in (pid, *workers)}
+        time.sleep(LOOKED_AT)
+        cost = {one: (used(one) - at) / LOOKED_AT for one, at in before.items()}
+
+    assert len(cost) == 3
+    assert max(cost.values()) < 0.002, cost
 
 
 @proc
@@ -78,45 +88,3 @@ def test_nothing_wakes_a_server_that_nobody_calls() -> None:
             if woken(process) == wakes or time.monotonic() > deadline:
                 break
         assert woken(process) == wakes
-
-
-# A clock that jumps
-
-
-@pytest.fixture
-def clock(tmp_path: Path) -> Path:
-    """A file that says how far the clock of a process is off, which may change while it runs (faketime(1))."""
-    assert shutil.which("faketime"), "scripts/system_test.py installs faketime"
-    file = tmp_path / "clock"
-    file.write_text("+0\n")
-    return file
-
-
-@pytest.mark.system
-@pytest.mark.parametrize("jump", ["+1h", "-1h", "+400d", "-400d"])
-@pytest.mark.parametrize("scheme", ["http", "grpc"])
-def test_a_clock_that_jumps_moves_no_deadline(clock: Path, scheme: str, jump: str) -> None:
-    library = subprocess.run(["faketime", "now", "printenv", "LD_PRELOAD"], capture_output=True, text=True, check=True)
-    env = {
-        "LD_PRELOAD": library.stdout.strip(),
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",  # which nobody sets
-    }
-    with served(LIVELY, "--url", f"{scheme}://127.0.0.1:0", "--log", "json", env=env) as process:
-        (url,) = process.banner()
-        with Executor.at(f"{url}/lively", retry=0) as client:
-            assert client.post(on="wait", seconds=0.01, timeout=5) == 0.01
-            clock.write_text(f"{jump}\n")
-            assert abs(client.post(on="now") - time.time()) > 3000  # it is another time over there
-            assert client.post(on="wait", seconds=0.3, timeout=5) == 0.3
-            began = time.monotonic()
-            with pytest.raises(DeadlineExceeded):
-                client.post(on="wait", seconds=60, timeout=1)
-            took = time.monotonic() - began
-            time.sleep(0.2)
-            assert client.post(on="under_way") == 0  # the server has ended it in its time, too
-        process.signal()
-        assert process.end().code == 0
-
-    assert 0.95 < took < 1.5

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import socket
+import subprocess
+import sys
 import time
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from server_process import HERE, PATIENCE, Process, served
+from server_process import HERE, PATIENCE, Process, served, until
 
-from xooai import Executor, XooaiError
+from xooai import Executor, Internal, ResourceExhausted, XooaiError
 
 for module in ("uvicorn", "click", "grpc"):
     pytest.importorskip(module)
@@ -64,6 +67,69 @@ def test_a_server_without_room_for_files_waits_without_cost_and_goes_on(scheme: 
     assert cost < 0.2
     assert ended.code == 0
     assert ended.err.count("\n") < 20, ended.err
+
+
+USER = 54_321  # whom nobody else is: the limit of processes and threads counts all of one user's
+ROOTLESS = (
+    "setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups",
+    "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search",  # it reads what this process reads
+)  # fmt: skip
+
+
+def _room(process: Process, threads: int) -> None:
+    """Let a server's user have so many processes and threads; those that there are stay."""
+    subprocess.run([*ROOTLESS, "prlimit", f"--pid={process.running.pid}", f"--nproc={threads}:"], check=True)
+
+
+def _as_user(*args: str) -> AbstractContextManager[Process]:
+    return served(command=[*ROOTLESS, sys.executable, "-m", "xooai", "serve", *args])
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_a_server_that_can_start_no_thread_refuses_what_needs_one_and_goes_on(scheme: str) -> None:
+    with _as_user(LIVELY, "--url", f"{scheme}://127.0.0.1:0") as process:
+        (url,) = process.banner()
+        with Executor.at(f"{url}/lively", retry=0) as client:
+            assert client.post(on="under_way") == 0
+            _room(process, 1)
+            for _ in range(3):
+                with pytest.raises(ResourceExhausted, match="no thread can be started") as caught:
+                    client.post(on="in_a_thread", timeout=PATIENCE)
+                assert caught.value.retry_after
+                with pytest.raises(Internal, match="the server's log tells more"):
+                    client.post(on="blocked", timeout=PATIENCE)  # asks for a thread by itself
+                assert client.post(on="under_way", timeout=PATIENCE) == 0
+            _room(process, 1000)
+            assert client.post(on="in_a_thread", timeout=PATIENCE) == 1
+        process.signal()
+        ended = process.end()
+    assert ended.code == 0
+    assert ended.err.count("RuntimeError: can't start new thread") == 3
+
+
+@pytest.mark.system
+def test_a_worker_that_cannot_be_started_is_tried_later_and_later_until_there_is_room() -> None:
+    with _as_user(LIVELY, "--workers", "2", "--url", "http://127.0.0.1:0") as process:
+        (url,) = process.banner()
+        children = Path(f"/proc/{process.running.pid}/task/{process.running.pid}/children")
+        pid = int(children.read_text().split()[0])
+        with Executor.at(f"{url}/lively") as client:
+            _room(process, 1)
+            os.kill(pid, signal.SIGKILL)
+            while "cannot be started" not in (line := process.logged()):
+                pass
+            cost = _cost(process, LOOKED_AT)
+            assert client.post(on="under_way", timeout=PATIENCE) == 0
+            _room(process, 1000)
+            until(lambda: len(children.read_text().split()) == 2, "another worker")
+            assert client.post(on="under_way", timeout=PATIENCE) == 0
+        process.signal()
+        ended = process.end()
+    assert "Resource temporarily unavailable" in line
+    assert ended.err.count("cannot be started") < 10
+    assert cost < 0.2
+    assert ended.code == 0
 
 
 def _answered(client: Executor) -> int:

@@ -124,11 +124,19 @@ def test_systemd_starts_a_server_with_the_first_connection() -> None:
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("unit", ["counter.service", "counter.socket"])
-def test_the_units_of_the_page_are_sound(tmp_path: Path, unit: str) -> None:
-    page = (HERE.parent.parent / "docs" / "how-to" / "running.md").read_text()
-    text = page.partition(f'title="{unit}"\n')[2].partition("```")[0]
-    command = "/srv/counter/venv/bin/xooai"
+@pytest.mark.parametrize(
+    ("page", "unit"),
+    [
+        ("how-to/running.md", "counter.service"),
+        ("how-to/running.md", "counter.socket"),
+        ("production.md", "linguist.service"),
+    ],
+    ids=["counter.service", "counter.socket", "linguist.service"],
+)
+def test_the_units_of_the_pages_are_sound(tmp_path: Path, page: str, unit: str) -> None:
+    told = (HERE.parent.parent / "docs" / page).read_text()
+    text = told.partition(f'title="{unit}"\n')[2].partition("```")[0]
+    command = f"/srv/{unit.partition('.')[0]}/venv/bin/xooai"
     assert ("service" in unit) == (command in text)
     (tmp_path / "counter.service").write_text("[Service]\nExecStart=/bin/true\n")
     (tmp_path / unit).write_text(text.replace(command, sys.executable).replace("notify-reload", "notify"))

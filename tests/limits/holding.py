@@ -40,6 +40,10 @@ class Holding(Executor):
     async def heavy(self, x: int, body: bytes) -> int:
         return await self._held(x)
 
+    @post
+    async def large(self, size: int) -> bytes:
+        return bytes(size)
+
     @post(limit=1, queue=0)
     async def alone(self, x: int) -> int:
         return await self._held(x)

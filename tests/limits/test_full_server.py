@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,12 +23,12 @@ class Measuring(Executor):
         return len(doc.read())
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 8 MiB, in memory."""
+@pytest.fixture(params=["size=8m,mode=700", "size=256m,nr_inodes=64,mode=700"], ids=["room", "inodes"])
+def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A disk in memory, with little room or few files."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=700", "tmpfs", str(folder)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", request.param, "tmpfs", str(folder)], check=True)
     try:
         yield folder
     finally:
@@ -39,23 +40,30 @@ def test_a_server_without_room_is_ready_for_what_needs_none(
 ) -> None:
     pytest.importorskip("uvicorn")
     monkeypatch.setenv("XOOAI_CACHE", str(disk / "cache"))
-    filler, large = disk / "filler", tmp_path / "large"
+    large = tmp_path / "large"
     large.write_bytes(b"x" * 70 * MIB)
     with Measuring() as measuring:
         url = measuring.start("http://127.0.0.1:0")[0]
         with Measuring.at(url, retry=0) as client:
             assert client.size(doc=File(value=bytes(MIB))) == MIB
-            filler.write_bytes(bytes(disk_free(disk)))
+            fillers = list(filled(disk))
             for number in range(3):
-                with pytest.raises(ResourceExhausted, match="the cache is full"):
+                with pytest.raises(ResourceExhausted, match="the cache .*is full"):
                     client.size(doc=File(ref=str(large)))
                 with urlopen(f"{url}/readyz") as answer:
                     assert answer.status == 200
                 assert client.size(doc=File(value=bytes([number]) * 2 * MIB)) == 2 * MIB  # within the call
-            filler.unlink()
+            for filler in fillers:
+                filler.unlink()
             assert client.size(doc=File(value=b"x" * 2 * MIB)) == 2 * MIB
 
 
-def disk_free(folder: Path) -> int:
-    found = subprocess.run(["df", "--output=avail", "-B1", str(folder)], check=True, capture_output=True, text=True)
-    return int(found.stdout.split()[-1])
+def filled(folder: Path) -> Iterator[Path]:
+    """Files that take all that is left, of inodes or of room."""
+    free = os.statvfs(folder)
+    for number in range(free.f_favail if free.f_files < MIB else 1):
+        filler = folder / f"filler{number}"
+        filler.touch()
+        yield filler
+    if free.f_files >= MIB:
+        filler.write_bytes(bytes(free.f_bavail * free.f_frsize))

@@ -6,18 +6,21 @@ import asyncio
 import http.client
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from time import monotonic
 from urllib.parse import urlsplit
 
 import pytest
-from holding import Holding, eventually, waiting
+from holding import PATIENCE, Holding, eventually, waiting
 
 from everywhere import served
 from xooai import InvalidArgument, ResourceExhausted, Unauthenticated
+from xooai.errors import Code
 from xooai.keys import Keyring
 from xooai.keys.file import Entry
 from xooai.keys.share import Share
+from xooai.tally import calls
 
 pytest.importorskip("click")
 
@@ -82,6 +85,29 @@ def test_a_key_has_so_many_calls_under_way(make: Make, works: Holding, start: Se
     asyncio.run(main())
 
 
+def test_what_goes_on_without_its_caller_keeps_its_place(make: Make, works: Holding, start: Serve, scheme: str) -> None:
+    key = make("--limit", "1")
+    url, counted = start(), calls("holding", "any", scheme).codes
+    left = counted[Code.CANCELLED] + 1
+
+    async def main() -> None:
+        async with Holding.at(url, retry=0, metadata={"authorization": key}) as client:
+            first = asyncio.create_task(client.apost(on="any", x=0, metadata={"idempotency-key": "k"}))
+            await eventually(lambda: works.seen == [0])
+            first.cancel()
+            await eventually(lambda: counted[Code.CANCELLED] == left)
+            with pytest.raises(ResourceExhausted, match="this key may have 1 calls under way"):
+                await client.apost(on="any", x=-1, metadata={"idempotency-key": "l"})
+            works.gate.set()
+            while True:
+                with suppress(ResourceExhausted):
+                    assert await client.apost(on="any", x=-2) == -2
+                    return
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+    assert works.seen == [0, -2]
+
+
 def test_a_key_makes_so_many_calls_a_second(make: Make, works: Holding, start: Serve) -> None:
     key = make("--rate", "2/m")
     url = start()
@@ -90,6 +116,51 @@ def test_a_key_makes_so_many_calls_a_second(make: Make, works: Holding, start: S
         with pytest.raises(ResourceExhausted, match=r"this key may make 0\.03\d* calls a second") as caught:
             client.post(on="any", x=-2)
     assert 20 < (caught.value.retry_after or 0) <= 30
+
+
+@pytest.mark.parametrize("side", ["request", "reply"])
+def test_a_key_moves_so_many_bytes_a_second(make: Make, works: Holding, start: Serve, side: str) -> None:
+    key, other = make("--bandwidth", "1kB/s"), make(tenant="other")
+    url = start()
+    works.gate.set()
+    with Holding.at(url, retry=0, metadata={"authorization": key}) as client:
+        if side == "request":
+            assert client.post(on="heavy", x=-1, body=bytes(30_000)) == -1
+        else:
+            assert len(client.post(on="large", size=30_000)) == 30_000
+        with pytest.raises(ResourceExhausted, match="this key may move 1,000 bytes a second") as caught:
+            client.post(on="any", x=-2)
+    assert 20 < (caught.value.retry_after or 0) <= 45  # JSON has bytes in base64
+    assert (caught.value.reason, caught.value.details["limit"]) == ("load", "caller")
+    with Holding.at(url, metadata={"authorization": other}) as client:
+        assert client.post(on="any", x=-3) == -3
+
+
+def test_a_stream_goes_at_the_pace_of_its_key(make: Make, works: Holding) -> None:
+    pytest.importorskip("uvicorn")
+    key = make("--bandwidth", "200B/s")
+    url = works.start("http://127.0.0.1:0")[0]
+    works.gate.set()
+    began = monotonic()
+    with Holding.at(url, retry=0, metadata={"authorization": key}) as client:
+        assert list(client.stream(on="many", x=200)) == list(range(200))
+    # Of 127 + 2 * 73 bytes, and the opening, 200 come at once.
+    assert monotonic() - began > 0.3
+
+
+def test_bytes_are_counted_by_a_clock_that_nobody_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("xooai.keys.share.monotonic", lambda: now)
+    share = Share()
+    share.pay(100.0, 100)
+    assert share.owed() <= 0
+    share.pay(100.0, 150)
+    assert share.owed() == pytest.approx(1.5)
+    now += 1.5
+    assert share.owed() <= 0
+    now += 3600
+    share.pay(100.0, 200)  # what was not used is not kept
+    assert share.owed() == pytest.approx(1)
 
 
 def test_a_caller_claims_no_higher_priority_than_that_of_its_key(make: Make, works: Holding) -> None:
@@ -183,11 +254,18 @@ def test_the_rate_is_kept_by_a_clock_that_nobody_sets(monkeypatch: pytest.Monkey
 
 
 def test_limits_are_listed_and_kept_by_a_new_key_in_the_place_of_an_old_one(make: Make, tmp_path: Path) -> None:
-    key = make("--limit", "8", "--rate", "6000/m", "--priority", "-3")
+    key = make("--limit", "8", "--rate", "6000/m", "--bandwidth", "1MiB", "--priority", "-3")
     invoked("rotate", key.split("_")[1])
     table = " ".join(invoked("list").split())
     assert table.count("8 at") == 2
     assert table.count("100/s") == 2
+    assert table.count("1,048,576") == 2
+
+
+@pytest.mark.parametrize("wrong", ["0", "-1MB", "10", "10Mb", "0.5B/s", "1MB/m", "nan", "10 mb", "1e9B"])
+def test_what_is_no_bandwidth_is_refused(make: Make, wrong: str) -> None:
+    told = invoked("new", "--tenant", "acme", "--scope", "*", "--bandwidth", wrong)
+    assert "is no number of bytes a second; it looks like 10MB/s" in " ".join(told.split())
 
 
 @pytest.mark.parametrize("rate", ["0", "-1/s", "fast", "1/day", "nan", "inf/s", "1e400"])
@@ -196,7 +274,17 @@ def test_what_is_no_rate_is_refused(make: Make, rate: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ['"limit": 0', '"limit": "many"', '"rate": 0', '"rate": -1', '"priority": 10', '"priority": 1.5']
+    "wrong",
+    [
+        '"limit": 0',
+        '"limit": "many"',
+        '"rate": 0',
+        '"rate": -1',
+        '"bandwidth": 0',
+        '"bandwidth": "10MB"',
+        '"priority": 10',
+        '"priority": 1.5',
+    ],
 )
 def test_a_file_with_what_is_no_limit_is_not_read(make: Make, tmp_path: Path, wrong: str) -> None:
     make()

@@ -134,6 +134,7 @@ def test_whatever_comes_and_goes_all_are_accounted_for_and_bounds_hold(steps: li
         (Head("/", peer="[::ffff:10.0.0.1]:5"), "10.0.0.1"),
         (Head("/", peer="[2001:db8:1:2:3::4]:5"), "20010db800010002"),
         (Head("/", peer="[fe80::1%eth0]:5"), "fe80000000000000"),
+        (Head("/", peer="2001:db8:1:2:3::4:5"), "20010db800010002"),
         (Head("/", peer="[nonsense]:5"), "[nonsense]"),
         (Head("/", peer="unix"), "unix"),
         (Head("/"), ""),

@@ -18,7 +18,7 @@ import pytest
 from overload_program import Napping
 
 from authority import HERE, Authority
-from xooai import DeadlineExceeded, ResourceExhausted, plugins
+from xooai import DeadlineExceeded, ResourceExhausted, Unavailable, plugins
 
 PROGRAM = Path(__file__).parent / "overload_program.py"
 CAPACITY = 160  # calls a second: 8 at a time, of 50 ms
@@ -52,6 +52,8 @@ class Storm:
     refused: list[float] = field(default_factory=list)
     asked: list[float | None] = field(default_factory=list)
     expired: int = 0
+    turned_away: int = 0
+    """By the protocol itself, before the server has looked at them: gRPC's core counts the streams of a connection."""
 
     @property
     def goodput(self) -> float:
@@ -73,6 +75,9 @@ async def storm(client: Napping, rate: float, seconds: float, timeout: float = 2
             found.asked.append(error.retry_after)
         except DeadlineExceeded:
             found.expired += 1
+        except Unavailable as error:
+            assert error.never_ran
+            found.turned_away += 1
         else:
             found.began.append(began)
             found.good.append(monotonic() - began)

@@ -321,6 +321,32 @@ def test_both_formats_are_read_by_prometheus_own_client(counting: Counting, url:
     assert {"xooai_calls", "xooai_call_seconds", "xooai_stage_seconds", "process_resident_memory_bytes"} <= names
 
 
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        ("application/openmetrics-text;q=0", "text/plain"),
+        ("application/openmetrics-text;version=1.0.0;q=0.0,text/plain;q=0.5", "text/plain"),
+        ("application/openmetrics-text;q=0.3,text/plain;q=0.5", "text/plain"),
+        (
+            "Application/OpenMetrics-Text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.3",
+            "application/openmetrics-text",
+        ),
+        ("*/*", "text/plain"),
+        ("text/html", "text/plain"),
+    ],
+)
+def test_the_format_is_the_one_that_is_wanted_most(url: str, accept: str, form: str) -> None:
+    assert get(url, "/metrics", accept=accept)[1]["content-type"].partition(";")[0] == form
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/status.json"])
+def test_no_browser_takes_what_is_counted_for_a_page(url: str, path: str) -> None:
+    headers = get(url, path)[1]
+
+    assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+    assert headers["x-content-type-options"] == "nosniff"
+
+
 @pytest.mark.system
 def test_promtool_finds_nothing_to_say(counting: Counting, url: str) -> None:
     counting.post(on="echo", doc=Text(value="x"))

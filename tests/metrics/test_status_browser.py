@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,13 +15,11 @@ pytest.importorskip("uvicorn", reason="it comes with: pip install -e '.[http]'")
 
 from selenium import webdriver
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
-from browsing import chromium_at
+from browsing import until
 
 pytestmark = pytest.mark.system
 
-SOON = 30  # seconds: the page asks every two
 AT_ONCE = 0.0  # seconds of grace: a browser keeps its connections
 
 
@@ -39,19 +37,6 @@ class Busy(Executor):
         return item
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    with chromium_at(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
-
-
-@pytest.fixture
-def browser(chromium: webdriver.Chrome) -> webdriver.Chrome:
-    chromium.get("about:blank")
-    chromium.get_log("browser")
-    return chromium
-
-
 @pytest.fixture
 def busy() -> Iterator[Busy]:
     with Busy() as executor:
@@ -61,10 +46,6 @@ def busy() -> Iterator[Busy]:
 @pytest.fixture
 def url(busy: Busy) -> str:
     return busy.start("http://127.0.0.1:0", grace=AT_ONCE)[0]
-
-
-def until(browser: webdriver.Chrome, condition: Callable[[webdriver.Chrome], Any]) -> Any:
-    return WebDriverWait(browser, SOON, poll_frequency=0.1).until(condition)
 
 
 def seen(browser: webdriver.Chrome) -> str:
@@ -182,3 +163,53 @@ def test_what_happened_between_two_reports_is_reckoned_right(browser: webdriver.
     assert found["waiting"] == {"waiting: threads": 3, "under way": 1}
     assert found["processor"] == {"worker 0": 0.5}
     assert "-" not in json.dumps([restarted[name] for name in ("calls", "reasons", "errors", "processor")])
+
+
+def test_a_worker_that_misses_a_look_makes_no_rate_jump(browser: webdriver.Chrome, busy: Busy, url: str) -> None:
+    def report(now: float, *told: str) -> dict[str, Any]:
+        calls = int(now * 100)  # 100 a second, of each
+        one = {
+            "executor": "reader",
+            "endpoint": "read",
+            "driver": "http",
+            "codes": {"OK": calls},
+            "buckets": [calls, 0],
+        }
+        parts: dict[str, Any] = {"stages": [], "batches": [], "queues": [], "counts": []}
+        answers = [
+            {
+                "process": {"worker": worker, "started": 1.0, "cpu": now / 10, "memory": 5, "files": None},
+                "calls": [{**one, "under_way": 1, "seconds": 1.0, "taken": 0, "given": 0}],
+                **parts,
+                "now": now,
+            }
+            for worker in told
+        ]
+        missing = [worker for worker in ("1", "2") if worker not in told]
+        return {
+            "now": now,
+            "bounds": [0.1],
+            "workers": [],
+            "calls": [],
+            **parts,
+            "answers": answers,
+            "missing": missing,
+        }
+
+    browser.get(f"{url}/status")
+    reports = [report(100.0, "1", "2"), report(102.0, "1", "2"), report(104.0, "1"), report(106.0, "1", "2")]
+    script = """
+        const follow = Rates.following();
+        let before = arguments[0][0];
+        return arguments[0].map((report) => {
+          const [was, now] = follow(report, before);
+          before = report;
+          const found = Rates.between(now, was);
+          return [found.calls["reader/read"], found.rows[0].one.codes.OK, found.processor];
+        });
+    """
+    first, steady, without, back = browser.execute_script(script, reports)
+
+    assert [first[0], steady[0], without[0], back[0]] == pytest.approx([0, 200, 100, 200])
+    assert [steady[1], without[1], back[1]] == [20400, 20600, 21200]
+    assert back[2] == {"worker 1": pytest.approx(0.1), "worker 2": pytest.approx(0.1)}

@@ -21,7 +21,7 @@ pytestmark = [
 
 MIB = 1024 * 1024
 SIZE = 256 * MIB
-MOST = (64 + 8) * MIB  # that a process may hold more than when it is idle (P1)
+MOST = (64 + 8) * MIB  # that a process may hold more than when it is idle
 
 
 class Side:
@@ -64,7 +64,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path, large: Path) -> Itera
 
 
 def test_a_large_content_passes_through_little_memory(server: tuple[str, int], large: Path, tmp_path: Path) -> None:
-    """P1: there, and back by ranges, and back as a whole."""
+    """There, and back by ranges, and back as a whole."""
     url, pid = server
     with large.open("rb") as file:
         wanted = hashlib.file_digest(file, "sha256").hexdigest()

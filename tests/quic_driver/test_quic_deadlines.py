@@ -11,9 +11,9 @@ pytest.importorskip("aioquic", reason="needs the extra quic")
 
 from quic_files import Files
 from quic_site import SOON, Run, call, linked, talking
-from relay import Relay
 
 from quic_listening import listening
+from relay import Relay
 from xooai.driver import DialOptions
 from xooai.errors import DeadlineExceeded
 

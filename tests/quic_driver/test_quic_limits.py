@@ -14,10 +14,10 @@ pytest.importorskip("aioquic", reason="needs the extra quic")
 
 from quic_files import Files
 from quic_site import SOON, Exchange, Run, call, head, linked, serving, talking
-from relay import Relay
 
 from echoing import StreamSite
 from quic_listening import listening
+from relay import Relay
 from xooai.driver import Channel, DialOptions, Shape
 from xooai.errors import DeadlineExceeded, ResourceExhausted, Unavailable
 from xooai_quic.limits import ClientLimits, Limits

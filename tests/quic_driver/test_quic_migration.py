@@ -27,7 +27,6 @@ CONTENT = 10 * 1024 * 1024
 
 @pytest.mark.parametrize("is_told", [True, False], ids=["by itself", "by a router"])
 def test_an_upload_goes_on_from_another_address(run: Run, files: Files, tmp_path: Path, is_told: bool) -> None:
-    """P23"""
     content = tmp_path / "content"
     content.write_bytes(os.urandom(CONTENT))
     moving = ["--change-local-addr=50ms", *([] if is_told else ["--nat-rebinding"])]

@@ -12,9 +12,9 @@ pytest.importorskip("aioquic", reason="needs the extra quic")
 
 from quic_files import Files
 from quic_site import SOON, Run, call, linked
-from relay import Relay
 
 from quic_listening import listening
+from relay import Relay
 from xooai.driver import DialOptions
 from xooai.errors import Unavailable
 from xooai_quic.limits import ClientLimits, Limits
@@ -100,5 +100,32 @@ def test_a_client_that_gives_up_its_handshake_tells_the_server(run: Run, files: 
                         return
                     except Unavailable:
                         await asyncio.sleep(0.05)
+
+    run(scenario())
+
+
+def test_a_call_that_crosses_the_end_of_an_idle_connection_is_told_that_it_was_not_begun(
+    run: Run, files: Files
+) -> None:
+    """Since its server ends, it is made anew elsewhere then, whatever it does."""
+
+    async def scenario() -> None:
+        async with listening(files.options()) as (listener, site):
+            relay = Relay(urlsplit(listener.url).port or 0)
+            port = await relay.start()
+            async with linked(f"quic://127.0.0.1:{port}", trusted(files)) as link, asyncio.timeout(SOON):
+                await call(link)
+                await asyncio.sleep(1.2)  # longer than the server waits for the end of a call to arrive
+                relay.is_silent = True
+                ending = asyncio.ensure_future(listener.aclose(grace=SOON))
+                crossing = asyncio.ensure_future(call(link))
+                await asyncio.sleep(0.3)  # both have spoken, and neither was heard
+                relay.is_silent = False
+                with pytest.raises(Unavailable) as refused:
+                    await crossing
+                await ending
+            await relay.aclose()
+            assert refused.value.never_ran
+            assert len(site.heads) == 1
 
     run(scenario())

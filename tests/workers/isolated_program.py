@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from threading import Event
 
-from xooai import Executor, File, InvalidArgument, Text, current, post, serve, stream
+from xooai import Executor, File, InvalidArgument, NotFound, Text, current, post, serve, stream
 
 
 class Model(Executor):
@@ -99,6 +99,15 @@ class Model(Executor):
             Path(note).write_text("began")
             await asyncio.sleep(60)
         return str(os.getpid())
+
+    @post
+    def charge(self, note: str, how: str) -> None:
+        """Note that it ran, then fail."""
+        with Path(note).open("a") as runs:
+            runs.write("ran\n")
+        if how == "ends":
+            os._exit(1)
+        raise NotFound("declined")
 
     @stream
     async def count(self, to: int) -> AsyncIterator[int]:

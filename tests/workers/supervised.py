@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Queue
-from threading import Thread
+from threading import Event, Thread
 
 PROGRAM = Path(__file__).with_name("worker_program.py")
 PATIENCE = 30.0  # seconds for what is to come at all
@@ -77,3 +78,22 @@ def running(command: list[str], **environment: str) -> Iterator[Program]:
         assert process.stderr is not None
         process.stdout.close()
         process.stderr.close()
+
+
+@contextmanager
+def calling(*calls: Callable[[], object]) -> Iterator[None]:
+    """Each of these calls again and again, in a thread of its own, while the block runs; its threads end however that ends."""
+    is_over = Event()
+
+    def call_on(call: Callable[[], object]) -> None:
+        while not is_over.is_set():
+            call()
+
+    with ThreadPoolExecutor(len(calls)) as threads:
+        running = [threads.submit(call_on, call) for call in calls]
+        try:
+            yield
+        finally:
+            is_over.set()
+    for one in running:
+        one.result()

@@ -13,7 +13,7 @@ import pytest
 from isolated_program import Front, Model
 from supervised import PATIENCE, running
 
-from xooai import NotFound, Text, Unauthenticated
+from xooai import Executor, NotFound, Text, Unauthenticated
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("click")
@@ -75,3 +75,45 @@ def test_processes_that_are_all_told_to_end_at_once_finish_their_calls(tmp_path:
 
         assert call.result(PATIENCE) is None
         assert program.process.wait(PATIENCE) == 0
+
+
+STORING = """
+import sys
+
+from xooai import Executor, File, post, serve
+
+
+class Storing(Executor):
+    def __init__(self, store: str | None = None) -> None:
+        super().__init__(store=store or sys.argv[1])
+
+    @post
+    def kept(self, name: str) -> File:
+        return File(ref=name)
+
+
+if __name__ == "__main__":
+    serve(Storing(sys.argv[1]) if sys.argv[2] == "given" else Storing, at="http://127.0.0.1:0", isolated=True)
+"""
+
+
+def test_a_client_without_the_store_of_an_isolated_executor_is_given_what_is_kept_there(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    (tmp_path / "storing.py").write_text(STORING)
+    content = os.urandom(LARGE)  # which no cache has
+    (tmp_path / "content").write_bytes(content)
+    with (
+        running([str(tmp_path / "storing.py"), f"bulk=file://{tmp_path}/bulk", "given"]) as program,
+        Executor(f"{program.urls[0]}/storing") as client,
+    ):
+        kept = client.post("kept", name=str(tmp_path / "content"))
+        assert kept.ref.startswith("store:bulk/")
+        (tmp_path / "content").unlink()
+        assert kept.read() == content
+
+
+def test_a_store_that_an_isolated_executor_makes_by_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "storing.py").write_text(STORING)
+    with running([str(tmp_path / "storing.py"), f"bulk=file://{tmp_path}/bulk", "made"]) as program:
+        assert program.process.wait(PATIENCE) == 1
+        assert "Storing makes a store of its own" in program.said()

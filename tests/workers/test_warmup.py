@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 
-from xooai import Executor, FailedPrecondition, Text, post, stream
+from xooai import Executor, FailedPrecondition, Flow, Text, post, stream
 
 pytest.importorskip("uvicorn")
 
@@ -30,6 +32,19 @@ class Warm(Executor):
         return text
 
 
+class Made(Executor):
+    seen: ClassVar[list[str]] = []
+    state = "not set up"
+
+    async def setup(self) -> None:
+        self.state = "set up"
+
+    @post(warmup="four")
+    def take(self, text: str) -> str:
+        self.seen.append(text)
+        return f"{text}, {self.state}"
+
+
 class Cold(Executor):
     @post(warmup={})
     def fail(self) -> int:
@@ -41,6 +56,33 @@ def test_examples_have_run_when_the_server_is_ready() -> None:
         executor.start("http://127.0.0.1:0")
 
         assert executor.seen == [("one", False), ("two", True), ("three", False), ["a", "b", "c"]]
+
+
+def test_a_flow_that_is_served_is_ready_when_the_examples_of_its_nodes_have_run() -> None:
+    with Warm() as shared, Flow(name="inner").add(use=shared, on="other", id="inside") as inner, Flow() as outer:
+        outer.add(use=shared, on="read", id="first").add(use=shared, on="read", id="again").add(use=inner, id="nested")
+        outer.add(use=Made, id="made", needs="first")
+        outer.start("http://127.0.0.1:0")
+
+        assert shared.seen == [("one", False), ("two", True), ("three", False)]
+        assert Made.seen == ["four"]
+
+
+def test_a_flow_is_not_served_where_an_example_of_a_node_fails() -> None:
+    with (
+        Flow().add(use=Cold, id="cold") as flow,
+        pytest.raises(FailedPrecondition, match="node 'cold'.*no such device"),
+    ):
+        flow.start("http://127.0.0.1:0")
+
+
+def test_a_method_of_an_executor_is_a_node_with_its_setup_and_examples() -> None:
+    with Made() as made, Flow().add(use=made.take) as flow:
+        Made.seen.clear()
+        assert flow.post(text="five") == "five, set up"
+        flow.start("http://127.0.0.1:0")
+
+    assert Made.seen == ["five", "four"]
 
 
 def test_a_call_in_process_waits_for_no_example() -> None:

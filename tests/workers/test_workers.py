@@ -7,13 +7,16 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection
 from pathlib import Path
-from threading import Event, Thread
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
-from supervised import PATIENCE, PROGRAM, Program, running
+from supervised import PATIENCE, PROGRAM, Program, calling, running
 from worker_program import Faulty
 
 from scraping import report, sample
@@ -86,31 +89,57 @@ def test_whichever_is_asked_tells_what_all_have_counted(program: Program) -> Non
     ) == sum(counted)
 
 
+def asked(connection: HTTPConnection, on: str, **arguments: object) -> None:
+    """Begin a call; `answered` ends it."""
+    connection.request("POST", f"/faulty/{on}", json.dumps(arguments), {"content-type": "application/json"})
+
+
+def answered(connection: HTTPConnection) -> Any:
+    return json.load(connection.getresponse())
+
+
+def test_connections_go_to_the_worker_that_has_less_to_do(program: Program) -> None:
+    place = program.urls[0].partition("//")[2]
+    busy: dict[str, list[HTTPConnection]] = {}
+    with ExitStack() as stack:
+
+        def connected() -> tuple[HTTPConnection, str]:
+            connection = stack.enter_context(closing(HTTPConnection(place, timeout=PATIENCE)))
+            asked(connection, "who")
+            return connection, answered(connection)["pid"]
+
+        until = time.monotonic() + PATIENCE
+        while max(map(len, busy.values()), default=0) < 4:
+            assert time.monotonic() < until
+            one, pid = connected()
+            busy.setdefault(pid, []).append(one)
+        victim = max(busy, key=lambda pid: len(busy[pid]))
+        for connection in busy[victim]:
+            asked(connection, "wait", seconds=2)
+        for connection in (one for pid, others in busy.items() if pid != victim for one in others):
+            connection.close()
+        in_a_row = 0  # the first may come before those calls have begun, which nobody tells
+        while in_a_row < 30:
+            assert time.monotonic() < until
+            in_a_row = 0 if connected()[1] == victim else in_a_row + 1
+        late = [answered(connection) for connection in busy[victim]]
+
+    assert late == [victim] * 4
+
+
 @pytest.mark.parametrize("driver", [0, 1], ids=["http", "grpc"])
 def test_a_killed_worker_fails_its_own_calls_at_once_and_is_replaced(program: Program, driver: int) -> None:
     url = program.urls[driver]
-    with Faulty.at(url) as client:
+    with Faulty.at(url) as client, ThreadPoolExecutor(1) as threads:
         victim = client.post(on="who")
-        ended: list[object] = []
-        is_over = Event()
-
-        def wait() -> None:
-            try:
-                ended.append(client.post(on="wait", seconds=PATIENCE))
-            except XooaiError as error:
-                ended.append(error)
-            is_over.set()
-
-        caller = Thread(target=wait)
-        caller.start()
+        call = threads.submit(client.post, on="wait", seconds=PATIENCE)
         time.sleep(0.2)  # on its way: that the call has begun there, nobody tells
         began = time.monotonic()
         os.kill(int(victim["pid"]), signal.SIGKILL)
-        assert is_over.wait(PATIENCE)
+        with pytest.raises(Unavailable):
+            call.result(PATIENCE)
         seconds = time.monotonic() - began
-        caller.join()
 
-    assert isinstance(ended[0], Unavailable)
     assert seconds < 1
     program.until(f"worker {victim['number']} of 2 is ready")
     assert everyone(url)[victim["number"]]["pid"] != victim["pid"]
@@ -119,22 +148,18 @@ def test_a_killed_worker_fails_its_own_calls_at_once_and_is_replaced(program: Pr
 def test_hanging_up_replaces_all_without_a_failed_call(program: Program) -> None:
     url = program.urls[0]
     before = everyone(url)
-    stop, failed, made = Event(), [], []
+    failed: list[XooaiError] = []
+    made: list[object] = []
 
     def call() -> None:
-        with Faulty.at(url) as client:
-            while not stop.is_set():
-                try:
-                    made.append(client.post(on="who"))
-                except XooaiError as error:
-                    failed.append(error)
+        try:
+            made.append(client.post(on="who"))
+        except XooaiError as error:
+            failed.append(error)
 
-    caller = Thread(target=call)
-    caller.start()
-    program.process.send_signal(signal.SIGHUP)
-    program.until("all 2 workers are new")
-    stop.set()
-    caller.join()
+    with Faulty.at(url, timeout=PATIENCE) as client, calling(call):
+        program.process.send_signal(signal.SIGHUP)
+        program.until("all 2 workers are new")
 
     assert not failed
     assert made
@@ -170,7 +195,7 @@ def test_what_cannot_start_ends_the_program_with_one_line(tmp_path: Path) -> Non
 
     assert code == 1
     assert program.urls == []
-    assert said.splitlines()[-1].endswith("cannot start: ValueError: no such model (worker_program.py, line 24)")
+    assert said.splitlines()[-1].endswith("cannot start: ValueError: no such model (worker_program.py, line 25)")
 
 
 @pytest.mark.parametrize(

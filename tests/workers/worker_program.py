@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import sys
@@ -68,6 +69,13 @@ class Faulty(Executor):
     @post
     async def exhaust(self) -> None:
         raise MemoryError
+
+    @post
+    async def devour(self) -> None:
+        taken = []
+        while True:
+            taken.append(b"x" * 10_000_000)
+            await asyncio.sleep(0)
 
 
 if __name__ == "__main__":

@@ -48,12 +48,13 @@ class Why(Enum):
 class Item:
     """What one caller gave, and who waits for its reply. `came` and `deadline` are monotonic seconds.
 
-    `hops` are the servers that a call of the handler has come through.
+    `hops` are the servers that a call of the handler has come through; `run` calls it, as where the item came in.
     """
 
-    __slots__ = ("came", "deadline", "future", "hops", "inside", "timing", "value", "weight")
+    __slots__ = ("came", "deadline", "future", "hops", "inside", "run", "timing", "value", "weight")
 
-    def __init__(self, value: Any, weight: float, came: float, deadline: float | None) -> None:
+    def __init__(self, run: Run, value: Any, weight: float, came: float, deadline: float | None) -> None:
+        self.run = run
         self.value, self.weight, self.came, self.deadline = value, weight, came, deadline
         self.hops = 0
         self.inside = _inside.get()
@@ -81,9 +82,10 @@ class _Group:
 class Batcher:
     """The batches of one endpoint on one loop. All is called in that loop."""
 
-    def __init__(self, batch: Batch, run: Run, tally: Batches, *, cancels: bool) -> None:
-        """`cancels` says that a run of the handler ends where it is cancelled."""
-        self._batch, self._run, self._cancels = batch, run, cancels
+    def __init__(self, batch: Batch, tally: Batches, method: object, *, cancels: bool) -> None:
+        """`cancels` says that a run of the handler ends where it is cancelled; `method` is what that is, and whose."""
+        self._method = method  # lives as long, so that no other is taken for it
+        self._batch, self._cancels = batch, cancels
         self._tally = tally
         queue("batch", self, *tally.names)
         is_counted = batch.weight is None
@@ -104,6 +106,7 @@ class Batcher:
 
     async def submit(
         self,
+        run: Run,
         value: Any,
         weight: float,
         arguments: Mapping[str, Any],
@@ -118,7 +121,7 @@ class Batcher:
         """
         batch = self._batch
         now = monotonic()
-        item = Item(value, weight, now, deadline)
+        item = Item(run, value, weight, now, deadline)
         item.hops = hops
         if self in item.inside:  # the handler calls itself: to wait for its own batch to end would take for ever
             return await self._alone(item, arguments)
@@ -286,7 +289,7 @@ class Batcher:
     async def _replies(self, items: Sequence[Item], arguments: Callable[[], Mapping[str, Any]]) -> Sequence[Any]:
         """A reply, or an exception, for each item; where the handler fails and that is safe, halves tell which item it is."""
         try:
-            return await self._run(items, arguments())
+            return await items[-1].run(items, arguments())  # that of the last is surely not closed yet
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():

@@ -93,6 +93,39 @@ def _is_list(media_type: str, frame: bytes, name: str) -> bool:
     return bool(found) and found[0] in (_IN_JSON if codec is JSON else _IN_MSGPACK)
 
 
+class _Shared:
+    """The batches that there are, by loop, and by whose method they are for."""
+
+    def __init__(self) -> None:
+        self.renew()
+        forks.renewed(self)
+
+    def renew(self) -> None:
+        """Begin with nothing, in the child of a fork."""
+        self._made: weakref.WeakKeyDictionary[
+            asyncio.AbstractEventLoop, weakref.WeakValueDictionary[tuple[int, int], Batcher]
+        ] = weakref.WeakKeyDictionary()
+        self._lock = Lock()  # loops of several threads may come at once
+
+    def of(
+        self, loop: asyncio.AbstractEventLoop, method: tuple[object, object], make: Callable[[], Batcher]
+    ) -> Batcher:
+        """The batches of an owner's function on a loop, made where there are none. They keep both, and so their ids.
+
+        By the function itself: what a decorator made has one name, whatever it was made of.
+        """
+        key = id(method[0]), id(method[1])
+        with self._lock:
+            made = self._made.setdefault(loop, weakref.WeakValueDictionary())
+            found = made.get(key)
+            if found is None:
+                found = made[key] = make()
+            return found
+
+
+_shared = _Shared()
+
+
 class _Batching:
     """Calls of one endpoint, each on its loop, and what runs the batches."""
 
@@ -115,7 +148,9 @@ class _Batching:
         item = arguments.pop(self._batch.parameter)
         _queue()
         weight = 1 if self._batch.weight is None else await self._weight(self._batch.weight, item)
-        return await self._batcher().submit(item, weight, arguments, self._key(arguments), _deadline(), _hops())
+        return await self._batcher().submit(
+            self._run, item, weight, arguments, self._key(arguments), _deadline(), _hops()
+        )
 
     async def many(self, **arguments: Any) -> list[Any]:
         """The replies for a list of items, each of which is in a batch by itself. The first that fails ends the call."""
@@ -126,7 +161,7 @@ class _Batching:
 
         async def submit(item: Any) -> Any:
             weight = 1 if weigh is None else await self._weight(weigh, item)
-            return await batcher.submit(item, weight, arguments, key, deadline, before)
+            return await batcher.submit(self._run, item, weight, arguments, key, deadline, before)
 
         replies: list[Any] = []
         waiting: deque[asyncio.Task[Any]] = deque()
@@ -165,15 +200,17 @@ class _Batching:
             return object()
 
     def _batcher(self) -> Batcher:
+        """The batches of the running loop: calls to a server of this executor, and those in its process, share them."""
         loop = asyncio.get_running_loop()
         found = self._batchers.get(loop)
         if found is None:
             with self._lock:  # loops of several threads may come at once
                 for closed in [other for other in self._batchers if other.is_closed()]:  # what waited there holds them
                     del self._batchers[closed]
-                found = self._batchers[loop] = Batcher(
-                    self._batch, self._run, self._tally, cancels=self._endpoint.is_async
-                )
+                function = self._function
+                method = getattr(function, "__self__", None), getattr(function, "__func__", function)
+                make = partial(Batcher, self._batch, self._tally, method, cancels=self._endpoint.is_async)
+                found = self._batchers[loop] = _shared.of(loop, method, make)
         return found
 
     async def _run(self, items: Sequence[Item], arguments: Mapping[str, Any]) -> Sequence[Any]:
@@ -226,6 +263,7 @@ def _queue() -> None:
     call = entered.get()
     if call is not None and call.timing is not None:
         call.timing.enter("queue")
+        call.timing.seconds["handle"] = 0.0  # by which others tell whether the method has begun
 
 
 def _looked_at(task: asyncio.Task[Any]) -> None:

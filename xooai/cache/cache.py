@@ -11,12 +11,13 @@ from typing import BinaryIO, TypeVar
 from xooai.aside import with_file
 from xooai.cache.counts import Counts
 from xooai.cache.flights import Flights
-from xooai.cache.folder import Folder, Unusable, given_limit, place, told
+from xooai.cache.folder import Folder, Unusable, given_limit, told
 from xooai.cache.memory import LARGEST, Memory
 from xooai.cache.shelf import Shelf
 from xooai.cache.source import FromStore, Source, checked
 from xooai.cache.spool import chunks_of, spooled
 from xooai.cache.sweep import HOUR, sweep_when_due
+from xooai.cache_place import place
 from xooai.errors import DataLoss, FailedPrecondition, Unavailable, XooaiError
 from xooai.log import logger
 from xooai.signature import check, sign

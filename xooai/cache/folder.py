@@ -16,9 +16,9 @@ import errno
 import os
 import re
 import stat
-import sys
 from contextlib import suppress
 
+from xooai.cache_place import HOMELESS, PLACE
 from xooai.errors import (
     FailedPrecondition,
     InvalidArgument,
@@ -28,15 +28,11 @@ from xooai.errors import (
     XooaiError,
 )
 
-__all__ = ["LIMIT", "PLACE", "Folder", "Unusable", "given_limit", "place", "told"]
-
-PLACE = "XOOAI_CACHE"
-"""The environment variable that says where the cache is."""
+__all__ = ["LIMIT", "Folder", "Unusable", "given_limit", "told"]
 
 LIMIT = "XOOAI_CACHE_LIMIT"
 """The environment variable that says how many bytes it may hold, as 20GiB or 500MiB."""
 
-_HOMELESS = f"there is no home for a cache; {PLACE} says where it should be"
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _TAG = "CACHEDIR.TAG"
 _TAGGED = b"Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of xooai. See: https://bford.info/cachedir/\n"
@@ -45,17 +41,6 @@ _TAGGED = b"Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cach
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _NO_HANDLES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-
-
-def place() -> str:
-    """The folder for the cache: XOOAI_CACHE, or the one that the platform has for caches. Raises FailedPrecondition."""
-    given = os.environ.get(PLACE)
-    path = os.path.expanduser(given or os.path.join(_platform(), "xooai"))
-    if not os.path.isabs(path):
-        if given and not given.startswith("~"):
-            return os.path.abspath(given)
-        raise FailedPrecondition(_HOMELESS)
-    return path
 
 
 def given_limit(variable: str = LIMIT) -> int | None:
@@ -67,15 +52,6 @@ def given_limit(variable: str = LIMIT) -> int | None:
     if found is None:
         raise InvalidArgument(f"{variable} is {given!r}; it is a number of bytes, as 20GiB, 500MiB or 1000000")
     return int(found[1]) * _UNITS[found[2]]
-
-
-def _platform() -> str:
-    if sys.platform == "darwin":
-        return "~/Library/Caches"
-    if sys.platform == "win32":
-        return os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    return named if os.path.isabs(named) else "~/.cache"  # one that is relative has no meaning (XDG Base Directory)
 
 
 class Unusable(Exception):
@@ -101,7 +77,7 @@ class Folder:
     def make(self) -> None:
         """Make the folder where it is not there, open to this user alone. Raises PermissionDenied where others may change it."""
         if not self.root:
-            raise FailedPrecondition(_HOMELESS)
+            raise FailedPrecondition(HOMELESS)
         try:
             _make(self.root)
             self._check()

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from xooai.cache.counts import Counts
-from xooai.cache.folder import Folder, Unusable, given_limit, place
+from xooai.cache.folder import Folder, Unusable, given_limit
 from xooai.cache.room import Held, on_disk
 from xooai.cache.shelf import Shelf
 from xooai.cache.sweep import sweep
+from xooai.cache_place import place
 from xooai.signature import check
 
 __all__ = ["Info", "Verified", "clear", "info", "verify"]

@@ -37,15 +37,15 @@ _SLOWEST = 1e-3  # calls a second: one in a quarter of an hour
 
 
 class _Length(click.ParamType):  # type: ignore[type-arg,unused-ignore] # generic from click 8.4 on
-    """A length of time: 10s, 5m, 1h, or a number of seconds."""
+    """A length of time: 10s, 5m, 1h, or a number of seconds; 0s is none."""
 
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         text = str(value)
-        plain = text.replace(".", "", 1)
+        plain = text.removesuffix("s").replace(".", "", 1)
         if plain.isdecimal():
-            return float(text)
+            return float(text.removesuffix("s"))
         found = seconds_of(text)
         return (
             self.fail(f"{text[:80]!r} is no length of time; write 10s, 5m or 1h", param, ctx)

@@ -17,12 +17,12 @@ from rich import box
 from rich.table import Table
 
 from xooai import describe
+from xooai.address import Address
 from xooai.annotations import endpoint_from
 from xooai.cli.load import unmade
 from xooai.cli.remote import Reaching, Server, asked, reaching
 from xooai.cli.terminal import console
 from xooai.cli.type_names import records, shown
-from xooai.client import Address
 from xooai.driver import MESSAGE_LIMIT, Shape
 from xooai.endpoint import Endpoint, nearest
 from xooai.errors import InvalidArgument, NotFound, Unavailable, too_large

@@ -9,9 +9,9 @@ from typing import Any, Unpack
 import click
 
 from xooai import describe
+from xooai.address import Address
 from xooai.cli.load import unmade
 from xooai.cli.remote import Reaching, Server, asked, reaching
-from xooai.client import Address
 from xooai.declare import checked_name
 from xooai.endpoint import nearest
 from xooai.errors import NotFound

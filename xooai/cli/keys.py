@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import secrets
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from msgspec.structs import replace
 from rich import box
 from rich.table import Table
 
+from xooai.cli.amounts import Bandwidth, Rate
 from xooai.cli.terminal import console
 from xooai.duration import seconds_of
 from xooai.errors import InvalidArgument, NotFound
@@ -40,21 +40,6 @@ class _Duration(click.ParamType[timedelta]):
         return found
 
 
-class _Rate(click.ParamType[float]):
-    name = "rate"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        number, _, unit = value.partition("/")
-        try:
-            found = float(number) / _UNITS[unit]
-        except (ValueError, KeyError):
-            found = 0.0
-        if not 0 < found < math.inf:
-            self.fail(f"{value!r} is no number of calls in a time; it looks like 100/s, 30/m or 1000/h", param, ctx)
-        return found
-
-
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _FILE = click.option(
     "--file",
     "path",
@@ -79,8 +64,9 @@ _EXPIRES = click.option("--expires", type=_Duration(), metavar="TIME", help="How
 _LIMIT = click.option(
     "--limit", type=click.IntRange(min=1), metavar="N", help="How many calls it may have under way at a time."
 )
-_RATE = click.option(
-    "--rate", type=_Rate(), metavar="N/s", help="How many calls it may make, as 100/s, 30/m or 1000/h."
+_RATE = click.option("--rate", type=Rate(), metavar="N/s", help="How many calls it may make, as 100/s, 30/m or 1000/h.")
+_BANDWIDTH = click.option(
+    "--bandwidth", type=Bandwidth(), metavar="N/s", help="How many bytes its calls may move, as 10MB/s or 512KiB/s."
 )
 _PRIORITY = click.option(
     "--priority", type=click.IntRange(*PRIORITIES), default=0, show_default=True, metavar="N",
@@ -119,6 +105,7 @@ command.name = "keys"
 @_EXPIRES
 @_LIMIT
 @_RATE
+@_BANDWIDTH
 @_PRIORITY
 @_NOTE
 def new(path: Path, tenant: str, scopes: Sequence[str], expires: timedelta | None, **more: Any) -> None:
@@ -144,6 +131,7 @@ def new(path: Path, tenant: str, scopes: Sequence[str], expires: timedelta | Non
 @_EXPIRES
 @_LIMIT
 @_RATE
+@_BANDWIDTH
 @_PRIORITY
 @_NOTE
 def allow(
@@ -240,6 +228,7 @@ def _check(tenant: str, scopes: Sequence[str]) -> None:
 def _limits(entry: Entry) -> str:
     told = [f"{entry.limit} at a time"] if entry.limit is not None else []
     told += [f"{entry.rate:g}/s"] if entry.rate is not None else []
+    told += [f"{entry.bandwidth:,.0f} B/s"] if entry.bandwidth is not None else []
     told += [f"priority {entry.priority}"] if entry.priority else []
     return ", ".join(told)
 

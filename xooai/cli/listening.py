@@ -14,13 +14,14 @@ from urllib.parse import urlsplit
 
 import click
 
+from xooai import cache_place
 from xooai.cli import logs
 from xooai.driver import ListenOptions
 from xooai.hosting import DEFAULT_URL, GRACE, check, instead, serve_until_signal
 from xooai.lazy import lazy
 from xooai.log import logger
+from xooai.routes import Hosted
 from xooai.served import Served
-from xooai.server import Hosted
 from xooai.shared_stores import store_of
 
 if TYPE_CHECKING:
@@ -79,6 +80,10 @@ OPTIONS: list[click.Parameter] = [
         ["--queue"], type=click.IntRange(min=0), metavar="N",
         help="With --limit: how many calls wait; who comes then is told when to come back.  [default: 1024]",
     ),
+    click.Option(
+        ["--trusted-proxies"], default="", metavar="NETWORK,...",
+        help="Proxies, as 10.0.0.0/8,192.0.2.1, that are believed where a call came from.  [default: none]",
+    ),
     click.Option(["--insecure"], is_flag=True, help="Allow addresses beyond this machine, where anybody may call."),
     click.Option(
         ["--workers"], type=click.IntRange(1, 1024), metavar="N",
@@ -127,6 +132,7 @@ def listen(values: dict[str, Any], opened: Callable[[ExitStack], Sequence[Served
             fetch.switched_on()  # raises here what is wrong with it
         _ask_for_keys(values["keys"])
         if instead() is None:
+            _look_at_cache()
             check(urls, listening)
         executors = opened(stack)
         for executor in executors:
@@ -138,7 +144,7 @@ def listen(values: dict[str, Any], opened: Callable[[ExitStack], Sequence[Served
             urls,
             listening,
             values["grace"],
-            lambda bound: _announce(bound, hosted),
+            lambda bound: _announce(bound, hosted, values["log"]),
             drain_delay=values["drain_delay"],
         )
 
@@ -172,6 +178,7 @@ def listen_by_workers(values: Mapping[str, Any], args: Sequence[str]) -> None:
     if values["reload"]:
         raise click.UsageError("--reload starts one process anew; leave out --workers, --devices and --isolated")
     _ask_for_keys(values["keys"])
+    _look_at_cache()
     devices = () if values["devices"] is None else workers.checked_devices(values["devices"])
     isolated = tuple(dict.fromkeys(values.get("isolated", ())))
     count = 1 if isolated and values["workers"] is None else workers.counted(values["workers"], devices)
@@ -179,18 +186,28 @@ def listen_by_workers(values: Mapping[str, Any], args: Sequence[str]) -> None:
     with _terminable():
         load = workers.Command(tuple(args))
         workers.serve_by_workers(
-            workers.Plan(tuple(values["urls"]), _options(values), ending, count, devices, load, isolated)
+            workers.Plan(tuple(values["urls"]), _options(values), ending, count, devices, load, isolated),
+            logs.record if values["log"] == "json" else workers.line,
         )
 
 
 def _options(values: Mapping[str, Any]) -> ListenOptions:
     as_they_are = ("certificate", "key", "clients", "insecure", "limit", "queue")
-    return ListenOptions(hosts=tuple(values["hosts"]), **{name: values[name] for name in as_they_are})
+    proxies = tuple(one.strip() for one in values["trusted_proxies"].split(",") if one.strip())
+    return ListenOptions(
+        hosts=tuple(values["hosts"]), trusted_proxies=proxies, **{name: values[name] for name in as_they_are}
+    )
 
 
 def _ask_for_keys(keys: str | None) -> None:
     if keys is not None:
         os.environ["XOOAI_KEYS"] = keys
+
+
+def _look_at_cache() -> None:
+    """Say at the start what callers with large contents would find out."""
+    if obstacle := cache_place.obstacle():
+        _LOG.warning("no contents can be kept for callers: %s", obstacle)
 
 
 @contextmanager
@@ -203,15 +220,24 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _announce(urls: Sequence[str], executors: Sequence[Hosted]) -> None:
-    """The banner: one line with the URLs, then one for each endpoint."""
-    lines = [f"xooai serves at {' '.join(urls)}"]
+def _announce(urls: Sequence[str], executors: Sequence[Hosted], form: str) -> None:
+    """The banner: one line with the URLs, then one for each endpoint; where the log is JSON, one record with all of it."""
+    first = f"xooai serves at {' '.join(urls)}"
+    paths = [f"{one.name}/{endpoint.name}" for one in executors for endpoint, _ in one.endpoints()]
+    if form == "json":
+        _write_banner(logs.record(first, urls=list(urls), endpoints=paths))
+        return
+    lines = [first]
     for url in urls:
-        lines += [f"  {url}/{one.name}/{endpoint.name}" for one in executors for endpoint, _ in one.endpoints()]
+        lines += [f"  {url}/{path}" for path in paths]
         if urlsplit(url).scheme in ("http", "https"):
             lines.append(f"  {url}/docs")
+    _write_banner("\n".join(lines))
+
+
+def _write_banner(text: str) -> None:
     try:
-        click.echo("\n".join(lines))
+        click.echo(text)
         sys.stdout.flush()
     except OSError as error:  # its disk is full, or who read it has left: a server does without
         _LOG.warning("the banner cannot be written: %s", error.strerror)

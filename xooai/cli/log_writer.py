@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import select
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from threading import Condition, Thread
@@ -62,9 +61,8 @@ class LogWriter(logging.Handler):
                 return
             self._lines.append(line)
             self._size += len(line)
-            if self._thread is None:
-                self._thread = Thread(target=self._run, name="xooai-log", daemon=True)
-                self._thread.start()
+            if self._thread is None and not self._begin():
+                self._write_some()
             if self._is_idle:
                 self._is_idle = False
                 self._change.notify_all()
@@ -72,6 +70,9 @@ class LogWriter(logging.Handler):
     def flush(self) -> None:
         """Wait until all is written, for a while."""
         with self._change:
+            if self._lines and self._thread is None and not self._begin():
+                self._write_some()
+                return
             self._change.wait_for(lambda: not self._lines and not self._is_busy, PATIENCE)
 
     def close(self) -> None:
@@ -80,6 +81,23 @@ class LogWriter(logging.Handler):
             self._is_closed = True
             self._change.notify_all()
         super().close()
+
+    def _begin(self) -> bool:
+        """Start the thread; whether the system gave one. Else the next record asks again."""
+        thread = Thread(target=self._run, name="xooai-log", daemon=True)
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError):
+            return False
+        self._thread = thread
+        return True
+
+    def _write_some(self) -> None:
+        """Write what is taken without a wait, where no thread can be had: what follows from that is to be read."""
+        while self._lines and len(self._lines[0]) < _WHOLE and select.select([], [self._descriptor], [], 0)[1]:
+            if not self._write(self._lines[0]):
+                return
+            self._size -= len(self._lines.popleft())
 
     def _line(self, record: logging.LogRecord) -> bytes:
         return f"{self.format(record)}\n".encode("utf-8", "backslashreplace")
@@ -94,7 +112,7 @@ class LogWriter(logging.Handler):
                 if not self._lines:
                     self._is_busy = False
                     return
-            time.sleep(_GATHER)
+            select.select([], [], [], _GATHER)  # sleep() fails where faketime(1) shifts the clock that it reads
             with self._change:
                 lines, lost = list(self._lines), self._lost
                 self._lines.clear()

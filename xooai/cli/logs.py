@@ -16,7 +16,7 @@ import msgspec
 from xooai.cli.log_writer import LogWriter
 from xooai.log import identified, message_of, traceback_of
 
-__all__ = ["LEVELS", "configure"]
+__all__ = ["LEVELS", "configure", "record"]
 
 LEVELS = ("debug", "info", "warning", "error")
 _OF_CALLS = ("xooai.calls", "xooai.access")  # a line for each call, and each request: costs what calls cost
@@ -39,6 +39,12 @@ def configure(form: str, level: str = "warning", has_calls: bool = False) -> Non
         logging.getLogger(_OF_CALLS[0]).setLevel(logging.INFO)
 
 
+def record(message: str, **fields: Any) -> str:
+    """A line of JSON as the log has it, which tells what is no record of it: the banner."""
+    entry = {"time": _time(time.time()), "level": "INFO", "logger": "xooai", "message": message}
+    return json.dumps(entry | fields)
+
+
 def _handler() -> logging.Handler:
     try:
         return LogWriter(sys.stderr.fileno())
@@ -54,6 +60,11 @@ def _fields(record: logging.LogRecord) -> dict[str, Any] | None:
 @lru_cache(maxsize=2)  # this second and the one before
 def _utc(second: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
+def _time(seconds: float) -> str:
+    second, part = divmod(seconds, 1)
+    return f"{_utc(int(second))}.{int(part * 1000):03}Z"
 
 
 class _Text(logging.Formatter):

@@ -10,8 +10,9 @@ from typing import Any, NotRequired, TypedDict, TypeVar
 import click
 import msgspec
 
+from xooai.address import Address
 from xooai.cli.values import value_of
-from xooai.client import Address, Remote
+from xooai.client import Remote
 from xooai.codec import MSGPACK, codec_of
 from xooai.describe import endpoint as describe_endpoint
 from xooai.driver import DialOptions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -17,6 +18,7 @@ from xooai import metrics
 from xooai.cli.bench import LENGTH
 from xooai.cli.remote import Reached, Reaching, Server, reached, reaching
 from xooai.cli.terminal import console
+from xooai.cli.top_answers import Answers
 from xooai.cli.top_rates import Seen, between, is_sound
 from xooai.cli.top_view import KEYS, ORDERS, view
 from xooai.errors import DeadlineExceeded, FailedPrecondition, NotFound, Unavailable
@@ -84,7 +86,8 @@ class _Top:
 
     def _write(self, seen: Seen, as_json: bool) -> None:
         if as_json:
-            click.echo(msgspec.json.encode(seen))
+            # What is not ASCII is escaped: a name may hold what moves a terminal's cursor.
+            click.echo(json.dumps(msgspec.to_builtins(seen), separators=(",", ":")).replace("\x7f", "\\u007f"))
         else:
             console().print(view(self._url, seen, self._order))
             if not self._is_once:
@@ -118,7 +121,7 @@ class _Top:
     async def _looks(self, there: Reached) -> AsyncIterator[Seen]:
         """One interval after another. A server that is away for a while is asked on; raises what the first look raises."""
         before = await _report(there)
-        last = before
+        last, answers = before, Answers(before)
         while not self._over.is_set():
             try:
                 await asyncio.wait_for(self._over.wait(), self._interval)
@@ -135,7 +138,7 @@ class _Top:
                 if not sys.stdout.isatty():
                     click.echo(f"xooai: {one_line(error.message)}", err=True)
                     continue
-            yield between(before, last)
+            yield between(*answers.pair(before, last))
             if self._is_once:
                 return
             before = last

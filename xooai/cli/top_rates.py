@@ -65,7 +65,10 @@ class Worker(msgspec.Struct, frozen=True):
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """A server for `seconds`; `counts` a second by name and what; `slots` as their supervisor sees the workers."""
+    """A server for `seconds`; `counts` a second by name and what; `slots` as their supervisor sees the workers.
+
+    `missing` workers did not answer now: they are told of as before, and not among `workers`.
+    """
 
     now: float
     seconds: float
@@ -75,15 +78,23 @@ class Seen(msgspec.Struct, frozen=True):
     waiting: dict[str, int]
     counts: dict[str, float]
     slots: list[Slot]
+    missing: list[str]
 
 
 def is_sound(report: Report) -> bool:
     """Whether a report can be compared with others: each call in a bucket that is told of, at a time that there is."""
-    return 0 <= report.now < _LAST and all(len(one.buckets) == len(report.bounds) + 1 for one in report.calls)
+    times, items = len(report.bounds) + 1, len(report.sizes) + 1
+    calls = [*report.calls, *(one for answer in report.answers for one in answer.calls)]
+    return (
+        0 <= report.now < _LAST
+        and all(len(one.buckets) == times for one in calls)
+        and all(len(one.buckets) == times for answer in report.answers for one in answer.stages)
+        and all(len(one.buckets) == items for answer in report.answers for one in answer.batches)
+    )
 
 
 def between(before: Report, after: Report) -> Seen:
-    """What was between two reports of one server.
+    """What was between two reports of one server, which tell of the same processes: see `xooai.cli.top_answers`.
 
     What is less than before has begun anew where all processes are new. Where only some are, nobody knows how much of it is: it
     counts as nothing, since the sums of the others are in it, too. So does all where the server's clock was put back.
@@ -125,6 +136,7 @@ def between(before: Report, after: Report) -> Seen:
         waiting={one.queue: sum(o.waiting for o in after.queues if o.queue == one.queue) for one in after.queues},
         counts={name: rate for name, rate in summed.items() if rate},
         slots=after.slots,
+        missing=after.missing,
     )
 
 

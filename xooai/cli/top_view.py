@@ -36,6 +36,9 @@ def view(url: str, seen: Seen, order: str, note: str = "") -> RenderableType:
     parts += ["", _workers(seen)]
     if troubled := [_slot(one) for one in seen.slots if one.state != "ready" or one.restarts]:
         parts += ["", Text("   ".join(troubled), style="red")]
+    if seen.missing:
+        names = ", ".join(one_line(name) for name in seen.missing)
+        parts += ["", Text(f"no answer in time from worker {names}; told of as before", style="red")]
     if more := [f"{one_line(name)} {rate:,.1f}/s" for name, rate in sorted(seen.counts.items())]:
         parts += ["", Text("   ".join(more))]
     return Group(*parts)

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xooai.binding import INPUT, Rule
 from xooai.call import hops
 from xooai.deadline import part_of
 from xooai.endpoint import Endpoint
-from xooai.errors import DeadlineExceeded, FlowError, XooaiError, error_from
+from xooai.errors import DeadlineExceeded, FailedPrecondition, FlowError, XooaiError, error_from
 from xooai.flow.attempts import Limits
 from xooai.flow.failure import Raised
 from xooai.flow.gate import Gate
 from xooai.flow.lent import Lent
-from xooai.flow.running import Means, run
-from xooai.flow.targets import Inner, Target, runs_here
-from xooai.flow.trace import watching
-from xooai.flow.unread import Request, Unread
-from xooai.lazy import lazy
+from xooai.flow.means import Means
+from xooai.flow.running import run
+from xooai.flow.targets import Inner, Target, Warmed, runs_here
+from xooai.flow.trace import Trace, watching
+from xooai.flow.unread import Request
 from xooai.local import Local
 from xooai.log import one_line
-from xooai.payload import all_stay, settled
+from xooai.payload import all_stay
 from xooai.plan import Plan
 from xooai.threads import Threads
-
-if TYPE_CHECKING:
-    from xooai.flow import streaming
-else:
-    streaming = lazy("xooai.flow.streaming")
 
 __all__ = ["CALL", "Answering"]
 
@@ -65,7 +60,7 @@ class Answering:
         self._is_forked = len(self._means.first) > 1 or any(len(some) > 1 for some in plan.followers.values())
         self._quick = 0 if self._is_forked else QUICK_RUNS
         self._is_split = any(packing.splits for packing in found.values())
-        self.gate = Gate(self.answer)
+        self.gate = Gate(self.answer, self, name)
 
     @cached_property
     def _is_of_here(self) -> bool:
@@ -118,8 +113,19 @@ class Answering:
                 reason = one_line(f"{type(cause).__name__}: {cause}")
                 raise FlowError(f"node {id!r} ({target.path}) cannot be set up: {reason}") from cause
 
-    async def answer(self, given: Mapping[str, Any] | Request | Lent, wanted: str) -> Any:
-        """The result of a run, which may be unread where its media type is `wanted`."""
+    async def warm_nodes(self, done: set[object]) -> None:
+        """Run the examples of the nodes' endpoints in this process, each once: `done` are those that were run. Raises
+        FailedPrecondition that names the node.
+        """
+        for id, target in self._means.targets.items():
+            if isinstance(target, Warmed):
+                try:
+                    await target.warm(done)
+                except FailedPrecondition as error:
+                    raise FailedPrecondition(f"node {id!r}: {error.message}") from error
+
+    def answer(self, given: Mapping[str, Any] | Request | Lent, wanted: str) -> Awaitable[Any]:
+        """The result of a run, which may be unread where its media type is `wanted`. Raises what a run does."""
         hops()  # refuses a call that goes in a circle
         if isinstance(given, Request):  # what is wrong with it is told as of a whole, before any node begins
             if self._is_read:
@@ -127,20 +133,17 @@ class Answering:
             if self._is_split:
                 given.parts()
         watch = watching.get()
-        if watch is None:
-            return self._settled(await run(self.plan, self._means, given, None, wanted))
+        return (
+            run(self.plan, self._means, given, None, wanted) if watch is None else self._watched(watch, given, wanted)
+        )
+
+    async def _watched(self, watch: tuple[Any, Trace], given: Mapping[str, Any] | Request | Lent, wanted: str) -> Any:
         trace = watch[1] if watch[0] is self else None
         token = watching.set(None)  # the Flows inside of this one are watched by nobody
         try:
-            return self._settled(await run(self.plan, self._means, given, trace, "" if trace is not None else wanted))
+            return await run(self.plan, self._means, given, trace, "" if trace is not None else wanted)
         finally:
             watching.reset(token)
-
-    def _settled(self, result: Any) -> Any:
-        schema = self.plan.endpoint.result
-        if not schema.facts.documents or isinstance(result, Unread):
-            return result
-        return streaming.settling(schema, result) if self.plan.endpoint.gives_stream else settled(schema, result)
 
     def close(self) -> None:
         """End the threads once they are done with what they are at; new work starts new ones."""

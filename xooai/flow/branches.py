@@ -6,11 +6,12 @@ A task costs as much as two calls in this process, and most handlers of such cal
 from __future__ import annotations
 
 from asyncio import TaskGroup
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
 from types import TracebackType, coroutine
 from typing import Any
 
+from xooai.done import DONE
 from xooai.sync import driven
 
 __all__ = ["Branches", "before_waiting"]
@@ -28,14 +29,13 @@ class Branches:
             driven(self._group.__aenter__())  # which does not wait
         self._group.create_task(branch, context=context)
 
-    async def __aenter__(self) -> Branches:
-        return self
+    def __aenter__(self) -> Awaitable[None]:
+        return DONE
 
-    async def __aexit__(
+    def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._group is not None:
-            await self._group.__aexit__(kind, error, trace)
+    ) -> Awaitable[None]:
+        return DONE if self._group is None else self._group.__aexit__(kind, error, trace)
 
 
 @coroutine

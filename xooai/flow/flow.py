@@ -385,6 +385,11 @@ class Flow(Served):
         plan, _ = await self._planning.made(None)
         await self._own(plan)[1].set_up()
 
+    async def _warm(self, done: set[object]) -> None:
+        """As a node of a Flow that is served: run the examples of its own nodes."""
+        plan, _ = await self._planning.made(None)
+        await self._own(plan)[0].warm_nodes(done)
+
     async def _pass_on(self, arguments: dict[str, Any], timeout: float | None, watch: Watch | None) -> Any:
         """As a node of another Flow: answer a call."""
         plan, left = await self._planning.made(remaining(timeout))

@@ -11,12 +11,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from xooai.call import Layer, remaining
-from xooai.endpoint import ANYTHING, Endpoint
+from xooai.endpoint import Endpoint
 from xooai.errors import FlowError
 from xooai.local import Local
 from xooai.shared_stores import NONE
 from xooai.streamed import reply_of, request_of
 from xooai.threads import Threads
+from xooai.untyped import ANYTHING
 
 if TYPE_CHECKING:
     from xooai.flow.trace import Watch

@@ -19,7 +19,9 @@ from xooai.threads import Threads
 
 if TYPE_CHECKING:
     from xooai import stream_handler as streaming
+    from xooai.flow import inner
 else:
+    inner = lazy("xooai.flow.inner")
     streaming = lazy("xooai.stream_handler")
 
 __all__ = ["Gate"]
@@ -28,11 +30,19 @@ __all__ = ["Gate"]
 class Gate(Serving):
     """Answers calls to a Flow by `run`, which is given the arguments by name, or a Request, and the wanted codec of the reply."""
 
-    def __init__(self, run: Callable[[Any, str], Awaitable[Any]]) -> None:
-        self._run = run
+    def __init__(self, run: Callable[[Any, str], Awaitable[Any]], who: object, name: str) -> None:
+        """`who` is traced as the Flow of this name where a caller asks for times."""
+        self._run, self._who, self._name = run, who, name
 
     async def __call__(self, **arguments: Any) -> Any:
         return await self._run(arguments, "")
+
+    async def _read(self, call: Call, plain: Service) -> None:
+        """Answer a call whose frame has to be read; where a peer asks for times, it is told of the nodes, too."""
+        if call.marks is None and call.head.is_timed:
+            await inner.telling(self._who, self._name, call, plain)
+        else:
+            await plain(call)
 
     def service(self, endpoint: Endpoint, threads: Threads, contents: Contents) -> Service:
         """What answers calls as a server, or within the process."""
@@ -45,11 +55,18 @@ class Gate(Serving):
             if type(call.marks) is Handed and call.marks.value is not None:
                 if call.timing is not None:
                     call.timing.enter("handle")
-                await hand(call, await self._run(call.marks.value, ""))
+                found = await self._run(call.marks.value, "")
+                if found is None:
+                    await reply(call, found)
+                    return
+                call.reply_marks = Handed.of(
+                    found
+                )  # as it is: a node has answered it, so it was read by the Flow's type
+                await call.send(b"", MSGPACK.media_type)
                 return
             codec = codec_named(call.head.codec)
             if call.marks is not None or call.head.is_timed or codec is None:
-                await plain(call)
+                await self._read(call, plain)
                 return
             if call.timing is not None:
                 call.timing.enter("handle")  # the nodes have stages of their own
@@ -69,13 +86,5 @@ class Gate(Serving):
                     return
                 found = settled(endpoint.result, found.value())
             await reply(call, found)
-
-        async def hand(call: Call, found: Any) -> None:
-            """Give a result as it is: a node has answered it, so it was read by the type that the Flow gives."""
-            if found is None:
-                await reply(call, found)
-                return
-            call.reply_marks = Handed.of(found)
-            await call.send(b"", MSGPACK.media_type)
 
         return handle

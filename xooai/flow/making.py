@@ -138,6 +138,13 @@ class Made:
         finally:
             self._maker.leave(held)
 
+    async def warm(self, done: set[object]) -> None:
+        held = await self._maker.entered()
+        try:
+            await held.executor._xooai_local().warm(await self.endpoint(None), done)
+        finally:
+            self._maker.leave(held)
+
     async def call(
         self,
         endpoint: Endpoint,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from inspect import isfunction
+from inspect import isfunction, ismethod
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -44,6 +44,15 @@ class Used(msgspec.Struct, frozen=True):
     trust: str | None = None
 
 
+def _owned(use: Any, on: str | None) -> tuple[Any, str | None]:
+    """A method that is an endpoint as what it is, one of its executor: as a function it would run without the `setup`."""
+    if on is None and ismethod(use) and isinstance(use.__self__, Served):
+        mark = mark_of(use.__func__)
+        if mark is not None:
+            return use.__self__, mark.name or use.__name__
+    return use, on
+
+
 def target_of(
     use: Any,
     on: str | None,
@@ -54,6 +63,7 @@ def target_of(
     threads: Threads,
 ) -> Target:
     """Where the calls of a node go; those of a function into `threads`. Raises FlowError."""
+    use, on = _owned(use, on)
     is_class = isinstance(use, type) and issubclass(use, Served)
     if with_ is not None and not is_class:
         raise FlowError(f"with_= is for the constructor of a class, and use={_shown(use)} is none")

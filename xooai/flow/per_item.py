@@ -19,9 +19,12 @@ AHEAD = 16  # calls of one node at a time, and replies that nobody took yet: as 
 Call = Callable[[Any], Awaitable[Any]]
 
 
-async def per_item(call: Call, source: Source) -> AsyncGenerator[Any, None]:
-    """The replies to the items of `source`, but those that are left out. Raises what a call raised, behind those before it."""
-    calls = _Calls(call, source)
+async def per_item(call: Call, source: Source, ahead: int = AHEAD) -> AsyncGenerator[Any, None]:
+    """The replies to the items of `source`, but those that are left out; at most `ahead` of them are under way.
+
+    Raises what a call raised, behind those before it.
+    """
+    calls = _Calls(call, source, ahead)
     calls.start()
     try:
         while (coming := await calls.next()) is not None:
@@ -42,10 +45,10 @@ _Reply = asyncio.Future[tuple[Any, Exception | None]]
 class _Calls:
     """The calls for the items that nobody took the replies of yet."""
 
-    def __init__(self, call: Call, source: Source) -> None:
+    def __init__(self, call: Call, source: Source, ahead: int) -> None:
         self._call, self._source = call, source
         self._loop = asyncio.get_running_loop()
-        self._room = asyncio.Semaphore(AHEAD)
+        self._room = asyncio.Semaphore(ahead)
         self._coming: deque[_Reply] = deque()
         self._head: _Reply | None = None
         self._tasks: set[asyncio.Task[None]] = set()

@@ -30,10 +30,12 @@ from xooai.layers.retry import is_turned_away
 from xooai.lazy import lazy
 
 if TYPE_CHECKING:
+    from xooai import address as addresses
     from xooai import client as remotes
     from xooai.flow.trace import Watch
     from xooai.streams import Stream
 else:
+    addresses = lazy("xooai.address")
     remotes = lazy("xooai.client")
 
 __all__ = ["ASK", "ATTEMPTS", "LIMIT", "Several"]
@@ -52,7 +54,7 @@ class _Place:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.address = remotes.Address.of(url)
+        self.address = addresses.Address.of(url)
         if not self.address.executor:
             raise FlowError(f"{url!r} names no endpoint; it is written {self.address.server}/executor/endpoint")
         self.executor = ""
@@ -147,7 +149,7 @@ class Several(Elsewhere):
         if server.is_out:  # what it said before counts no more
             remote.forget()
         limit = remaining(remote.timeout if timeout is None else timeout)
-        (place.executor, endpoint), _ = await remote.found(partial(remotes.resolved, place.address), limit)
+        (place.executor, endpoint), _ = await remote.found(partial(addresses.resolved, place.address), limit)
         return endpoint
 
     def forget(self) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from asyncio import AbstractEventLoop
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from xooai.call import Layer, remaining
 from xooai.declare import chosen
@@ -21,12 +20,14 @@ from xooai.payload import settled
 from xooai.served import Served
 
 if TYPE_CHECKING:
+    from xooai import address as addresses
     from xooai import client as remotes
     from xooai import remote_stream
     from xooai.flow import flow as flows
     from xooai.flow.trace import Watch
     from xooai.streams import Stream
 else:
+    addresses = lazy("xooai.address")
     remotes = lazy("xooai.client")
     remote_stream = lazy("xooai.remote_stream")
     flows = lazy("xooai.flow.flow")
@@ -105,6 +106,14 @@ class Target(Protocol):
         """Let go of what was made for the Flow alone."""
 
 
+@runtime_checkable
+class Warmed(Protocol):
+    """A target in this process, which may have examples to run."""
+
+    async def warm(self, done: set[object]) -> None:
+        """Run those that are not among the ones that are `done`. Raises FailedPrecondition."""
+
+
 class Elsewhere(ABC):
     """Of a target at a server: what is packed may be sent there, and what it answers is unread."""
 
@@ -118,15 +127,10 @@ class Elsewhere(ABC):
         """Whom its replies come from, as far as it is one server: what that keeps itself it can read."""
 
     starts = False
-    """Whether there are calls that need no waiting to be sent."""
+    """Whether there are calls that need no waiting to be sent, by what `there` gives."""
 
-    def start(
-        self, endpoint: Endpoint, arguments: Packed, wanted: str, loop: AbstractEventLoop, told: Callable[[], None]
-    ) -> remotes.Sent | None:
-        """As `call`, of a call that goes out at once; `told` is called when it has ended. None where it was not sent.
-
-        `loop` is the running one.
-        """
+    def there(self) -> tuple[remotes.Remote, str] | None:
+        """The one server of all calls, and the executor's name there; None where that is to be found out first."""
         return None
 
 
@@ -169,15 +173,18 @@ class Own(_Given):
     async def set_up(self) -> None:
         await self.executor._xooai_local().set_up()
 
-    async def call(
+    async def warm(self, done: set[object]) -> None:
+        await self.executor._xooai_local().warm(await self.endpoint(None), done)
+
+    def call(
         self,
         endpoint: Endpoint,
         arguments: Arguments,
         timeout: float | None,
         watch: Watch | None = None,
         wanted: str = "",
-    ) -> Any:
-        return await self.executor._xooai_local().pass_on(endpoint, _read(arguments), remaining(timeout), watch)
+    ) -> Coroutine[Any, Any, Any]:
+        return self.executor._xooai_local().pass_on(endpoint, _read(arguments), remaining(timeout), watch)
 
     @asynccontextmanager
     async def open(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> AsyncIterator[Stream]:
@@ -217,10 +224,8 @@ class Client(_Given, Elsewhere):
 
     starts = True
 
-    def start(
-        self, endpoint: Endpoint, arguments: Packed, wanted: str, loop: AbstractEventLoop, told: Callable[[], None]
-    ) -> remotes.Sent | None:
-        return None if self._there is None else _started(*self._there, endpoint, arguments, wanted, loop, told)
+    def there(self) -> tuple[remotes.Remote, str] | None:
+        return self._there
 
     def origin(self) -> Origin | None:
         remote = self.executor._xooai_remote
@@ -254,15 +259,18 @@ class Inner(_Given):
     async def set_up(self) -> None:
         await self.flow._set_up()
 
-    async def call(
+    async def warm(self, done: set[object]) -> None:
+        await self.flow._warm(done)
+
+    def call(
         self,
         endpoint: Endpoint,
         arguments: Arguments,
         timeout: float | None,
         watch: Watch | None = None,
         wanted: str = "",
-    ) -> Any:
-        return await self.flow._pass_on(_read(arguments), timeout, watch)
+    ) -> Coroutine[Any, Any, Any]:
+        return self.flow._pass_on(_read(arguments), timeout, watch)
 
     @asynccontextmanager
     async def open(self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None) -> AsyncIterator[Stream]:
@@ -283,9 +291,10 @@ class There(Elsewhere):
     """An endpoint by its URL. Nothing is asked before the first call, or `check`."""
 
     known = None
+    _known_there: tuple[remotes.Remote, str] | None = None
 
     def __init__(self, url: str, server: Callable[[str], remotes.Remote]) -> None:
-        self._address = remotes.Address.of(url)
+        self._address = addresses.Address.of(url)
         self._server = server
         self._executor = self._address.executor if self._address.endpoint else ""
         if not self._address.executor:
@@ -326,12 +335,10 @@ class There(Elsewhere):
 
     starts = True
 
-    def start(
-        self, endpoint: Endpoint, arguments: Packed, wanted: str, loop: AbstractEventLoop, told: Callable[[], None]
-    ) -> remotes.Sent | None:
-        if not self._executor:
-            return None
-        return _started(self._server(self.host), self._executor, endpoint, arguments, wanted, loop, told)
+    def there(self) -> tuple[remotes.Remote, str] | None:
+        if self._known_there is None and self._executor:
+            self._known_there = self._server(self.host), self._executor
+        return self._known_there
 
     def origin(self) -> Origin | None:
         return self._server(self.host).origin
@@ -339,7 +346,8 @@ class There(Elsewhere):
     async def _found(self, timeout: float | None) -> tuple[Endpoint, float | None]:
         remote = self._server(self.host)
         limit = remaining(remote.timeout if timeout is None else timeout)
-        (self._executor, endpoint), limit = await remote.found(partial(remotes.resolved, self._address), limit)
+        (self._executor, endpoint), limit = await remote.found(partial(addresses.resolved, self._address), limit)
+        self._known_there = remote, self._executor
         return endpoint, limit
 
 
@@ -372,21 +380,6 @@ async def sent(
     accept = wanted or accepted(endpoint, codec)
     reply, media_type = await remote.forward(executor, endpoint, frame, codec, limit, accept)
     return answered(reply, media_type, endpoint.result, remote.origin, (remote.server, executor, endpoint.name))
-
-
-def _started(
-    remote: remotes.Remote,
-    executor: str,
-    endpoint: Endpoint,
-    arguments: Packed,
-    wanted: str,
-    loop: AbstractEventLoop,
-    told: Callable[[], None],
-) -> remotes.Sent | None:
-    codec = arguments.codec
-    accept = wanted or accepted(endpoint, codec)
-    head = remote.heading(executor, endpoint.name, codec.media_type, remaining(remote.timeout), accept)
-    return remote.start(head, arguments.frame, loop, told)
 
 
 def _read(arguments: Arguments) -> dict[str, Any]:

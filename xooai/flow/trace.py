@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import structs
 
 from xooai.endpoint import Endpoint
 from xooai.errors import XooaiError
@@ -21,11 +22,12 @@ from xooai.timing import STAGES, read_timing
 if TYPE_CHECKING:
     from xooai import elsewhere
     from xooai.flow import chrome as traces
-    from xooai.flow import waterfall
+    from xooai.flow import inner, waterfall
     from xooai.flow.targets import Target
 else:
     elsewhere = lazy("xooai.elsewhere")
     traces = lazy("xooai.flow.chrome")
+    inner = lazy("xooai.flow.inner")
     waterfall = lazy("xooai.flow.waterfall")
 
 __all__ = ["Called", "Span", "State", "Trace", "Watch", "watched", "watching"]
@@ -62,6 +64,8 @@ class Called(msgspec.Struct, frozen=True):
     contents: int = 0
     """Contents that the handler read and that stood elsewhere; `cached` of them were in its cache."""
     cached: int = 0
+    untold: int = 0
+    """Nodes of a Flow over there that are not shown, for there are too many."""
     age: int | None = None
     """Seconds since the reply was made, where it is one that was kept."""
 
@@ -69,7 +73,8 @@ class Called(msgspec.Struct, frozen=True):
 class Span(msgspec.Struct, frozen=True):
     """One node: seconds since the run began, how it ended, what was called, and at which server ("" for this process).
 
-    It has several `calls` with `each=` and where calls were made anew. `inside` are the nodes of a Flow of this process.
+    It has several `calls` with `each=` and where calls were made anew. `inside` are the nodes of a Flow: of one that is served
+    elsewhere what its server told of them, at `host` and without a `path`.
     """
 
     id: str
@@ -118,9 +123,9 @@ class Span(msgspec.Struct, frozen=True):
 class Trace:
     """The nodes of one run, in the order in which they ended. As text it is a waterfall."""
 
-    def __init__(self, name: str, zero: float | None = None) -> None:
-        """`zero` is where the clock of a run began that this one is a part of."""
-        self.name = name
+    def __init__(self, name: str, zero: float | None = None, keeps: bool = True) -> None:
+        """`zero` is where the clock of a run began that this one is a part of. Nobody reads replies for one that `keeps` none."""
+        self.name, self.keeps = name, keeps
         self.seconds = 0.0
         """How long the whole took."""
         self.spans: list[Span] = []
@@ -178,12 +183,22 @@ class Trace:
             finally:
                 if token is not None:
                     elsewhere.moved.reset(token)
-                self._calls.setdefault(id, []).append(_called(watch, began, self._now(), is_answered))
-                if watch.inside is not None:
-                    self._inside.setdefault(id, []).extend(watch.inside.spans)
+                self._note(id, watch, _called(watch, began, self._now(), is_answered))
             return reply
 
         return call
+
+    def _note(self, id: str, watch: Watch, called: Called) -> None:
+        """A call of a node has ended."""
+        text = watch.beside.get(TIMES, "") if watch.host else ""
+        if watch.inside is not None:
+            self._inside.setdefault(id, []).extend(watch.inside.spans)
+        elif "node;" in text:
+            known = self._inside.setdefault(id, [])
+            told, untold = inner.spans(text, called, max(inner.MOST - len(known), 0))
+            known += told
+            called = structs.replace(called, untold=untold)
+        self._calls.setdefault(id, []).append(called)
 
     def _now(self) -> float:
         return perf_counter() - self._zero
@@ -236,6 +251,7 @@ def _called(watch: Watch, began: float, ended: float, is_answered: bool) -> Call
         watch.codec,
         told.contents,
         told.cached,
+        0,
         int(age) if age.isdecimal() and age.isascii() and len(age) <= _AGE else None,
     )
 

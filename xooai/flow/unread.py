@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from xooai.codec import JSON, MSGPACK, Codec, codec_of
+from xooai.codec import JSON, MSGPACK, Codec, codec_of, located
 from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument, Unimplemented, XooaiError
 from xooai.origin import Origin
@@ -28,6 +28,7 @@ __all__ = [
     "is_bound",
     "look",
     "packed",
+    "split",
     "together",
 ]
 
@@ -92,6 +93,18 @@ class Reply(Written):
             except InvalidArgument as error:
                 raise self._unfit(error) from error
         return self._read[0]
+
+    @property
+    def is_read(self) -> bool:
+        """Whether somebody has looked."""
+        return self._read is not None
+
+    def part(self, schema: Schema, frame: bytes, place: Sequence[str]) -> Any:
+        """What stands in one place of it, whose bytes these are. Raises XooaiError that names the place."""
+        try:
+            return from_peer(schema, self.codec, frame, self.origin)
+        except InvalidArgument as error:
+            raise self._unfit(located(error, *place)) from error
 
     def _unfit(self, error: InvalidArgument) -> XooaiError:
         where = "/".join(self.where)
@@ -165,7 +178,7 @@ class Request(Unread):
     def parts(self) -> Mapping[str, Any]:
         """The arguments by name, as bytes of the request's codec. Raises InvalidArgument, as reading them does."""
         if self._parts is None:
-            parts = _split(self.codec, self.frame)
+            parts = split(self.codec, self.frame)
             if parts is None or not self._is_complete(parts):
                 parts = _again(self.endpoint, self.codec, self.value())
             self._parts = parts
@@ -179,7 +192,7 @@ class Request(Unread):
         )
 
 
-def _split(codec: Codec, frame: bytes) -> dict[str, Any] | None:
+def split(codec: Codec, frame: bytes) -> dict[str, Any] | None:
     """The members of an object; None for what is none, or is not written as most do it, so that a doubled name might hide."""
     try:
         if codec is JSON:
@@ -201,12 +214,12 @@ def _again(endpoint: Endpoint, codec: Codec, value: Mapping[str, Any]) -> dict[s
 def _members(frame: bytes) -> int:
     """How many members a map of msgpack has."""
     first = frame[0]
-    if first == _MAP16:
-        return int.from_bytes(frame[1:3], "big")
+    if first in (_MAP16, _MAP32):
+        return int.from_bytes(frame[1 : 3 if first == _MAP16 else 5], "big")
     return first & 0x0F if first >> 4 == _FIXMAP else -1
 
 
-_MAP16, _FIXMAP = 0xDE, 0x8
+_MAP16, _MAP32, _FIXMAP = 0xDE, 0xDF, 0x8
 _JSON = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _MSGPACK = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 _one_of_json = msgspec.json.Decoder(msgspec.Raw).decode

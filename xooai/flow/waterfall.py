@@ -65,7 +65,8 @@ def _bars(rows: Sequence[Row], whole: float) -> Iterator[str]:
 
 
 def _where(span: Span) -> str:
-    where = cut(f"{printable(span.path)} {f'at {span.host}' if span.host else 'in process'}", _WHERE)
+    place = f"at {span.host}" if span.host else "in process"
+    where = cut(f"{printable(span.path)} {place}" if span.path else f"told by {span.host}", _WHERE)
     return where if span.state.value == "done" else f"{where}  {span.state.value}"
 
 
@@ -149,6 +150,9 @@ def _note(span: Span) -> str:
     contents, cached = sum(call.contents for call in calls), sum(call.cached for call in calls)
     if contents:
         notes.append(f"{cached:,} of {contents:,} contents were in its cache")
+    untold = sum(call.untold for call in calls)
+    if untold:
+        notes.append(f"{untold:,} more nodes inside")
     ages = [call.age for call in calls if call.age is not None]
     if ages:
         notes.append(

@@ -34,7 +34,7 @@ DRIVER = "isolated"
 
 
 class Standing:
-    """Implements `xooai.server.Hosted`."""
+    """Implements `xooai.routes.Hosted`."""
 
     layers: tuple[Layer, ...] = ()  # those of the executor are where it is
 
@@ -81,6 +81,7 @@ class _Relay(Serving):
         if frame is not None:
             call.taken = len(frame)
         end = await self._open(call, frame)
+        call.is_passed_on = True
         try:
             reply = await end.receive()
         except XooaiError as error:

@@ -56,6 +56,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     note: str = ""
     limit: int | None = None  # calls at a time
     rate: float | None = None  # calls a second
+    bandwidth: float | None = None  # bytes a second, of requests and replies
     priority: int = 0  # the highest that its holder may claim
 
     def ended(self, now: datetime) -> bool:
@@ -138,6 +139,8 @@ def _check(entries: Iterable[Entry]) -> None:
             raise ValueError(f"{about} has a limit below 1, or a priority that is not from -9 to 9")
         if entry.rate is not None and not 0 < entry.rate < math.inf:
             raise ValueError(f"{about} has a rate that is no number of calls a second")
+        if entry.bandwidth is not None and not 1 <= entry.bandwidth < math.inf:
+            raise ValueError(f"{about} has a bandwidth that is no number of bytes a second")
         for scope in entry.scopes:
             if re.fullmatch(SCOPE, scope) is None:
                 raise ValueError(f"{about} has the scope {scope[:40]!r}; it looks like reader/read, reader/* or *")

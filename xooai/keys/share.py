@@ -1,4 +1,4 @@
-"""What one key may use: calls at a time, and calls a second. Counted in this process, on the clock that nobody sets."""
+"""What one key may use: calls at a time, and calls and bytes a second. Counted in this process, on the clock that nobody sets."""
 
 from __future__ import annotations
 
@@ -11,23 +11,30 @@ from xooai.tally import count
 
 __all__ = ["Share", "Shares"]
 
+BURST = 1.0  # seconds whose worth of bytes may come at once, as of calls
+SOONEST = 0.001  # seconds: what is told to who is refused is written in milliseconds
+
 
 class Share:
     """What one key uses now. All is called in one loop.
 
-    The rate is kept as by ATM's generic cell rate algorithm (ITU-T I.371): a second's worth may come at once.
+    The rates are kept as by ATM's generic cell rate algorithm (ITU-T I.371): a second's worth may come at once. How many bytes a
+    call moves is known when it has: it begins where those before it are paid for.
     """
 
-    __slots__ = ("_due", "running")
+    __slots__ = ("_due", "_paid", "running")
 
     def __init__(self) -> None:
         self.running = 0
         self._due = 0.0  # monotonic seconds: when the next call would come, if all came evenly
+        self._paid = 0.0  # monotonic seconds: when all bytes have been moved, if all were moved evenly
 
     def begin(self, entry: Entry) -> None:
         """Take a place, until `end`. Raises ResourceExhausted."""
         if entry.limit is not None and self.running >= entry.limit:
             raise _beyond(f"may have {entry.limit:,} calls under way", uniform(1, 1.5))
+        if entry.bandwidth is not None and (owed := self.owed()) > 0:
+            raise _beyond(f"may move {entry.bandwidth:,.0f} bytes a second", max(owed, SOONEST))
         if entry.rate is not None:
             now = monotonic()
             due = max(self._due, now)
@@ -40,6 +47,14 @@ class Share:
     def end(self) -> None:
         self.running -= 1
 
+    def pay(self, bandwidth: float, size: int) -> None:
+        """So many bytes were moved."""
+        self._paid = max(self._paid, monotonic()) + size / bandwidth
+
+    def owed(self) -> float:
+        """Seconds until all but the last second's worth of bytes are paid for; 0 or less where they are."""
+        return self._paid - monotonic() - BURST
+
 
 class Shares:
     """Those of all keys that have a limit: as many as keys in the file, at most."""
@@ -49,7 +64,7 @@ class Shares:
 
     def of(self, entry: Entry) -> Share | None:
         """What a key uses; None for one without limits."""
-        if entry.limit is None and entry.rate is None:
+        if entry.limit is None and entry.rate is None and entry.bandwidth is None:
             return None
         return self._shares.get(entry.id) or self._shares.setdefault(entry.id, Share())
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from xooai.errors import InvalidArgument, XooaiError
 from xooai.layers.retry import Retries, is_of_the_moment
+from xooai.tally import count
 
 __all__ = ["checked", "raced"]
 
@@ -32,6 +33,7 @@ async def raced(attempt: Callable[[int], Coroutine[Any, Any, T]], hedge: float, 
     not change is raised at once.
     """
     tasks = [asyncio.create_task(attempt(0))]
+    taken: asyncio.Task[T] | None = None
     try:
         _, waiting = await asyncio.wait(tasks, timeout=hedge)
         if waiting and retries.take():
@@ -41,9 +43,12 @@ async def raced(attempt: Callable[[int], Coroutine[Any, Any, T]], hedge: float, 
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             final = [task for task in done if _is_final(task)]
             if final or not waiting:
-                return min(final or done, key=_has_failed).result()
+                taken = min(final or done, key=_has_failed)
+                return taken.result()
         return tasks[0].result()
     finally:
+        if len(tasks) > 1:
+            count("hedges", "second" if taken is tasks[1] else "first")
         left = [task for task in tasks if not task.done()]
         for task in left:
             task.cancel()

@@ -74,6 +74,8 @@ class Ledger:
         self.is_shared = folder is not None
         self.owner = f"{os.getpid()}-{secrets.token_hex(8)}"
         self._folder = None if folder is None else Path(folder)
+        # What outlives this machine's start goes by the time that it is, all else by the clock that nobody sets.
+        self._clock = time.monotonic if folder is None else time.time
         try:
             if self._folder is not None:
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -90,7 +92,7 @@ class Ledger:
     def begin(self, place: bytes, fingerprint: bytes, instead_of: str = "") -> Row | None:
         """Note that a call begins, also `instead_of` an owner that is gone; what is known of it where it has begun before."""
         with self._lock, _Whole(self._data):
-            now = time.time()
+            now = self._clock()
             found = self._data.execute(
                 "SELECT print, owner, ended, began FROM calls WHERE place = ?", (place,)
             ).fetchone()

@@ -46,11 +46,13 @@ class Gate:
         self._names = (executor, endpoint)
         queue_told("calls", self, executor, endpoint)
         self._what, self._few, self._many, self._queue = what, limit, max(ahead, limit), queue
-        self._limit = self._many
+        self.limit = self._many
+        """How many may run now."""
         self._line: lines.Line[_Waiter] | None = None
         self._gap: float | None = None  # seconds from one call that ends to the next, while others wait
         self._ended = 0.0  # when the last one did
-        self._is_waited_for = False
+        self.is_waited_for = False
+        """Whether to tell it by `left` that a call has ended."""
         self.running = 0
         self.refused = 0
 
@@ -60,10 +62,13 @@ class Gate:
         return 0 if self._line is None else len(self._line)
 
     def around(self, service: Service) -> Service:
-        """The service, with so many calls in it at a time."""
+        """The service, with so many calls in it at a time.
+
+        A site does for most calls what stands here by itself: while there are places, nothing waits.
+        """
 
         async def admitted(call: Call) -> None:
-            if self.running < self._limit:
+            if self.running < self.limit:
                 self.running += 1
             else:
                 await self._wait(call)
@@ -71,8 +76,8 @@ class Gate:
                 await service(call)
             finally:
                 self.running -= 1
-                if self._is_waited_for:
-                    self._end()
+                if self.is_waited_for:
+                    self.left()
 
         return admitted
 
@@ -89,9 +94,9 @@ class Gate:
         except asyncio.CancelledError:
             if waiter.is_admitted:  # in the same turn of the loop
                 self.running -= 1
-                self._end()
+                self.left()
             else:
-                self._left(waiter)
+                self._gone(waiter)
                 if waiter.future.done() and not waiter.future.cancelled():
                     waiter.future.exception()  # refused in the same turn, of which nobody hears now
             raise
@@ -111,12 +116,12 @@ class Gate:
             lost = line.join(waiter)
         except lines.Full as full:
             raise self._refusal("own" if full.is_own else "full", is_own=full.is_own) from None
-        self._is_waited_for = True
+        self.is_waited_for = True
         for one in lost:
             one.fail(self._refusal("displaced"))
         return waiter
 
-    def _end(self) -> None:
+    def left(self) -> None:
         """A call has ended: let those in whose turn it is, as far as there are places. What has expired is not begun."""
         line = self._line
         assert line is not None
@@ -124,8 +129,8 @@ class Gate:
         gap, self._ended = now - self._ended, now
         self._gap = gap if self._gap is None else self._gap + (gap - self._gap) * RECENT
         if self._many != self._few:
-            self._limit = self._many if self._gap < QUICK else self._few
-        while self.running < self._limit:
+            self.limit = self._many if self._gap < QUICK else self._few
+        while self.running < self.limit:
             waiter = line.next()
             if waiter is None:
                 break
@@ -134,15 +139,15 @@ class Gate:
                 waiter.fail(deadline.passed(waiter.deadline - waiter.came))
             elif waiter.admit():
                 self.running += 1
-        self._is_waited_for = len(line) > 0
+        self.is_waited_for = len(line) > 0
 
-    def _left(self, waiter: _Waiter) -> None:
+    def _gone(self, waiter: _Waiter) -> None:
         if self._line is not None and self._line.leave(waiter):
-            self._is_waited_for = len(self._line) > 0
+            self.is_waited_for = len(self._line) > 0
 
     def _give_up(self, waiter: _Waiter) -> None:
         """It has waited for so long that whoever called has no use for the answer, or is not there."""
-        self._left(waiter)
+        self._gone(waiter)
         waiter.fail(self._refusal("waited"))
 
     def _refusal(self, why: str, *, is_own: bool = False) -> ResourceExhausted:
@@ -210,14 +215,14 @@ class Admission:
         self.gates: dict[str, Gate] = {}
         """By path."""
 
-    def around(self, path: str, endpoint: Endpoint, service: Service) -> Service:
-        """The service of an endpoint behind its gate, then that of the server.
+    def gate(self, path: str, endpoint: Endpoint) -> Gate:
+        """That of an endpoint; what `outer` returns stands behind it.
 
         Who has a place of the endpoint may wait for one of the server: the other way round, calls that wait for a slow
         endpoint would keep others from the quick ones.
         """
         gate = self.gates[path] = _gate_of(path, endpoint)
-        return gate.around(self.outer(service))
+        return gate
 
     def outer(self, service: Service) -> Service:
         """The service behind the gate of the server alone."""

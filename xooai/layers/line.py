@@ -157,9 +157,9 @@ def tenant_of(head: Head) -> str:
 
 
 def address_of(peer: str) -> str:
-    """The address of a peer with its port, or its IPv6 network."""
+    """The address of a peer with its port, or its IPv6 network; some drivers write brackets around that, some do not."""
     address = peer.rpartition(":")[0] or peer
-    if not address.startswith("["):
+    if ":" not in address:
         return address
     try:
         found = IPv6Address(address.strip("[]").partition("%")[0])

@@ -7,6 +7,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import partial
 from hashlib import sha256
 from typing import Any, TypeVar
@@ -16,14 +17,23 @@ import msgspec
 from xooai.call import Call, Service
 from xooai.deadline import within
 from xooai.driver import Channel, Head
-from xooai.errors import AlreadyExists, Code, InvalidArgument, ResourceExhausted, Unavailable, XooaiError, error_from
+from xooai.errors import (
+    AlreadyExists,
+    Code,
+    DeadlineExceeded,
+    InvalidArgument,
+    ResourceExhausted,
+    Unavailable,
+    XooaiError,
+    error_from,
+)
 from xooai.layers.ledger import Ended, Ledger, Row
 from xooai.log import logger
 from xooai.metadata import IDEMPOTENCY_KEY, metadata_of
 from xooai.tally import count
 from xooai.timing import Timing
 
-__all__ = ["FOLDER", "REPLAYED", "Once"]
+__all__ = ["FOLDER", "REPLAYED", "Once", "going_on"]
 
 FOLDER = "XOOAI_IDEMPOTENCY"
 """The environment variable with a folder where the keys of calls are known to several processes, and after a crash."""
@@ -33,12 +43,17 @@ REPLAYED = "idempotent-replayed"
 LONGEST = 255  # characters of a key: of those that are made up by rule, UUIDs have 36
 HASHED = 1024 * 1024  # bytes of a request from which on it is hashed in a thread
 LOOK, LONG = 0.05, 1.0  # seconds between two looks at a call that another process runs, doubled up to the second
+DEAF = 1.0  # seconds for a call to end that is cancelled: what it cleans up takes less, or it does not hear
 _GRANT = re.compile(rb"(store:[A-Za-z0-9._-]{1,100}/[a-z0-9]{1,20}:[0-9a-f]{64}\?g=)[A-Za-z0-9.]{1,200}")
 """A ref with a grant, which is another one each time that the same content is sent."""
 _BOUNDARY = re.compile(r'^multipart/.*;\s*boundary="?([^";,\s]{1,70})', re.IGNORECASE)
 """What stands between the parts of a form, and is made up by chance for each."""
+_NOT_NOTED = "a call with this key has begun, and how it ended was not noted: nobody knows whether it was done"
 _HAS_NOT_RUN = (Code.INVALID_ARGUMENT, Code.NOT_FOUND, Code.UNIMPLEMENTED, Code.PERMISSION_DENIED, Code.UNAUTHENTICATED)
 """Errors of who looks at a call before it runs, where its handler has not begun."""
+
+going_on: ContextVar[list[asyncio.Task[Row | None]] | None] = ContextVar("xooai_going_on", default=None)
+"""Where whoever answers a call has a list, its run is put there once its caller has left and it goes on."""
 
 T = TypeVar("T")
 _log = logger("xooai")
@@ -70,6 +85,9 @@ class Once:
                 row = await asyncio.shield(task)
             except asyncio.CancelledError:
                 task.add_done_callback(partial(_tell, call))
+                going = going_on.get()
+                if going is not None:
+                    going.append(task)
                 raise
             if row is None:
                 return
@@ -78,10 +96,7 @@ class Once:
                 _give(call, row.ended)
                 return
             if self._is_lost(row):
-                raise AlreadyExists(
-                    "a call with this key has begun, and how it ended was not noted: nobody knows whether it was done",
-                    details={"reason": "unknown"},
-                )
+                raise AlreadyExists(_NOT_NOTED, details={"reason": "unknown"})
             await asyncio.sleep(pause)
             pause = min(LONG, 2 * pause)
 
@@ -89,6 +104,7 @@ class Once:
         self, service: Service, call: Call, frame: bytes | None, place: bytes, fingerprint: bytes
     ) -> Row | None:
         """Run a call that nobody has begun before, and note how it ends; else what is known of it."""
+        going_on.set(None)  # in this task's own context
         try:
             row = await self._done(self._ledger.begin, place, fingerprint)
             if row is not None and row.ended is None and call.endpoint.idempotent and self._is_lost(row):
@@ -114,10 +130,12 @@ class Once:
             else:
                 await self._note(self._ledger.end, place, ended)
             raise
-        except BaseException:
+        except BaseException as error:
             task = asyncio.current_task()
             if task is None or not task.cancelling():  # and this server goes on
                 await self._note(self._ledger.end, place, _unknown(call))
+            if isinstance(error, SystemExit | KeyboardInterrupt):  # by which a task ends its loop, and so the server
+                raise RuntimeError(f"the handler raised {type(error).__name__}") from error
             raise
         await self._note(self._ledger.end, place, _answered(call))
         return None
@@ -137,13 +155,21 @@ class Once:
         """Ask the ledger; in a thread where it waits for the disk."""
         return await asyncio.to_thread(what, *given) if self._ledger.is_shared else what(*given)
 
-    async def aclose(self) -> None:
-        """End the calls that go on without their callers: what is noted of them is that they have begun."""
-        left = [task for _, task in self._running.values()]
+    async def finish(self, seconds: float) -> int:
+        """Let the calls that go on without their callers end, then cancel them; return how many that ended.
+
+        What is noted of those is that they have begun. Waits no longer than this for those that hear no cancellation either.
+        """
+        left = {task for _, task in self._running.values()}
+        if left and seconds > 0:
+            _, left = await asyncio.wait(left, timeout=seconds)
         for task in left:
             task.cancel()
-        if left:
-            await asyncio.wait(left)
+        return len((await asyncio.wait(left, timeout=DEAF))[0]) if left else 0
+
+    async def aclose(self) -> None:
+        """End the calls that go on without their callers."""
+        await self.finish(0)
         self._ledger.close()
 
 
@@ -225,10 +251,16 @@ def _failed(error: XooaiError, call: Call) -> Ended | None:
     assert call.timing is not None
     call.timing.enter(None)
     took = call.timing.seconds
-    if not took["handle"]:
+    if call.is_passed_on:
+        if isinstance(error, Unavailable) and not error.remote:  # the process that had it has ended
+            unknown = Ended(Code.ALREADY_EXISTS, message=_NOT_NOTED, details={"reason": "unknown"})
+            return None if call.endpoint.idempotent else unknown
+    elif not took["handle"]:
         if not took["decode"]:  # it waited for its turn
             return None
         if error.code in _HAS_NOT_RUN or isinstance(error, ResourceExhausted):
+            return None
+        if isinstance(error, DeadlineExceeded) and call.endpoint.batch is not None:  # it was in none yet
             return None
     if "retry_after" in error.details and not error._server:
         return None

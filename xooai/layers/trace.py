@@ -22,6 +22,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
 from xooai.driver import Channel, Head, Outcome, Shape
 from xooai.errors import Code, XooaiError
+from xooai.layers import spans
 from xooai.log import shown
 from xooai.memory import MemoryChannel
 from xooai.metadata import is_sendable
@@ -73,13 +74,14 @@ class CallSpan:
             attributes["xooai.driver"] = head.driver
         if head.peer and not is_here:
             attributes.update(_peer(head.peer))
-        self._span = tracer.start_span(name, parent, kind, attributes)
+        self._span = spans.start(tracer, name, parent, kind, attributes)
         self._token: Token[Context] | None = contexts.attach(trace.set_span_in_context(self._span, parent))
 
     @property
     def trace_id(self) -> str:
-        """32 hexadecimal digits."""
-        return trace.format_trace_id(self._span.get_span_context().trace_id)
+        """32 hexadecimal digits; "" where no span could be begun."""
+        context = self._span.get_span_context()
+        return trace.format_trace_id(context.trace_id) if context.is_valid else ""
 
     def began(self, watch: Watch) -> None:
         call = watch.call
@@ -96,7 +98,7 @@ class CallSpan:
             self._tell(watch)
         if self._token is not None:
             contexts.detach(self._token)
-        self._span.end()
+        spans.end(self._span)
 
     def _tell(self, watch: Watch) -> None:
         span, call, code = self._span, watch.call, watch.code
@@ -133,7 +135,7 @@ async def called(
         _failed(span, error)
         raise
     finally:
-        span.end()
+        spans.end(span)
     return reply, outcome
 
 
@@ -150,7 +152,7 @@ async def opened(
         return _Traced(await open_at(_joined(head, span), opening), span)
     except BaseException as error:
         _failed(span, error)
-        span.end()
+        spans.end(span)
         raise
 
 
@@ -192,7 +194,7 @@ class _Traced:
         self._channel.abort()
         if self._span.is_recording():
             _end_with(self._span, Code.CANCELLED, "the call was left by its caller", True)
-            self._span.end()
+            spans.end(self._span)
 
     def _end(self, error: BaseException | None) -> None:
         if not self._span.is_recording():
@@ -202,7 +204,7 @@ class _Traced:
             _end_with(self._span, Code.OK, "", False)
         else:
             _failed(self._span, error)
-        self._span.end()
+        spans.end(self._span)
 
 
 async def node(tracer: Tracer, flow: str, id: str, run: Callable[[], Awaitable[None]]) -> None:
@@ -216,7 +218,7 @@ async def node(tracer: Tracer, flow: str, id: str, run: Callable[[], Awaitable[N
         raise
     finally:
         contexts.detach(token)
-        span.end()
+        spans.end(span)
 
 
 class StageSpan:
@@ -237,7 +239,7 @@ class StageSpan:
             span.set_attribute("xooai.response.items", items)
             if error is not None:
                 _failed(span, error)
-            span.end()
+            spans.end(span)
 
     def around(self, call: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
         """A call whose spans are inside of this one."""
@@ -277,7 +279,8 @@ class _Opening(AbstractAsyncContextManager[T]):
 
 
 def _node_span(tracer: Tracer, flow: str, id: str, parent: Context | None = None) -> Span:
-    return tracer.start_span(f"{flow}.{id}", parent, attributes={"xooai.flow": flow, "xooai.flow.node": id})
+    attributes: Attributes = {"xooai.flow": flow, "xooai.flow.node": id}
+    return spans.start(tracer, f"{flow}.{id}", parent, SpanKind.INTERNAL, attributes)
 
 
 def event(name: str, attributes: Mapping[str, str | int | float | bool]) -> None:
@@ -326,7 +329,7 @@ def _joined(head: Head, span: Span) -> Head:
 
 def _client_span(tracer: Tracer, server: str, head: Head) -> Span:
     name = head.path.removeprefix("/")
-    return tracer.start_span(name, kind=SpanKind.CLIENT, attributes={**_attributes(name), **_address(server)})
+    return spans.start(tracer, name, None, SpanKind.CLIENT, {**_attributes(name), **_address(server)})
 
 
 def _attributes(method: str) -> Attributes:

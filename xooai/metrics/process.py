@@ -15,11 +15,13 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-__all__ = ["Process", "own_process"]
+__all__ = ["ALONE", "Process", "own_process"]
 
 _STARTED = time()  # this module is loaded when somebody first asks; where the system tells, the process began before
 _WORKER = "XOOAI_WORKER"
 """The environment variable by which a worker is told which one it is."""
+ALONE = "0"
+"""What a process is called that is no worker; they are numbered from 1 on."""
 
 
 class Process(msgspec.Struct):
@@ -37,7 +39,7 @@ class Process(msgspec.Struct):
 def own_process() -> Process:
     """That of this process, now."""
     return Process(
-        os.environ.get(_WORKER, "0"),
+        os.environ.get(_WORKER, ALONE),
         _started(),
         process_time(),
         threading.active_count(),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from time import time
 from typing import TypeVar
 
 import msgspec
 
 from xooai import tally
 from xooai.errors import Code
-from xooai.metrics.process import Process, own_process
+from xooai.metrics.process import ALONE, Process, own_process
 from xooai.tally import BOUNDS, SIZES
 
 __all__ = [
@@ -30,12 +31,15 @@ __all__ = [
 COUNTS = {
     "refusals": ("reason", "Calls refused before they began, by why"),
     "retries": ("reason", "Calls made again by clients in these processes, by why"),
-    "hedges": ("result", "Calls made twice on purpose by clients in these processes, by whether the second was of use"),
+    "hedges": ("result", "Calls made twice on purpose by clients in these processes, by which attempt answered"),
     "idempotency": ("result", "Calls with an idempotency key, by what came of them"),
     "result_cache": ("result", "Calls of endpoints whose replies are kept, by what came of them"),
     "content_cache": ("result", "Contents looked for in the cache of this machine, by what came of them"),
 }
 """What is counted beside calls and batches: the label that says what, and a sentence. See `xooai.tally.count`."""
+
+
+READY = "ready"
 
 
 class Calls(msgspec.Struct):
@@ -96,7 +100,7 @@ class Count(msgspec.Struct):
 
 
 class Counted(msgspec.Struct):
-    """By one process."""
+    """By one process. `now` is when, in seconds since 1970."""
 
     process: Process
     calls: list[Calls] = []
@@ -104,10 +108,11 @@ class Counted(msgspec.Struct):
     batches: list[Batches] = []
     queues: list[Queue] = []
     counts: list[Count] = []
+    now: float = 0.0
 
 
 class Slot(msgspec.Struct):
-    """A worker as its supervisor sees it: "ready", or what it is at instead; and how often it was replaced."""
+    """A worker as its supervisor sees it: READY, or what it is at instead; and how often it was replaced."""
 
     number: int
     state: str
@@ -118,7 +123,8 @@ class Slot(msgspec.Struct):
 class Report(msgspec.Struct):
     """By all processes of a server. `now` is in seconds since 1970; `bounds` in seconds, `sizes` in items.
 
-    `slots` is empty where a server is one process.
+    Where a server is one process, `slots` and `answers` are empty; else `answers` are what each said, and `missing` those workers
+    that are ready and said nothing in time: the sums are without them.
     """
 
     now: float
@@ -131,6 +137,8 @@ class Report(msgspec.Struct):
     counts: list[Count]
     bounds: list[float] = msgspec.field(default_factory=lambda: list(BOUNDS))
     sizes: list[int] = msgspec.field(default_factory=lambda: list(SIZES))
+    answers: list[Counted] = []
+    missing: list[str] = []
 
 
 def counted() -> bytes:
@@ -148,6 +156,7 @@ def counted() -> bytes:
             [Batches(*one.names, dict(one.reasons), one.items, list(one.buckets)) for one in batches],
             [Queue(*key, number) for key, number in tally.waiting().items()],
             [Count(*key, number) for key, number in counts.items()],
+            time(),
         )
     )
 
@@ -175,15 +184,19 @@ def newest(found: Iterable[Counted]) -> list[Counted]:
 def merged(found: Iterable[Counted], now: float, slots: Sequence[Slot] = ()) -> Report:
     """All of them together, in a fixed order."""
     answers = list(found)
+    here = newest(answers)
+    told = {one.process.worker for one in here}
     return Report(
         now,
-        [one.process for one in newest(answers)],
+        [one.process for one in here],
         list(slots),
         _added(one for answer in answers for one in answer.calls),
         _added(one for answer in answers for one in answer.stages),
         _added(one for answer in answers for one in answer.batches),
         _added(one for answer in answers for one in answer.queues),
         _added(one for answer in answers for one in answer.counts),
+        answers=here if slots or told != {ALONE} else [],
+        missing=[str(slot.number) for slot in slots if slot.state == READY and str(slot.number) not in told],
     )
 
 

@@ -43,6 +43,72 @@ const Rates = (() => {
     };
   }
 
+  // A number, list or object of numbers by name, less a part of what it is more than before; what is less has begun anew.
+  function less(now, was, share) {
+    if (typeof now === "number") return now - (now - (typeof was === "number" && was <= now ? was : 0)) * share;
+    if (Array.isArray(now)) return now.map((one, index) => less(one, was && was[index], share));
+    if (now === null || typeof now !== "object") return now;
+    return Object.fromEntries(Object.entries(now).map(([name, one]) => [name, less(one, was && was[name], share)]));
+  }
+
+  const PARTS = ["calls", "stages", "batches", "queues", "counts"];
+  const names = (one) => Object.values(one).filter((value) => typeof value === "string").join("\n");
+
+  // What a process had when a share of what is between its two answers was still to come.
+  function earlier(now, was, share) {
+    const found = { process: less(now.process, was.process, share) };
+    for (const part of PARTS) {
+      const had = new Map(was[part].map((one) => [names(one), one]));
+      found[part] = now[part].map((one) => less(one, had.get(names(one)), share));
+    }
+    return found;
+  }
+
+  function plus(one, other) {
+    if (typeof one === "number") return one + (other || 0);
+    if (Array.isArray(one)) return one.map((value, index) => plus(value, other[index]));
+    if (one === null || typeof one !== "object") return one;
+    const all = Object.keys({ ...one, ...other });
+    return Object.fromEntries(all.map((name) => [name, plus(one[name] === undefined ? 0 : one[name], (other || {})[name])]));
+  }
+
+  // A report of what several processes told.
+  function merged(report, answers, told) {
+    const found = { ...report, workers: told.map((one) => one.process) };
+    for (const part of PARTS) {
+      const by = new Map();
+      for (const answer of answers) {
+        for (const one of answer[part]) by.set(names(one), by.has(names(one)) ? plus(by.get(names(one)), one) : one);
+      }
+      found[part] = [...by.keys()].sort().map((name) => by.get(name));
+    }
+    return found;
+  }
+
+  // Follows the reports of one server: gives of each the one before and itself so that both tell of the same processes. Each has
+  // before what it had if its calls came evenly since it last answered; who is missing now is told of as before.
+  function following() {
+    let last = new Map();
+    return (after, before) => {
+      if (!(after.answers || []).length) {
+        last = new Map();
+        return [before, after];
+      }
+      const then = [];
+      for (const one of after.answers) {
+        const was = last.get(one.process.worker);
+        last.set(one.process.worker, one);
+        if (was && Math.abs(was.process.started - one.process.started) < 2) {
+          then.push(earlier(one, was, one.now > was.now ? (after.now - before.now) / (one.now - was.now) : 0));
+        } else if (one.process.started < before.now) then.push(one);
+      }
+      const told = new Set(after.answers.map((one) => one.process.worker));
+      last = new Map([...last].filter(([worker]) => told.has(worker) || after.missing.includes(worker)));
+      const away = [...last].filter(([worker]) => !told.has(worker)).map(([, one]) => one);
+      return [merged(before, [...then, ...away], then), merged(after, [...after.answers, ...away], after.answers)];
+    };
+  }
+
   function sums(pairs) {
     const found = {};
     for (const [name, value] of pairs) found[name] = (found[name] || 0) + value;
@@ -108,5 +174,5 @@ const Rates = (() => {
     };
   }
 
-  return { between, failed, nameOf, quantile, total };
+  return { between, failed, following, nameOf, quantile, total };
 })();

@@ -121,12 +121,14 @@
   }
 
   let before = null;
+  const follow = Rates.following();
 
   function show(report) {
-    const found = Rates.between(report, before || report);
+    const [was, now] = follow(report, before || report);
+    const found = Rates.between(now, was);
     if (before) for (const [name, one] of Object.entries(plots)) one.push(found[name], performance.now() / 1000);
-    tables(report, found);
-    figures(report, found);
+    tables(now, found);
+    figures(now, found);
     before = report;
   }
 
@@ -145,8 +147,10 @@
   async function turn() {
     if (!document.hidden) {
       try {
-        show(await ask());
-        state("live", false);
+        const report = await ask();
+        show(report);
+        const missing = report.missing || [];
+        state(missing.length ? `no answer in time from worker ${missing.join(", ")}; told of as before` : "live", missing.length > 0);
       } catch (error) {
         state(error instanceof TypeError || error.name === "TimeoutError" ? "the server does not answer" : error.message, true);
       }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from xooai.driver import ListenOptions
 from xooai.workers.apart import Apart, checked_names, found, name_of
 from xooai.workers.plan import Command, Plan, Servable, checked_devices, counted, named, recipes, with_device
-from xooai.workers.serving import serve_by_workers
+from xooai.workers.serving import line, serve_by_workers
 
 __all__ = [
     "Apart",
@@ -17,6 +17,7 @@ __all__ = [
     "checked_names",
     "counted",
     "found",
+    "line",
     "name_of",
     "serve_by_workers",
     "serve_made",

@@ -11,7 +11,7 @@ from msgspec import Struct
 from xooai.endpoint import nearest
 from xooai.errors import InvalidArgument
 from xooai.isolated.standing import Standing
-from xooai.shared_stores import NONE, Stores
+from xooai.shared_stores import NONE, Stores, store_of
 
 __all__ = ["Apart", "Role", "checked_names", "found", "name_of", "path_of", "take"]
 
@@ -38,9 +38,9 @@ def take(role: Role) -> None:
 class Apart:
     """An executor in a process of its own, where calls to it come in: its class is known, and nothing is made of it."""
 
-    def __init__(self, kind: Any, name: str, path: str) -> None:
+    def __init__(self, kind: Any, name: str, path: str, stores: Stores = NONE) -> None:
         self._kind, self._name, self._path = kind, name, path
-        self._xooai_stores: Stores = NONE
+        self._xooai_stores = stores
 
     def _xooai_keep(self, *, _xooai_stores: Stores) -> None:
         self._xooai_stores = _xooai_stores
@@ -63,7 +63,9 @@ def found(kind: Any, given: Mapping[str, Any], make: Callable[[], T]) -> T | Apa
         return make()
     name = name_of(kind, given)
     if not _role.own:
-        return Apart(kind, name, _role.isolated[name]) if name in _role.isolated else make()
+        if name not in _role.isolated:
+            return make()
+        return Apart(kind, name, _role.isolated[name], store_of(given.get("store")))
     if name != _role.own:
         return None
     made: Any = make()
@@ -71,6 +73,11 @@ def found(kind: Any, given: Mapping[str, Any], make: Callable[[], T]) -> T | Apa
         raise InvalidArgument(
             f"{kind.__name__} calls itself {made.name!r}, and is known as {name!r} to the processes that do not make it; "
             "leave the name to the class, or give it by name="
+        )
+    if made._xooai_stores and given.get("store") is None:
+        raise InvalidArgument(
+            f"{kind.__name__} makes a store of its own, which the processes that do not make it cannot read; take it as "
+            "store= of the constructor, and give it there, or give it to the server by --store"
         )
     return made  # type: ignore[no-any-return]
 

@@ -19,7 +19,7 @@ from msgspec import structs
 
 from xooai.driver import ListenOptions
 from xooai.errors import InvalidArgument
-from xooai.server import Hosted
+from xooai.routes import Hosted
 from xooai.workers.apart import checked_names, name_of
 
 __all__ = [
@@ -77,6 +77,15 @@ class Recipe(msgspec.Struct, frozen=True):
     kind: type[Servable]
     places: tuple[Any, ...] = ()
     names: Mapping[str, Any] = {}
+
+    @property
+    def by_name(self) -> Mapping[str, Any]:
+        """All that its constructor gets, by the names of its parameters."""
+        return (
+            {**inspect.signature(self.kind).bind(*self.places, **self.names).arguments, **self.names}
+            if self.places
+            else self.names
+        )
 
     def told(self) -> tuple[Any, ...]:
         """As a literal."""
@@ -141,6 +150,11 @@ class Plan(msgspec.Struct, frozen=True):
     load: Command | tuple[Recipe | Written, ...]
     isolated: tuple[str, ...] = ()
     """Executors with processes of their own: the workers after those that take calls."""
+
+    @property
+    def rows(self) -> int:
+        """How many processes take calls at a time at most: each worker and its successor, and one to spare."""
+        return 2 * self.count + 1
 
     def own(self, number: int) -> str:
         """The executor that is isolated in a worker; "" in one that takes calls."""

@@ -29,7 +29,8 @@ from xooai.errors import XooaiError
 from xooai.isolated import near
 from xooai.layers.limit import Admission
 from xooai.log import logger, one_line
-from xooai.server import Hosted, Site
+from xooai.routes import Hosted
+from xooai.server import Site
 from xooai.workers.apart import Apart, Role, found, path_of, take
 from xooai.workers.messages import (
     Answers,
@@ -127,7 +128,7 @@ def _found(recipe: Recipe | Written) -> Servable | Apart | None:
     """What this process hosts of it."""
     if isinstance(recipe, Written):
         return made(recipe)
-    return found(recipe.kind, recipe.names, lambda: made(recipe))
+    return found(recipe.kind, recipe.by_name, lambda: made(recipe))
 
 
 def _told(error: Exception) -> tuple[str, int]:
@@ -159,7 +160,7 @@ class _Serving:
         handed = {url: [socket.socket(fileno=fd) for fd in fds] for url, fds in start.sockets.items()}
         for one in itertools.chain(*handed.values()):
             one.setblocking(False)
-        self._share = Share(self._table, start.row, handed, Strays(Path(start.folder), start.row))
+        self._share = Share(self._table, start.row, handed, start.secrets, Strays(Path(start.folder), start.row))
         self._asked: dict[int, asyncio.Future[list[bytes]]] = {}
         self._ids = itertools.count()
         self._connection: Connection | None = None

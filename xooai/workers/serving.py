@@ -6,8 +6,10 @@ import asyncio
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
-from tempfile import TemporaryDirectory
+from functools import partial
+from itertools import chain
 from typing import TextIO
 
 from xooai import hosting, signals
@@ -16,17 +18,25 @@ from xooai.errors import FailedPrecondition, InvalidArgument
 from xooai.log import logger
 from xooai.notify import Manager
 from xooai.workers.absent import Absent
+from xooai.workers.folder import own_folder
 from xooai.workers.plan import Plan
+from xooai.workers.steered import Steered
 from xooai.workers.supervisor import Supervisor, handed_out
 
-__all__ = ["serve_by_workers"]
+__all__ = ["line", "serve_by_workers"]
 
 _LOG = logger("xooai.workers")
 
 
-def serve_by_workers(plan: Plan) -> None:
+def line(text: str) -> str:
+    """What is told of workers, as text for people."""
+    return f"xooai: {text}"
+
+
+def serve_by_workers(plan: Plan, line: Callable[[str], str] = line) -> None:
     """Serve by workers until SIGINT or SIGTERM; a second one ends the grace, SIGHUP replaces the workers one by one.
 
+    What is told of them goes to stderr, each as the `line` that is made of it.
     Raises CannotStart where a worker fails before all are ready, and SystemExit where a signal comes before.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -38,12 +48,12 @@ def serve_by_workers(plan: Plan) -> None:
             'serve(workers=...) is called while a worker imports the program; put it under: if __name__ == "__main__":'
         )
     with asyncio.Runner() as runner:
-        code = runner.run(_supervised(plan))
+        code = runner.run(_supervised(plan, line))
     if code:
         raise SystemExit(code)
 
 
-async def _supervised(plan: Plan) -> int:
+async def _supervised(plan: Plan, line: Callable[[str], str]) -> int:
     """Serve; return the exit code."""
     taken: list[Taken] = []
     try:
@@ -51,14 +61,17 @@ async def _supervised(plan: Plan) -> int:
             one = await _taken(url, plan)
             taken.append(one)
         hosting.refuse_unused()
-        with TemporaryDirectory(prefix="xooai-") as folder, hosting.managed() as manager:
+        with own_folder() as folder, hosting.managed() as manager:
             handed, table = handed_out(plan, taken, folder)
             absent = Absent(table, {one.url: one.sockets for one in taken}, plan.options)
-            supervisor = Supervisor(plan, handed, table, absent, _tell)
+            steered = Steered([one.steering for one in taken if one.steering is not None], table)
+            supervisor = Supervisor(plan, handed, table, absent, steered, partial(_tell, line))
             return await _Run(supervisor, [one.url for one in taken], manager).run()
     finally:
         for one in taken:
-            for made in (*one.sockets, *one.kept):
+            if one.steering is not None:
+                one.steering.close()
+            for made in chain(one.sockets, one.kept, *one.places):
                 made.close()
 
 
@@ -112,11 +125,11 @@ async def _taken(url: str, plan: Plan) -> Taken:
         raise InvalidArgument(
             f"cannot listen at {url!r} by several processes: its driver keeps all connections in one; leave out workers"
         )
-    return await driver.take(url, hosting.keyed(plan.options))
+    return await driver.take(url, hosting.keyed(plan.options), plan.rows)
 
 
-def _tell(text: str) -> None:
-    _print(f"xooai: {text}\n", sys.stderr)
+def _tell(line: Callable[[str], str], text: str) -> None:
+    _print(f"{line(text)}\n", sys.stderr)
 
 
 def _print(text: str, file: TextIO | None) -> None:

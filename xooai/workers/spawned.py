@@ -56,6 +56,7 @@ class Start(msgspec.Struct):
 
     urls: tuple[str, ...]
     sockets: dict[str, list[int]]
+    secrets: dict[str, bytes]
     table: int
     row: int
     rows: int
@@ -75,6 +76,10 @@ class Handed(msgspec.Struct, frozen=True):
     alone: frozenset[str]
     """Those of the URLs at which only the first worker listens."""
     sockets: dict[str, list[int]]
+    places: dict[str, list[list[int]]]
+    """By row, where each worker has sockets of its own."""
+    secrets: dict[str, bytes]
+    """Where it has."""
     table: int
     rows: int
     count: int
@@ -152,9 +157,11 @@ async def spawned(handed: Handed, number: int, row: int, device: str | None, own
         undo.enter_context(ours)
         with theirs:
             urls = tuple(url for url in handed.urls if number == 1 or url not in handed.alone)
+            sockets = handed.sockets | {url: places[row] for url, places in handed.places.items()}
             start = Start(
                 urls,
-                handed.sockets,
+                sockets,
+                handed.secrets,
                 handed.table,
                 row,
                 handed.rows,
@@ -166,7 +173,7 @@ async def spawned(handed: Handed, number: int, row: int, device: str | None, own
                 handed.isolated,
                 own,
             )
-            passed = [theirs.fileno(), stacks, handed.table, *(fd for fds in handed.sockets.values() for fd in fds)]
+            passed = [theirs.fileno(), stacks, handed.table, *(fd for fds in sockets.values() for fd in fds)]
             flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing
             command = [sys.executable, *flags, *_safely(), "-m", "xooai.workers", str(theirs.fileno())]
             # It hears no Ctrl-C before it knows what to make of one.

@@ -24,6 +24,7 @@ from xooai.workers.asking import LATE, Asking
 from xooai.workers.messages import Ask, Beat, Closing, Drain, Failed, Force, Ready, Told
 from xooai.workers.plan import Plan
 from xooai.workers.spawned import Handed, Phase, Worker, spawned
+from xooai.workers.steered import Steered
 from xooai.workers.table import State, Table, unnamed_file
 
 __all__ = ["CannotStart", "Supervisor", "handed_out"]
@@ -65,9 +66,18 @@ class _Slot:
 class Supervisor:
     """Of one server. Belongs to the loop that it is made on."""
 
-    def __init__(self, plan: Plan, handed: Handed, table: Table, absent: Absent, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        handed: Handed,
+        table: Table,
+        absent: Absent,
+        steered: Steered,
+        tell: Callable[[str], None],
+    ) -> None:
         """`tell` shows how far the start is; `absent` answers while no worker does, of those in the `table`."""
         self._absent = absent
+        self._steered = steered
         self._plan = plan
         self._table = table
         self._tell = tell
@@ -139,6 +149,7 @@ class Supervisor:
         await _until_ended(workers, set(), MARGIN)
 
     def _drain(self, worker: Worker, *, is_last: bool) -> None:
+        self._steered.leave(worker)
         if worker.connection is not None:
             worker.connection.send(Drain(is_last))
         if worker.phase is not Phase.READY:
@@ -219,6 +230,7 @@ class Supervisor:
             self._tell(f"worker {worker.number} of {len(self._slots)} is ready after {seconds:.1f} s")
             worker.up.set_result(True)
             if not slot.own:
+                self._steered.enter(worker)
                 self._begin(self._absent.leave())
 
     def _gone(self, worker: Worker) -> None:
@@ -226,6 +238,7 @@ class Supervisor:
         phase, worker.phase = worker.phase, Phase.ENDED
         slot = self._slot(worker)
         slot.table.clear(worker.row)
+        self._steered.end(worker)
         self._alive.discard(worker)
         if not worker.up.done():
             worker.up.set_result(False)
@@ -288,6 +301,7 @@ class Supervisor:
                     worker.connection.close()  # which a child that it has left behind may hold open
                 if worker.phase in (Phase.READY, Phase.DRAINS) and not worker.is_closing:
                     self._look_at(worker, now)
+            self._steered.look()
 
     def _look_at(self, worker: Worker, now: float) -> None:
         silent = now - worker.beat
@@ -392,10 +406,14 @@ def handed_out(plan: Plan, taken: Sequence[Taken], folder: str) -> tuple[Handed,
     """What all workers are given, and the table of them."""
     urls, alone = tuple(one.url for one in taken), frozenset(one.url for one in taken if one.is_alone)
     sockets = {one.url: [made.fileno() for made in one.sockets] for one in taken}
-    rows = 2 * plan.count + 1  # a worker and its successor, and one to spare
+    places = {one.url: [[made.fileno() for made in own] for own in one.places] for one in taken if one.places}
+    secrets = {one.url: one.secret for one in taken if one.places}
     file = unnamed_file()
-    table = Table(file, rows, is_new=True)
-    return Handed(urls, alone, sockets, file, rows, plan.count, folder, plan.packed(), plan.isolated), table
+    table = Table(file, plan.rows, is_new=True)
+    handed = Handed(
+        urls, alone, sockets, places, secrets, file, plan.rows, plan.count, folder, plan.packed(), plan.isolated
+    )
+    return handed, table
 
 
 def _set_apart(plan: Plan, handed: Handed) -> tuple[Handed, Table]:
@@ -403,7 +421,8 @@ def _set_apart(plan: Plan, handed: Handed) -> tuple[Handed, Table]:
     file = unnamed_file()
     rows = 2 * len(plan.isolated) + 1
     table = Table(file, rows, is_new=True)
-    return msgspec.structs.replace(handed, urls=(), alone=frozenset(), sockets={}, table=file, rows=rows), table
+    nowhere = {"urls": (), "alone": frozenset(), "sockets": {}, "places": {}, "secrets": {}}
+    return msgspec.structs.replace(handed, **nowhere, table=file, rows=rows), table
 
 
 def _what(slot: _Slot) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from socket import socket
 
@@ -18,7 +18,7 @@ from xooai.workers.strays import Strays
 
 __all__ = ["Row", "Share", "State", "Table", "unnamed_file"]
 
-_FIELDS = 4  # state, connections, calls, and one to spare
+_FIELDS = 4  # state; connections and calls where who is free accepts; both together where connections are placed
 _CALLS = 2  # calls under way by which a worker may have more than another, and still take a connection
 
 
@@ -93,12 +93,27 @@ class Table:
                 return False
         return True
 
+    def amount(self, index: int, amount: int) -> None:
+        self._rows[index * _FIELDS + 3] = amount
+
+    def least(self, index: int) -> int:
+        """Who is ready and has the least to do, else `index`; what is placed with it now is counted until it tells itself."""
+        rows = self._rows
+        ready = [row for row in range(self.count) if self.state(row) == State.READY]
+        found = min(ready, key=lambda row: rows[row * _FIELDS + 2] + rows[row * _FIELDS + 3], default=index)
+        rows[found * _FIELDS + 3] += 1
+        return found
+
 
 class Share:
-    """The ports that this worker shares with others. Implements `xooai.driver.Shared`."""
+    """The ports that this worker shares with others. Implements `xooai.driver.Shared` and `Placed`."""
 
-    def __init__(self, table: Table, index: int, sockets: dict[str, list[socket]], strays: Strays) -> None:
-        self._table, self._index = table, index
+    def __init__(
+        self, table: Table, index: int, sockets: dict[str, list[socket]], secrets: Mapping[str, bytes], strays: Strays
+    ) -> None:
+        self._table, self.place = table, index
+        self._secrets = secrets
+        self._amounts: dict[str, int] = {}
         self.strays = strays
         self._sockets = sockets
         self.is_last = False
@@ -107,5 +122,15 @@ class Share:
         return self._sockets.get(url, ())
 
     def is_next(self, connections: int, calls: int) -> bool:
-        self._table.work(self._index, connections, calls)
-        return self._table.is_next(self._index, connections, calls)
+        self._table.work(self.place, connections, calls)
+        return self._table.is_next(self.place, connections, calls)
+
+    def secret(self, url: str) -> bytes:
+        return self._secrets.get(url, b"")
+
+    def work(self, url: str, amount: int) -> None:
+        self._amounts[url] = amount
+        self._table.amount(self.place, sum(self._amounts.values()))
+
+    def least(self) -> int:
+        return self._table.least(self.place)

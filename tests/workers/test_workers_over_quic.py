@@ -1,0 +1,197 @@
+"""Several processes serve at one port of QUIC: each has connections of its own, and ends without those of others."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from supervised import PATIENCE, PROGRAM, Program, running
+from worker_program import Faulty
+
+from authority import HERE, Authority
+from ngtcp2 import installed
+from relay import Relay
+from xooai import Unavailable, XooaiError
+
+pytest.importorskip("aioquic")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux deals datagrams to several processes")
+
+PACE = 3.0  # times that a busy machine may take, where the figure is of one that has nothing else to do
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    notes = tmp_path_factory.mktemp("notes") / "notes"
+    with running([str(PROGRAM), "quic://127.0.0.1:0", "2"], TEST_NOTES=str(notes)) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def trust(program: Program) -> str:
+    """Of all workers, those that come later among them."""
+    return program.until("clients trust it by").split("'")[1]
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+async def client_of(number: str, url: str, trust: str, stack: AsyncExitStack) -> tuple[Faulty, int]:
+    """A client whose connection a worker has, and that worker's process."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        client = await stack.enter_async_context(Faulty.at(url, trust=trust))
+        told = await client.apost(on="who")
+        if told["number"] == number:
+            return client, int(told["pid"])
+    raise AssertionError(f"worker {number} has got no connection")
+
+
+def test_connections_go_to_the_worker_with_fewer_of_them(program: Program, trust: str) -> None:
+    async def main() -> Counter[str]:
+        async with AsyncExitStack() as stack:
+            found: Counter[str] = Counter()
+            for _ in range(8):
+                client = await stack.enter_async_context(Faulty.at(program.urls[0], trust=trust))
+                found[(await client.apost(on="who"))["number"]] += 1
+            return found
+
+    assert asyncio.run(main()) == {"1": 4, "2": 4}
+
+
+def test_a_client_whose_address_changes_stays_with_its_worker(program: Program, trust: str) -> None:
+    async def main() -> list[str]:
+        relay = Relay(int(program.urls[0].rpartition(":")[2]))
+        found = []
+        async with Faulty.at(f"quic://127.0.0.1:{await relay.start()}", trust=trust) as client:
+            for _ in range(6):
+                found.append((await client.apost(on="who"))["pid"])
+                await relay.rebind()
+        await relay.aclose()
+        return found
+
+    assert len(set(asyncio.run(main()))) == 1
+
+
+@pytest.mark.parametrize("library", ["aioquic", pytest.param("qh3", marks=pytest.mark.slow)])
+def test_a_client_that_waits_in_silence_learns_at_once_that_its_worker_was_killed(
+    program: Program, trust: str, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(library)
+    monkeypatch.setenv("XOOAI_QUIC", library)
+
+    async def main() -> tuple[float, XooaiError | None, str, str]:
+        async with AsyncExitStack() as stack:
+            its, pid = await client_of("1", program.urls[0], trust, stack)
+            others, other = await client_of("2", program.urls[0], trust, stack)
+            lost = asyncio.create_task(its.apost(on="wait", seconds=PATIENCE))
+            kept = asyncio.create_task(others.apost(on="wait", seconds=2.5))
+            await asyncio.sleep(1)  # both calls have begun, and nothing is sent any more but the question who is there
+            began = time.monotonic()
+            os.kill(pid, signal.SIGKILL)
+            await asyncio.wait([lost], timeout=PATIENCE)
+            seconds = time.monotonic() - began
+            error = lost.exception()
+            assert error is None or isinstance(error, XooaiError)
+            next_one = await its.apost(on="who")
+            assert await kept == str(other)
+            return seconds, error, next_one["pid"], str(pid)
+
+    seconds, error, answered, killed = asyncio.run(main())
+
+    assert isinstance(error, Unavailable)
+    assert "has ended" in str(error)
+    assert seconds < 1 * PACE
+    assert answered != killed
+    program.until("worker 1 of 2 is ready")
+
+
+async def called_throughout(program: Program, trust: str) -> tuple[list[str], list[XooaiError]]:
+    """Who answers while all workers are replaced, by clients that stay and by clients that come and go; and how calls fail."""
+    answered: list[str] = []
+    failed: list[XooaiError] = []
+    is_over = asyncio.Event()
+
+    async def call(anew: bool) -> None:
+        client = Faulty.at(program.urls[0], trust=trust)
+        while not is_over.is_set():
+            try:
+                answered.append(await client.apost(on="note", id=os.urandom(8).hex()))
+            except XooaiError as error:
+                failed.append(error)
+            if anew:
+                await client.__aexit__()
+                client = Faulty.at(program.urls[0], trust=trust)
+        await client.__aexit__()
+
+    callers = [asyncio.create_task(call(anew)) for anew in (False, False, True, True)]
+    program.process.send_signal(signal.SIGHUP)
+    await asyncio.to_thread(program.until, "all 2 workers are new")
+    is_over.set()
+    await asyncio.gather(*callers)
+    return answered, failed
+
+
+@pytest.mark.slow
+def test_workers_are_replaced_without_a_failed_call(program: Program, trust: str) -> None:
+    answered, failed = asyncio.run(called_throughout(program, trust))
+
+    assert not failed
+    assert len(set(answered)) == 4
+
+
+@pytest.mark.slow
+def test_where_one_worker_has_all_connections_it_is_replaced_without_a_failed_call(
+    authority: Authority, tmp_path: Path
+) -> None:
+    pytest.importorskip("qh3")
+    given = {"XOOAI_QUIC": "qh3", "TEST_CERTIFICATE": str(authority.signs("server", HERE).both)}
+    with running([str(PROGRAM), "quic://127.0.0.1:0", "2"], TEST_NOTES=str(tmp_path / "notes"), **given) as program:
+        answered, failed = asyncio.run(called_throughout(program, str(authority.trust)))
+        program.process.send_signal(signal.SIGTERM)
+        said = program.said()
+
+    assert not failed
+    assert len(set(answered)) == 2
+    assert "is served by one process: qh3 lets nobody choose the names" in said
+
+
+@pytest.mark.slow
+def test_at_a_name_with_two_addresses_workers_share_the_port_at_both() -> None:
+    with running([str(PROGRAM), "quic://localhost:0", "2"]) as program:
+        trust = program.until("clients trust it by").split("'")[1]
+        port = program.urls[0].rpartition(":")[2]
+        found = set()
+        for host in ("127.0.0.1", "[::1]", "127.0.0.1", "[::1]"):
+            with Faulty.at(f"quic://{host}:{port}", trust=trust) as client:
+                found.add((host, client.post(on="who")["number"]))
+
+    assert {host for host, _ in found} == {"127.0.0.1", "[::1]"}
+
+
+@installed
+def test_a_client_that_is_not_ours_is_answered_by_each_worker(program: Program, tmp_path: Path) -> None:
+    body = tmp_path / "body.json"
+    body.write_text("{}")
+    host, port = program.urls[0].removeprefix("quic://").split(":")
+    found: set[str] = set()
+    until = time.monotonic() + PATIENCE
+    while len(found) < 2 and time.monotonic() < until:
+        subprocess.run(
+            ["gtlsclient", "--quiet", "--exit-on-all-streams-close", "--http-method=POST", f"--data={body}",
+             f"--download={tmp_path}", host, port, f"https://{host}:{port}/faulty/who"],
+            check=True, capture_output=True, timeout=PATIENCE,
+        )  # fmt: skip
+        found.add((tmp_path / "who").read_text())
+
+    assert len(found) == 2
