@@ -49,8 +49,11 @@ def test_two_hundred_who_want_a_content_fetch_it_once(tmp_path: Path) -> None:
 
 def test_an_origin_that_dies_in_the_middle_is_told_to_all_and_asked_once_more_by_the_next(tmp_path: Path) -> None:
     async def main() -> None:
-        origin, cache = Origin(DATA, dies=1), Cache(str(tmp_path))
+        origin, cache = Origin(DATA, gated=True, dies=1), Cache(str(tmp_path))
         waiting = [asyncio.create_task(cache.get(NAME, origin)) for _ in range(200)]
+        await origin.reached.wait()
+        await joined(cache, 200)  # who comes after the end of one asks anew
+        origin.released.set()
         await asyncio.wait(waiting)
         ended = [task.exception() for task in waiting]
         assert {(type(error), str(error)) for error in ended} == {(Unavailable, "the origin has died")}
@@ -102,13 +105,17 @@ def test_the_deadline_of_the_first_is_not_that_of_the_others(tmp_path: Path) -> 
     async def main() -> None:
         origin, cache = Origin(DATA, gated=True), Cache(str(tmp_path))
 
+        late = asyncio.timeout(None)
+
         async def hurried() -> None:
-            async with asyncio.timeout(0.05):
+            async with late:
                 await read(cache, NAME, origin)
 
         leader = asyncio.create_task(hurried())
         await origin.reached.wait()
         follower = asyncio.create_task(read(cache, NAME, origin))
+        await joined(cache, 2)
+        late.reschedule(asyncio.get_running_loop().time())
         with pytest.raises(TimeoutError):
             await leader
         origin.released.set()
