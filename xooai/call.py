@@ -16,7 +16,7 @@ from xooai.driver import EMPTY, MESSAGE_LIMIT, Channel, Head
 from xooai.endpoint import Endpoint
 from xooai.errors import FailedPrecondition, InvalidArgument, too_large
 from xooai.lazy import lazy
-from xooai.metadata import HOPS_HEADER, ID_HEADER
+from xooai.metadata import BATCHES_HEADER, HOPS_HEADER, ID_HEADER
 from xooai.origin import NO_MARKS, Marks
 from xooai.timed import handled
 
@@ -34,6 +34,7 @@ __all__ = [
     "Service",
     "StreamCall",
     "asked_codec",
+    "batches",
     "carried",
     "checked_timeout",
     "composed",
@@ -66,6 +67,8 @@ class Call:
     outer: Any = None
     hops: int = 0
     """How many servers the call came through, this one among them, once somebody asked."""
+    batches: str | None = None
+    """Which batches wait for it, as `BATCHES_HEADER` has them, once somebody asked."""
     tally: Calls
     """Where its site counts it."""
     taken: int = 0
@@ -221,10 +224,8 @@ def hops() -> int:
 
     Raises FailedPrecondition for too many: some server in a circle has to end it, whatever is called in between.
     """
-    call: Any = entered.get()
-    while isinstance(call, Call) and call.marks is not None:  # it never left the process
-        call = call.outer
-    if not isinstance(call, Call):
+    call = _from_outside()
+    if call is None:
         return 0
     found = call.hops
     if not found:
@@ -237,8 +238,27 @@ def hops() -> int:
     return found
 
 
+def batches() -> str:
+    """The batches, of any server, that wait for what runs here, as `BATCHES_HEADER` has them."""
+    call = _from_outside()
+    if call is None:
+        return ""
+    if call.batches is None:
+        call.batches = naming.given_batches(call.head.metadata)
+    return call.batches
+
+
+def _from_outside() -> Call | None:
+    """The call that was handled where the first of those within the process was made; None where nothing was."""
+    call: Any = entered.get()
+    while isinstance(call, Call) and call.marks is not None:  # it never left the process
+        call = call.outer
+    return call if isinstance(call, Call) else None
+
+
 def carried() -> Mapping[str, str]:
-    """What goes on from the call being handled to one that is made on the way: its trace, and its id if that is known.
+    """What goes on from the call being handled to one that is made on the way: its trace, which batches wait for it, and its id
+    if that is known.
 
     An id that nobody has asked for yet is not made for this: each request would have another head, which costs both sides more
     than all else that is new in a call.
@@ -255,6 +275,8 @@ def carried() -> Mapping[str, str]:
         found = found or at._trace
         is_known = is_known or at.head.is_named or at._id is not None
         at = at.outer
+    if call is not None and (waiting := batches()):
+        found = {**found, BATCHES_HEADER: waiting}
     return {**found, ID_HEADER: call.id} if is_known and call is not None else found
 
 

@@ -9,6 +9,7 @@ from xooai.errors import InvalidArgument
 
 __all__ = [
     "ATTEMPT_HEADER",
+    "BATCHES_HEADER",
     "FORWARDED",
     "HOPS_HEADER",
     "IDEMPOTENCY_KEY",
@@ -29,6 +30,7 @@ TIMEOUT_HEADER = "xooai-timeout"  # milliseconds left when the request was sent,
 ID_HEADER = "x-request-id"  # by which the caller knows the call; a server that is sent one gives it back
 TRACE_HEADERS = ("traceparent", "tracestate", "baggage")  # what it is a part of (W3C Trace Context, W3C Baggage)
 HOPS_HEADER = "xooai-hops"  # servers that the call came through before this one
+BATCHES_HEADER = "xooai-batches"  # the batches that wait for the call, each by a name that its server has made up
 ATTEMPT_HEADER = "xooai-retry-attempt"  # how many attempts of its client came before, where there were some
 IDEMPOTENCY_KEY = "idempotency-key"  # calls with the same one are one (draft-ietf-httpapi-idempotency-key-header)
 FORWARDED = ("x-forwarded-for", "forwarded")  # by which proxies tell where a call came from, the second by RFC 7239

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from itertools import count
 from os import urandom
 
-from xooai.metadata import ID_HEADER, TRACE_HEADERS
+from xooai.metadata import BATCHES_HEADER, ID_HEADER, TRACE_HEADERS
 
-__all__ = ["LONGEST", "given_id", "new_id", "trace_headers", "trace_id_of", "well_formed"]
+__all__ = ["BATCHES", "LONGEST", "given_batches", "given_id", "new_id", "trace_headers", "trace_id_of", "well_formed"]
 
 _PREFIX = urandom(4).hex()  # ids of different processes differ
 _NUMBERS = count(1)
@@ -28,6 +28,8 @@ _KEY, _VALUE, _SPACE = r"[!#-'*+\-.0-9A-Z^-z|~]++", r"[!#-+\--:<-\[\]-~]*+", r"[
 _PAIR = rf"{_KEY}{_SPACE}={_SPACE}{_VALUE}{_SPACE}"
 _BAGGAGE = rf"{_PAIR}(?:;{_SPACE}{_KEY}{_SPACE}(?:={_SPACE}{_VALUE}{_SPACE})?)*+"
 _BAGGAGES = 64  # members of a baggage: what W3C Baggage 3.3.2 asks to pass on
+BATCHES = 128  # named by one call: two KiB
+_BATCHES = rf"[0-9a-f]{{16}}(?:,[0-9a-f]{{16}}){{0,{BATCHES - 1}}}"
 _LATER = r"(?!00)[0-9a-f]{2}-.*"  # of a later version, which may say more behind it
 LONGEST = {
     "traceparent": 512,  # 55 in this version
@@ -45,6 +47,12 @@ def given_id(metadata: Mapping[str, str]) -> str | None:
     """The id that the caller gave, where it is one: up to 128 letters, digits and `._:=+/@-`."""
     given = metadata.get(ID_HEADER)
     return given if given is not None and re.fullmatch(_ID, given) is not None else None
+
+
+def given_batches(metadata: Mapping[str, str]) -> str:
+    """The batches that the caller says wait for its call: up to 128 times 16 hexadecimal digits, with commas between."""
+    given = metadata.get(BATCHES_HEADER)
+    return given if given is not None and re.fullmatch(_BATCHES, given) is not None else ""
 
 
 def trace_id_of(metadata: Mapping[str, str]) -> str | None:

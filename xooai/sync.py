@@ -19,7 +19,19 @@ from xooai import forks
 from xooai.errors import FailedPrecondition
 from xooai.log import logger
 
-__all__ = ["close_remote", "drive", "driven", "leave", "refuse_on_serving_loop", "run", "serving", "start", "step"]
+__all__ = [
+    "Pool",
+    "close_remote",
+    "drive",
+    "driven",
+    "leave",
+    "lending",
+    "refuse_on_serving_loop",
+    "run",
+    "serving",
+    "start",
+    "step",
+]
 
 _LOG = logger("xooai")
 T = TypeVar("T")
@@ -62,6 +74,21 @@ def _forever(loop: asyncio.AbstractEventLoop) -> None:
 _portal = _Portal()
 
 
+class Pool(Protocol):
+    """Whose threads may wait here for others of them."""
+
+    def lend(self) -> Callable[[], None] | None:
+        """Allow one thread more, in the place of this one, until what is returned is called; None where there are too many."""
+
+
+class _Lending(threading.local):
+    pool: Pool | None = None
+
+
+lending = _Lending()
+"""The pool that this thread is of."""
+
+
 def refuse_on_serving_loop(what: str, instead: str) -> None:
     """Raise FailedPrecondition on a thread whose loop serves: blocking it would stop every other call."""
     loop = asyncio._get_running_loop()
@@ -76,11 +103,15 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         work.close()
         raise FailedPrecondition("a blocking call was made on xooai's own loop; use the async form")
     future: Future[T] = asyncio.run_coroutine_threadsafe(work, loop)
+    lent = None if lending.pool is None else lending.pool.lend()
     try:
         return future.result()
     except BaseException:
         future.cancel()
         raise
+    finally:
+        if lent is not None:
+            lent()
 
 
 def start(work: Coroutine[Any, Any, T]) -> Future[T]:

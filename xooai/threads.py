@@ -15,7 +15,7 @@ from contextlib import suppress
 from threading import Lock, Thread, current_thread, get_ident
 from typing import Any
 
-from xooai import forks
+from xooai import forks, sync
 from xooai.bell import Bell, make
 from xooai.errors import ResourceExhausted
 from xooai.tally import queue
@@ -26,6 +26,7 @@ SIZE = min(32, (os.cpu_count() or 1) + 4)  # as the standard library's own pool:
 QUEUE_LIMIT = 1024  # calls waiting for a thread; one more is refused, so that memory and waiting stay bounded
 IDLE = 5.0  # seconds after which a thread without work ends
 AT_ONCE = 16  # calls in a row that may end before the loop's next turn; the next one sees who else is there
+LENT = 256  # threads more, for those whose own call waits for others: each has a stack
 ALONE = 4  # turns in a row with one call, from which on a call is taken for the only one
 
 
@@ -264,7 +265,7 @@ class _State:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._count = 0
+        self._count = self._lent = 0
         self._threads: set[Thread] = set()
         self._bells: dict[int, Bell] = {}
         self._lock = Lock()
@@ -277,6 +278,19 @@ class _State:
     def allow(self, size: int) -> None:
         self._size = size
 
+    def lend(self) -> Callable[[], None] | None:
+        """Allow one thread more while one of them waits, which may be for a call that needs one: see `xooai.sync.Pool`."""
+        with self._lock:
+            if self._lent >= LENT:
+                return None
+            self._lent += 1
+        self.wake()
+        return self._given_back
+
+    def _given_back(self) -> None:
+        with self._lock:
+            self._lent -= 1
+
     def wake(self) -> None:
         """Have a thread for each piece of work, as far as there may be: those idle, then new ones."""
         wanted = len(self.work)
@@ -287,13 +301,13 @@ class _State:
                 break
             bell.ring()  # lets that thread run, on a busy machine at once: it may have done all there is to do
             wanted -= 1
-        while wanted and self.work and self._count < self._size and self._start():
+        while wanted and self.work and self._count < self._size + self._lent and self._start():
             wanted -= 1
 
     def _start(self) -> bool:
         """Start a thread, unless there are enough; whether the system gave one. Without any, what waits has failed."""
         with self._lock:
-            if self._count >= self._size:
+            if self._count >= self._size + self._lent:
                 return False
             thread = Thread(target=self._live, args=(self._closings,), name="xooai-worker", daemon=True)
             self._threads.add(thread)
@@ -335,6 +349,7 @@ class _State:
     def _live(self, born: int) -> None:
         """Do what is to be done, until there has been nothing for long; `born` is how often the pool had been closed before."""
         bell: Bell | None = None
+        sync.lending.pool = self
         try:
             while not self._is_left:
                 try:

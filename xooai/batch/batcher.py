@@ -6,33 +6,36 @@ import asyncio
 import copy
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from contextvars import Context, ContextVar
+from contextvars import Context
 from enum import Enum
 from functools import partial
+from secrets import token_hex
 from time import monotonic
-from typing import Any
+from typing import Any, Self
+
+import msgspec
 
 from xooai.batch.cost import Cost
 from xooai.batching import Batch
 from xooai.call import entered
-from xooai.errors import InvalidArgument, ResourceExhausted, XooaiError
+from xooai.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, XooaiError
 from xooai.layers.limit import back_after
 from xooai.tally import Batches, count, queue
 
-__all__ = ["Batcher", "Item", "Why", "anew", "weighed"]
+__all__ = ["NOTHING", "Batcher", "Before", "Item", "Why", "anew", "weighed"]
 
 QUEUE_LIMIT = 1024  # items that wait: as many as calls wait for a thread, or two full batches for each of two callers
 AHEAD = 2  # batches that one call with many items has waiting or running at a time, so that it leaves room for others
+DEEPEST = 64  # times that a method calls itself within its process: each takes a thread, where it blocks
 HEAVIEST = 1e9  # what an item weighs at most: sums of such weights, and of their squares, are finite and exact enough
 BURST = 3.0  # times the usual gap between two items: after as long without one, no other is coming
 RECENT = 1 / 8  # what the last gap counts for the usual one
 WORTH = 0.5  # of what having a batch costs: a longer gap is not waited for, since the handler would idle for more than it saves
 
-_inside: ContextVar[frozenset[Batcher]] = ContextVar("xooai_batchers", default=frozenset())
-"""Those whose batches wait for what runs here."""
-
-Run = Callable[[Sequence["Item"], Mapping[str, Any]], Awaitable[Sequence[Any]]]
-"""Calls the handler with items whose other arguments are alike; gives a reply, or an exception, for each."""
+Run = Callable[[Sequence["Item"], Mapping[str, Any], "Before"], Awaitable[Sequence[Any]]]
+"""Calls the handler with items whose other arguments are alike; gives a reply, or an exception, for each. The last is what it
+comes from, itself among the batches.
+"""
 
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})  # what no handler can change
 
@@ -45,19 +48,43 @@ class Why(Enum):
     IDLE = "idle"  # the handler has nothing to do, and nothing is coming
 
 
+class Before(msgspec.Struct, frozen=True):
+    """What an item comes from: how many servers its call came through, the batches that wait for it, wherever they run, and how
+    often its endpoint has called itself in this process.
+    """
+
+    hops: int = 0
+    batches: frozenset[str] = frozenset()
+    depth: int = 0
+
+    @classmethod
+    def of(cls, items: Sequence[Item]) -> Self:
+        """What a batch comes from."""
+        if len(items) == 1:
+            return items[0].before  # type: ignore[return-value]
+        before = [item.before for item in items]
+        return cls(
+            max(one.hops for one in before),
+            frozenset().union(*(one.batches for one in before)),
+            max(one.depth for one in before),
+        )
+
+
+NOTHING = Before()
+
+
 class Item:
     """What one caller gave, and who waits for its reply. `came` and `deadline` are monotonic seconds.
 
-    `hops` are the servers that a call of the handler has come through; `run` calls it, as where the item came in.
+    `before` is what it comes from; `run` calls the handler, as where the item came in.
     """
 
-    __slots__ = ("came", "deadline", "future", "hops", "inside", "run", "timing", "value", "weight")
+    __slots__ = ("before", "came", "deadline", "future", "run", "timing", "value", "weight")
 
     def __init__(self, run: Run, value: Any, weight: float, came: float, deadline: float | None) -> None:
         self.run = run
         self.value, self.weight, self.came, self.deadline = value, weight, came, deadline
-        self.hops = 0
-        self.inside = _inside.get()
+        self.before = NOTHING
         call = entered.get()
         self.timing = None if call is None else call.timing
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -97,6 +124,7 @@ class Batcher:
         self._groups: dict[Hashable, _Group] = {}  # that of the oldest item first
         self._waiting = 0
         self._running: set[asyncio.Task[None]] = set()
+        self._names: set[str] = set()  # of the batches that run
         self._cost = Cost()
         self._gap: float | None = None  # seconds between two items, usually
         self._last: float | None = None  # when the last one came
@@ -112,7 +140,7 @@ class Batcher:
         arguments: Mapping[str, Any],
         key: Hashable,
         deadline: float | None = None,
-        hops: int = 0,
+        before: Before = NOTHING,
     ) -> Any:
         """The reply for one item; `arguments` are the call's others, of which those with one `key` are alike; where it is no
         text of bytes, they are one caller's own.
@@ -122,9 +150,11 @@ class Batcher:
         batch = self._batch
         now = monotonic()
         item = Item(run, value, weight, now, deadline)
-        item.hops = hops
-        if self in item.inside:  # the handler calls itself: to wait for its own batch to end would take for ever
-            return await self._alone(item, arguments)
+        item.before = before
+        if before.batches and not self._names.isdisjoint(before.batches):
+            return await self._alone(
+                item, arguments
+            )  # to wait for a batch to end that waits for this would take for ever
         if self._waiting >= self._limit:
             raise self._refusal()
         if self._last is not None:
@@ -156,7 +186,13 @@ class Batcher:
         return ResourceExhausted(text, retry_after=back_after(seconds), details={"limit": "server"})
 
     async def _alone(self, item: Item, arguments: Mapping[str, Any]) -> Any:
-        (reply,) = await self._replies([item], lambda: arguments)
+        before = item.before
+        if before.depth >= DEEPEST:
+            raise FailedPrecondition(
+                f"a method that takes batches calls itself, {DEEPEST} times over; does it ever end?"
+            )
+        within = Before(before.hops, before.batches, before.depth + 1)
+        (reply,) = await self._replies([item], lambda: arguments, within)
         if isinstance(reply, BaseException):
             raise _raisable(reply)
         return reply
@@ -255,9 +291,15 @@ class Batcher:
     # How it is run
 
     async def _run_batch(self, items: list[Item], weight: float, group: _Group) -> None:
-        _inside.set(frozenset((self,)).union(*(item.inside for item in items)))
+        name = token_hex(8)  # that nobody guesses: who knows it does not wait
+        before = Before.of(items)
         began = monotonic()
-        replies = await self._replies(items, group.arguments)
+        self._names.add(name)
+        try:
+            within = Before(before.hops, before.batches | {name}, before.depth)
+            replies = await self._replies(items, group.arguments, within)
+        finally:
+            self._names.discard(name)
         self._cost.took(weight, monotonic() - began)
         task = asyncio.current_task()
         assert task is not None
@@ -286,10 +328,12 @@ class Batcher:
                 item.future.set_exception(_raisable(error or RuntimeError("the batch was cancelled")))
         self._ended(task)
 
-    async def _replies(self, items: Sequence[Item], arguments: Callable[[], Mapping[str, Any]]) -> Sequence[Any]:
+    async def _replies(
+        self, items: Sequence[Item], arguments: Callable[[], Mapping[str, Any]], within: Before
+    ) -> Sequence[Any]:
         """A reply, or an exception, for each item; where the handler fails and that is safe, halves tell which item it is."""
         try:
-            return await items[-1].run(items, arguments())  # that of the last is surely not closed yet
+            return await items[-1].run(items, arguments(), within)  # that of the last is surely not closed yet
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -303,7 +347,8 @@ class Batcher:
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a handler ends its batch, not the server
             return [error] * len(items)
         half = len(items) // 2
-        return [*await self._replies(items[:half], arguments), *await self._replies(items[half:], arguments)]
+        first = await self._replies(items[:half], arguments, within)
+        return [*first, *await self._replies(items[half:], arguments, within)]
 
 
 class _Leaving:

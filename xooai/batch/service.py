@@ -14,9 +14,9 @@ import msgspec
 from msgspec.structs import replace
 
 from xooai import forks
-from xooai.batch.batcher import Batcher, Item, anew, weighed
+from xooai.batch.batcher import NOTHING, Batcher, Before, Item, anew, weighed
 from xooai.batching import Batch
-from xooai.call import HOPS, Call, Service, entered, hops
+from xooai.call import HOPS, Call, Service, batches, entered, hops
 from xooai.codec import JSON, MSGPACK
 from xooai.driver import EMPTY, Head
 from xooai.endpoint import Endpoint
@@ -24,6 +24,7 @@ from xooai.errors import FailedPrecondition, XooaiError
 from xooai.handler import codec_said
 from xooai.memory import MemoryChannel
 from xooai.metadata import HOPS_HEADER
+from xooai.naming import BATCHES
 from xooai.results.key import Key, Unkeyed
 from xooai.tally import Batches
 from xooai.threads import Threads
@@ -38,13 +39,15 @@ Make = Callable[[Endpoint, Callable[..., Any]], Service]
 class BatchCall(Call):
     """What `current()` is while a batch is handled: it is of several calls, and tells nothing of a single one."""
 
-    def __init__(self, endpoint: Endpoint, deadline: float | None, hops: int) -> None:
-        """`hops` are the servers that one of the calls came through, at most, this one among them."""
-        metadata = {HOPS_HEADER: str(hops - 1)} if hops > 1 else EMPTY  # so that a circle of servers ends
+    def __init__(self, endpoint: Endpoint, deadline: float | None, before: Before) -> None:
+        """`before` is what it comes from: the servers that one of the calls came through, at most, this one among them."""
+        metadata = {HOPS_HEADER: str(before.hops - 1)} if before.hops > 1 else EMPTY  # so that a circle of servers ends
         super().__init__(
             endpoint, MemoryChannel(Head(f"/{endpoint.owner}/{endpoint.name}", "", metadata=metadata), b"")
         )
         self.deadline = deadline
+        self.batches = ",".join(sorted(before.batches)[:BATCHES])
+        self.depth = before.depth
 
 
 def batched(endpoint: Endpoint, function: Callable[..., Any], threads: Threads, make: Make, tally: Batches) -> Service:
@@ -149,14 +152,14 @@ class _Batching:
         _queue()
         weight = 1 if self._batch.weight is None else await self._weight(self._batch.weight, item)
         return await self._batcher().submit(
-            self._run, item, weight, arguments, self._key(arguments), _deadline(), _hops()
+            self._run, item, weight, arguments, self._key(arguments), _deadline(), _before()
         )
 
     async def many(self, **arguments: Any) -> list[Any]:
         """The replies for a list of items, each of which is in a batch by itself. The first that fails ends the call."""
         items = arguments.pop(self._batch.parameter)
         _queue()
-        batcher, key, deadline, before = self._batcher(), self._key(arguments), _deadline(), _hops()
+        batcher, key, deadline, before = self._batcher(), self._key(arguments), _deadline(), _before()
         weigh = self._batch.weight
 
         async def submit(item: Any) -> Any:
@@ -213,14 +216,14 @@ class _Batching:
                 found = self._batchers[loop] = _shared.of(loop, method, make)
         return found
 
-    async def _run(self, items: Sequence[Item], arguments: Mapping[str, Any]) -> Sequence[Any]:
+    async def _run(self, items: Sequence[Item], arguments: Mapping[str, Any], before: Before) -> Sequence[Any]:
         """Call the handler with a batch. Raises what it raises, and TypeError where it does not give a reply for each item."""
         deadlines = [item.deadline for item in items]
         last = None if None in deadlines else max(filter(None, deadlines))
         for item in items:
             if item.timing is not None:
                 item.timing.enter("handle")
-        token = entered.set(BatchCall(self._endpoint, last, max(item.hops for item in items)))
+        token = entered.set(BatchCall(self._endpoint, last, before))
         try:
             given = {self._batch.parameter: [item.value for item in items], **arguments}
             if self._endpoint.is_async:
@@ -244,12 +247,20 @@ class _Batching:
         return self._function(**given)
 
 
-def _hops() -> int:
-    """As `hops`; for one too many the next server is told, not who came so far."""
+def _before() -> Before:
+    """What the call at hand comes from; of one hop too many the next server is told, not who came so far."""
     try:
-        return hops()
+        count = hops()
     except FailedPrecondition:
-        return HOPS + 1
+        count = HOPS + 1
+    told = batches()
+    if not told:
+        return Before(count) if count else NOTHING
+    call: Any = entered.get()
+    while isinstance(call, Call) and call.marks is not None:
+        call = call.outer
+    depth = call.depth if isinstance(call, BatchCall) else 0
+    return Before(count, frozenset(told.split(",")), depth)
 
 
 def _deadline() -> float | None:
