@@ -162,3 +162,33 @@ def test_the_report_on_stdout_may_be_that_of_the_file(bench: Bench, url: str) ->
     report = json.loads(bench(f"{url}/echo", "doc=a", "-n", 5, "--warm-up", "0", "-o", "-").out)
 
     assert report["latency"]["count"] == 5
+
+
+def test_what_was_due_as_the_run_ended_is_not_said_to_be_unsent(bench: Bench, url: str) -> None:
+    for _ in range(5):  # it is chance whether the end comes before the call that is due then
+        report = bench(f"{url}/echo", "doc=a", "--rate", 50, "-d", "0.2s", *AT_ONCE).report
+
+        assert report["calls"]["unsent"] == 0
+
+
+@pytest.mark.parametrize("given", [("--rate", "nan"), ("-d", "0s"), ("-d", "0"), ("--timeout", "nan")])
+def test_an_amount_that_is_none_is_refused_before_any_load(bench: Bench, given: tuple[str, str]) -> None:
+    ended = bench("http://127.0.0.1:9/target/echo", "doc=a", *given)
+
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert given[0] in ended.err
+    assert given[1] in ended.err
+
+
+def test_a_report_that_cannot_be_written_is_shown_all_the_same(bench: Bench, url: str) -> None:
+    ended = bench(f"{url}/echo", "doc=a", "-n", 5, "-o", "/dev/full", *AT_ONCE)
+
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert ended.report["calls"]["answered"] == 5
+
+
+def test_a_directory_is_no_file_for_the_report(bench: Bench, tmp_path: Path) -> None:
+    ended = bench("http://127.0.0.1:9/target/echo", "doc=a", "-o", tmp_path)
+
+    assert ended.code == 2
+    assert "is a directory, not a file" in ended.err

@@ -28,6 +28,7 @@ __all__ = ["AT_ONCE", "Plan", "Request", "Run", "prepared"]
 AT_ONCE = 1000  # calls under way at a rate: below the 1,024 files that a process may open by default
 LINK = 100  # calls at once to a link: as many connections as one holds over HTTP
 _TURN = 16  # calls that begin, or items that are received, before others have a turn
+_MOMENT = 0.005  # seconds: what is due so shortly before the end has had no time to begin
 _SURE = frozenset({
     Code.INVALID_ARGUMENT, Code.NOT_FOUND, Code.ALREADY_EXISTS, Code.PERMISSION_DENIED, Code.FAILED_PRECONDITION,
     Code.UNIMPLEMENTED, Code.UNAUTHENTICATED,
@@ -183,7 +184,8 @@ class Run:
                 due += gap()
                 if len(tasks) % _TURN == 0:
                     await asyncio.sleep(0)
-            while self.tally.begun <= due < self.tally.ended < inf:
+            ended = min(self.tally.ended, self.tally.begun + self.plan.duration)
+            while self.tally.begun <= due < ended - min(_MOMENT, 1 / rate) < inf:
                 self.unsent += 1
                 due += gap()
             if tasks:

@@ -1,17 +1,28 @@
-"""Amounts in a time, as `xooai keys` takes them: calls, and bytes."""
+"""Amounts: numbers with bounds, and as `xooai keys` takes them, calls and bytes in a time."""
 
 from __future__ import annotations
 
 import math
 import re
+from typing import Any
 
 import click
 
-__all__ = ["Bandwidth", "Rate"]
+__all__ = ["Bandwidth", "Number", "Rate"]
 
 _TIMES = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _WRITTEN = re.compile(r"(\d+(?:\.\d+)?) ?([kMG]?B|[KMG]iB)(?:/s)?")
+
+
+class Number(click.FloatRange):
+    """A number within its bounds: click lets NaN through, which is beyond none of them."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if number != number:
+            self.fail(f"{value!r} is no number", param, ctx)
+        return number
 
 
 class Rate(click.ParamType[float]):

@@ -20,6 +20,7 @@ from xooai.bench.compare import compared, differences
 from xooai.bench.fine_loop import fine_loop
 from xooai.bench.report import Report, as_json, read_report, report_of
 from xooai.bench.run import AT_ONCE, Plan, Run, prepared
+from xooai.cli.amounts import Number
 from xooai.cli.bench_text import comparison, in_seconds, report_text
 from xooai.cli.remote import Reaching, Server, reached, reaching
 from xooai.cli.replies import grouped, output_option, refuse_upload
@@ -37,21 +38,20 @@ _SLOWEST = 1e-3  # calls a second: one in a quarter of an hour
 
 
 class _Length(click.ParamType):  # type: ignore[type-arg,unused-ignore] # generic from click 8.4 on
-    """A length of time: 10s, 5m, 1h, or a number of seconds; 0s is none."""
+    """A length of time: 10s, 5m, 1h, or a number of seconds; 0s is none, where there may be none."""
 
     name = "duration"
+
+    def __init__(self, may_be_none: bool = True) -> None:
+        self._may_be_none = may_be_none
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         text = str(value)
         plain = text.removesuffix("s").replace(".", "", 1)
-        if plain.isdecimal():
-            return float(text.removesuffix("s"))
-        found = seconds_of(text)
-        return (
+        found = float(text.removesuffix("s")) if plain.isdecimal() else seconds_of(text)
+        if found is None or not (found or self._may_be_none):
             self.fail(f"{text[:80]!r} is no length of time; write 10s, 5m or 1h", param, ctx)
-            if found is None
-            else found
-        )
+        return found
 
 
 LENGTH = _Length()
@@ -72,7 +72,7 @@ Examples:
 @click.argument("arguments", nargs=-1, metavar="[NAME=VALUE]...")
 @click.option(
     "--rate",
-    type=click.FloatRange(_SLOWEST, 1e6),
+    type=Number(_SLOWEST, 1e6),
     metavar="NUMBER",
     help="Calls a second, whatever becomes of them; latency counts from when a call is due.",
 )
@@ -89,7 +89,11 @@ Examples:
     help=f"Calls at once, each followed by the next; with --rate the most of them.  [default: {AT_A_TIME}; {AT_ONCE}]",
 )
 @click.option(
-    "-d", "--duration", type=LENGTH, metavar="LENGTH", help="How long it counts: 10s, 5m, 1h.  [default: 10s]"
+    "-d",
+    "--duration",
+    type=_Length(may_be_none=False),
+    metavar="LENGTH",
+    help="How long it counts: 10s, 5m, 1h.  [default: 10s]",
 )
 @click.option("-n", "--requests", type=click.IntRange(1), metavar="NUMBER", help="How many calls it counts.")
 @click.option(
@@ -141,9 +145,9 @@ def command(  # noqa: PLR0913 - the options
     )
     with asyncio.Runner(loop_factory=fine_loop) as runner:
         report, stopped_by = runner.run(_run(Server(url, **way), grouped(arguments), plan))
-    if output not in (None, "-"):
-        Path(str(output)).write_bytes(as_json(report) + b"\n")
     _tell(report, before, as_json_ or output == "-")
+    if output not in (None, "-"):  # at last: where it cannot be written, the run has been told
+        Path(str(output)).write_bytes(as_json(report) + b"\n")
     if stopped_by:
         return 128 + stopped_by
     return 0 if report.calls.answered else 1

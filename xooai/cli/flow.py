@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from xooai.cli.amounts import Number
 from xooai.cli.flow_post import command as post
 from xooai.cli.listening import MODULE, OPTIONS, RELOAD, is_for_workers, listen, listen_by_workers
 from xooai.cli.load import flow_from
@@ -64,7 +65,7 @@ def _subcommand(
 
 
 _WAIT = click.Option(
-    ["--timeout"], type=click.FloatRange(min=0, min_open=True), default=TIMEOUT, metavar="SECONDS", show_default=True,
+    ["--timeout"], type=Number(min=0, min_open=True), default=TIMEOUT, metavar="SECONDS", show_default=True,
     help="How long servers may take to tell what their endpoints take and give.",
 )  # fmt: skip
 

@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from xooai.cli.amounts import Number
 from xooai.cli.arguments import FromLines
 from xooai.cli.lines import Line, Lines, Output
 from xooai.cli.listening import MODULE
@@ -65,7 +66,7 @@ Examples:
     help="With --input: keep errors as lines of the output, or stop before the first, for another run to begin there.",
 )
 @click.option(
-    "--timeout", type=click.FloatRange(min=0, min_open=True), default=TIMEOUT, metavar="SECONDS", show_default=True,
+    "--timeout", type=Number(min=0, min_open=True), default=TIMEOUT, metavar="SECONDS", show_default=True,
     help="How long it may take; with --input each line.",
 )  # fmt: skip
 def command(  # noqa: PLR0913 - the options

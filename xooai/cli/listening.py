@@ -16,6 +16,7 @@ import click
 
 from xooai import cache_place
 from xooai.cli import logs
+from xooai.cli.amounts import Number
 from xooai.driver import ListenOptions
 from xooai.hosting import DEFAULT_URL, GRACE, check, instead, serve_until_signal
 from xooai.lazy import lazy
@@ -52,11 +53,11 @@ OPTIONS: list[click.Parameter] = [
         help="A name by which clients call this server, beside its own and those of its certificate; may be repeated.",
     ),
     click.Option(
-        ["--grace"], type=click.FloatRange(min=0), default=GRACE, metavar="SECONDS", show_default=True,
+        ["--grace"], type=Number(min=0), default=GRACE, metavar="SECONDS", show_default=True,
         help="How long calls under way may take when the server stops; a second Ctrl-C ends them.",
     ),
     click.Option(
-        ["--drain-delay"], type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", show_default=True,
+        ["--drain-delay"], type=Number(min=0), default=0.0, metavar="SECONDS", show_default=True,
         help="How long a server that is to stop says that it is not ready and goes on as before: until balancers have found out.",
     ),
     click.Option(

@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from xooai.address import Address
+from xooai.cli.amounts import Number
 from xooai.cli.values import value_of
 from xooai.client import Remote
 from xooai.codec import MSGPACK, codec_of
@@ -62,7 +63,7 @@ def reaching(timeout: float, help: str = "How long all may take.") -> Callable[[
     added = [
         click.option(
             "--timeout",
-            type=click.FloatRange(min=0, min_open=True),
+            type=Number(min=0, min_open=True),
             default=timeout,
             metavar="SECONDS",
             show_default=True,

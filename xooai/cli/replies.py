@@ -41,7 +41,11 @@ def grouped(pairs: Sequence[str]) -> dict[str, list[str]]:
 
 def output_option(_: click.Context, __: click.Parameter, path: str | None) -> str | None:
     """Checked before the call: its reply should not be lost."""
-    if path not in (None, "-") and not Path(str(path)).absolute().parent.is_dir():
+    if path in (None, "-"):
+        return path
+    if Path(str(path)).is_dir():
+        raise click.BadParameter(f"{path!r} is a directory, not a file")
+    if not Path(str(path)).absolute().parent.is_dir():
         raise click.BadParameter(f"there is no directory {str(Path(str(path)).parent)!r}")
     return path
 
