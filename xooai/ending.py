@@ -9,12 +9,22 @@ from contextlib import suppress
 from time import monotonic
 
 from xooai.driver import Listener
+from xooai.errors import InvalidArgument
 from xooai.log import logger
 from xooai.server import Site
 
-__all__ = ["Ending", "all_closed"]
+__all__ = ["Ending", "all_closed", "check"]
 
 _LOG = logger("xooai")
+
+
+def check(grace: object, delay: object) -> None:
+    """Raise InvalidArgument for what is no number of seconds."""
+    for name, given in (("grace", grace), ("drain_delay", delay)):
+        if isinstance(given, bool) or not isinstance(given, int | float) or not given >= 0:
+            raise InvalidArgument(
+                f"{name}={repr(given)[:80]} is no number of seconds; it takes one from 0 on, as {name}=30"
+            )
 
 
 class Ending:
@@ -22,8 +32,9 @@ class Ending:
 
     def __init__(self, grace: float, delay: float = 0) -> None:
         """For `delay` seconds it says that it is not ready and answers as before, so that balancers find out and send nothing
-        more. Then it takes no further calls, and those under way have `grace` seconds.
+        more. Then it takes no further calls, and those under way have `grace` seconds. Raises what `check` does.
         """
+        check(grace, delay)
         self.grace, self.delay = grace, delay
         self.forced = asyncio.Event()
         """Once it is set nothing is waited for."""

@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
+from lively import Lively
 from server_process import HERE, PATIENCE, Process, served, until
 
 from authority import HERE as NAMES
 from authority import Authority
-from xooai import Executor, Unavailable, XooaiError
+from xooai import Executor, InvalidArgument, Unavailable, XooaiError, serve
 
 for module in ("uvicorn", "click", "grpc", "aioquic"):
     pytest.importorskip(module)
@@ -258,3 +259,13 @@ def test_a_handler_that_does_not_end_does_not_keep_the_process(start: Start, on:
     ended = running.process.end()
     assert ended.code == 1
     assert "1 call was cut off" in ended.err
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+@pytest.mark.parametrize("name", ["grace", "drain_delay"])
+@pytest.mark.parametrize("given", [-1, float("nan"), "20", None, True])
+def test_what_is_no_number_of_seconds_is_refused_before_anything_is_served(
+    name: str, given: Any, workers: int | None
+) -> None:
+    with pytest.raises(InvalidArgument, match=f"{name}=.* is no number of seconds; it takes one from 0 on"):
+        serve(Lively, at=["http://127.0.0.1:0"], workers=workers, **{name: given})

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import chain
 from typing import TextIO
 
-from xooai import hosting, signals
+from xooai import ending, hosting, signals
 from xooai.driver import Sharing, Taken
 from xooai.errors import FailedPrecondition, InvalidArgument
 from xooai.log import logger
@@ -39,6 +39,7 @@ def serve_by_workers(plan: Plan, line: Callable[[str], str] = line) -> None:
     What is told of them goes to stderr, each as the `line` that is made of it.
     Raises CannotStart where a worker fails before all are ready, and SystemExit where a signal comes before.
     """
+    ending.check(*plan.ending)
     if threading.current_thread() is not threading.main_thread():
         raise FailedPrecondition("serve(workers=...) waits for a signal, which only the main thread gets")
     if asyncio._get_running_loop() is not None:
