@@ -63,6 +63,14 @@ class Holding(Executor):
         for number in range(x):
             yield await self._held(number)
 
+    @stream
+    async def summed(self, xs: AsyncIterator[int]) -> AsyncIterator[int]:
+        """What came so far, at each: a stream whose items pay on both ways."""
+        total = 0
+        async for x in xs:
+            total += x
+            yield total
+
     @stream(limit=1, queue=0)
     def made(self, x: int) -> Iterator[int]:
         yield x

@@ -14,8 +14,11 @@ import pytest
 from holding import PATIENCE, Holding, eventually, refused, waiting
 
 from xooai import DeadlineExceeded, Executor, InvalidArgument, ResourceExhausted, plugins, post, serve, stream
-from xooai.driver import ListenOptions
+from xooai.call import Call as Handled
+from xooai.driver import Head, ListenOptions
 from xooai.hosting import Background
+from xooai.layers.limit import Gate
+from xooai.memory import MemoryChannel
 
 Call = Callable[..., "asyncio.Task[Any]"]
 
@@ -270,3 +273,58 @@ def test_calls_that_are_given_up_end_no_others(works: Holding, url: str) -> None
             assert await other == 0
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("is_its_turn", [False, True])
+def test_a_call_that_is_closed_while_it_waits_keeps_no_place(is_its_turn: bool) -> None:
+    endpoint = Holding._xooai_declared.endpoints["one"]
+    begun: list[str] = []
+
+    async def main() -> None:
+        gate, going_on = Gate("holding/one", 1, 3), asyncio.Event()
+
+        async def service(call: Handled) -> None:
+            begun.append(call.head.peer)
+            await going_on.wait()
+
+        def call(peer: str) -> Any:
+            return gate.around(service)(Handled(endpoint, MemoryChannel(Head("/holding/one", "", peer=peer), b"")))
+
+        first = asyncio.create_task(call("first"))
+        await asyncio.sleep(0)
+        closed = call("closed")
+        closed.send(None)
+        last = asyncio.create_task(call("last"))
+        await asyncio.sleep(0)
+        assert gate.waiting == 2
+        going_on.set()
+        if is_its_turn:
+            await first
+        closed.close()
+        await asyncio.wait_for(asyncio.gather(first, last), PATIENCE)
+        assert (gate.running, gate.waiting) == (0, 0)
+
+    asyncio.run(main())
+    assert begun == ["first", "last"]
+
+
+def test_calls_that_are_closed_after_their_loop_raise_nothing() -> None:
+    endpoint = Holding._xooai_declared.endpoints["one"]
+    loop = asyncio.new_event_loop()
+    gate = Gate("holding/one", 1, 3)
+
+    async def service(_: Handled) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async def begin() -> list[Any]:
+        through: Any = gate.around(service)
+        calls = [through(Handled(endpoint, MemoryChannel(Head("/holding/one", ""), b""))) for _ in "abc"]
+        for call in calls:
+            call.send(None)
+        return calls
+
+    calls = loop.run_until_complete(begin())
+    loop.close()
+    for call in calls:
+        call.close()
+    assert (gate.running, gate.waiting) == (0, 0)

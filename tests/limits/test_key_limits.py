@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import http.client
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from urllib.parse import urlsplit
@@ -15,11 +17,11 @@ import pytest
 from holding import PATIENCE, Holding, eventually, waiting
 
 from everywhere import served
-from xooai import InvalidArgument, ResourceExhausted, Unauthenticated
+from xooai import InvalidArgument, ResourceExhausted, Unauthenticated, Unavailable
 from xooai.errors import Code
 from xooai.keys import Keyring
 from xooai.keys.file import Entry
-from xooai.keys.share import Share
+from xooai.keys.share import Share, Shares
 from xooai.tally import calls
 
 pytest.importorskip("click")
@@ -148,6 +150,47 @@ def test_a_stream_goes_at_the_pace_of_its_key(make: Make, works: Holding) -> Non
     assert monotonic() - began > 0.3
 
 
+def test_a_stream_that_waits_for_its_pace_goes_to_its_end_while_its_server_drains(
+    make: Make, works: Holding, start: Serve
+) -> None:
+    key = make("--bandwidth", "200B/s")
+    url = start()
+    works.gate.set()
+    with Holding.at(url, retry=0, metadata={"authorization": key}) as client:
+        items = client.stream(on="many", x=300)  # of 127 + 2 * 173 bytes, and the opening, 200 come at once
+        found = [next(items) for _ in range(10)]
+        stopping = threading.Thread(target=works.stop)
+        stopping.start()
+        assert [*found, *items] == list(range(300))
+        stopping.join(PATIENCE)
+    assert not stopping.is_alive()
+
+
+@pytest.mark.parametrize("side", ["request", "reply"])
+def test_a_stream_that_would_wait_for_longer_than_the_grace_is_cut_off(
+    make: Make, works: Holding, scheme: str, side: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = make("--bandwidth", "20B/s")
+    started = partial(works.start, grace=0.3)
+    monkeypatch.setattr(works, "start", started)
+    url = served(works, scheme, request, monkeypatch)
+    works.gate.set()
+    with Holding.at(url, retry=0, metadata={"authorization": key}) as client:
+        if side == "reply":
+            items = client.stream(on="many", x=10_000)
+            next(items)
+        else:
+            items = client.stream(on="summed", xs=iter(range(10_000)))
+        began = monotonic()
+        stopping = threading.Thread(target=works.stop)
+        stopping.start()
+        with pytest.raises(Unavailable):
+            list(items)
+        stopping.join(PATIENCE)
+    assert not stopping.is_alive()
+    assert monotonic() - began < PATIENCE  # the pace alone would take a thousand seconds
+
+
 def test_bytes_are_counted_by_a_clock_that_nobody_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("xooai.keys.share.monotonic", lambda: now)
@@ -251,6 +294,40 @@ def test_the_rate_is_kept_by_a_clock_that_nobody_sets(monkeypatch: pytest.Monkey
     assert begun() == 4
     now -= 1800  # no clock of this kind does, and if it did, nobody would be let in for that
     assert begun() == 0
+
+
+def test_of_keys_that_are_used_no_more_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("xooai.keys.share.monotonic", lambda: now)
+    shares = Shares()
+
+    def entry(name: str) -> Entry:
+        return Entry(name, ("*",), "acme", None, limit=1, rate=1.0, bandwidth=1000.0)  # type: ignore[arg-type]
+
+    def used(name: str) -> Share:
+        share = shares.of(entry(name))
+        assert share is not None
+        return share
+
+    running, owing, early = used("running"), used("owing"), used("early")
+    running.begin(entry("running"))
+    owing.pay(1000.0, 10**9)
+    for number in range(10_000):
+        now += 1
+        early.begin(entry("early"))
+        early.end()
+        one = used(f"key {number}")
+        one.begin(entry(f"key {number}"))
+        one.pay(1000.0, 100)
+        one.end()
+        early = used("early")
+        assert len(shares) < 200
+    assert used("running") is running
+    assert used("owing") is owing
+    with pytest.raises(ResourceExhausted, match="may have 1 calls"):
+        used("running").begin(entry("running"))
+    with pytest.raises(ResourceExhausted, match="calls a second"):
+        used("early").begin(entry("early"))
 
 
 def test_limits_are_listed_and_kept_by_a_new_key_in_the_place_of_an_old_one(make: Make, tmp_path: Path) -> None:

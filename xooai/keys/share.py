@@ -12,6 +12,7 @@ from xooai.tally import count
 __all__ = ["Share", "Shares"]
 
 BURST = 1.0  # seconds whose worth of bytes may come at once, as of calls
+LEAST = 64  # keys of which something is kept in any case
 SOONEST = 0.001  # seconds: what is told to who is refused is written in milliseconds
 
 
@@ -47,6 +48,10 @@ class Share:
     def end(self) -> None:
         self.running -= 1
 
+    def is_idle(self) -> bool:
+        """Whether it is like a new one: no call is under way, and all are paid for."""
+        return not self.running and max(self._due, self._paid) <= monotonic()
+
     def pay(self, bandwidth: float, size: int) -> None:
         """So many bytes were moved."""
         self._paid = max(self._paid, monotonic()) + size / bandwidth
@@ -57,16 +62,26 @@ class Share:
 
 
 class Shares:
-    """Those of all keys that have a limit: as many as keys in the file, at most."""
+    """Those of all keys that have a limit, while they use it. One that `of` gives is begun before the next is asked for."""
 
     def __init__(self) -> None:
         self._shares: dict[str, Share] = {}
+        self._most = LEAST  # kept, before those are looked for that need not be
+
+    def __len__(self) -> int:
+        return len(self._shares)
 
     def of(self, entry: Entry) -> Share | None:
         """What a key uses; None for one without limits."""
         if entry.limit is None and entry.rate is None and entry.bandwidth is None:
             return None
-        return self._shares.get(entry.id) or self._shares.setdefault(entry.id, Share())
+        share = self._shares.get(entry.id)
+        if share is None:
+            if len(self._shares) >= self._most:  # keys are made and revoked for as long as a server runs
+                self._shares = {id: one for id, one in self._shares.items() if not one.is_idle()}
+                self._most = max(LEAST, 2 * len(self._shares))  # so that looking is no work, for each that comes
+            share = self._shares[entry.id] = Share()
+        return share
 
 
 def _beyond(what: str, retry_after: float) -> ResourceExhausted:

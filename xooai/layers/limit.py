@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from random import uniform
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -91,7 +92,7 @@ class Gate:
             timer = asyncio.get_running_loop().call_later(PATIENCE, self._give_up, waiter)
         try:
             await waiter.future
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):  # the other: its loop was closed, or nobody runs it any more
             if waiter.is_admitted:  # in the same turn of the loop
                 self.running -= 1
                 self.left()
@@ -192,13 +193,15 @@ class _Waiter:
         """Let it in; False where it has just left."""
         if self.future.done():
             return False
-        self.is_admitted = True
-        self.future.set_result(None)
-        return True
+        with suppress(RuntimeError):  # its loop is closed, and so it will not come
+            self.future.set_result(None)
+            self.is_admitted = True
+        return self.is_admitted
 
     def fail(self, error: Exception) -> None:
         if not self.future.done():
-            self.future.set_exception(error)
+            with suppress(RuntimeError):  # its loop is closed
+                self.future.set_exception(error)
 
 
 class Admission:
