@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -128,3 +129,31 @@ def test_without_the_extra_all_else_says_how_to_get_it(without_extra: dict[str, 
 
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == "xooai: the command line needs the module 'click'; try: pip install 'xooai[cli]'\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_one_who_interrupts_it_while_it_is_loaded_is_shown_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nimport time\ntime.sleep(60)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "xooai", "plugins"],
+        env=env, capture_output=True, text=True, timeout=PATIENCE, check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # whatever runs the tests ignores
+    )  # fmt: skip
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_an_interrupt_that_python_wraps_is_one_still(xooai: Xooai, tmp_path: Path) -> None:
+    """As Python 3.11 does with one that comes while a class is made."""
+    module = tmp_path / "interrupted.py"
+    module.write_text(
+        "try:\n    raise KeyboardInterrupt\nexcept KeyboardInterrupt as error:\n    raise RuntimeError('x') from error\n"
+    )
+
+    ended = xooai("describe", f"{module}:Reader")
+
+    assert (ended.code, ended.out, ended.err) == (130, "", "")

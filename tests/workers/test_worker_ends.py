@@ -229,3 +229,15 @@ from xooai import serve
 
 serve(Faulty, at="http://127.0.0.1:0", workers=1)
 """
+
+
+def test_a_worker_whose_supervisor_has_ended_before_a_word_ends_without_one() -> None:
+    ours, its = socket.socketpair()
+    with its:
+        ours.close()
+        ended = subprocess.run(
+            [sys.executable, "-m", "xooai.workers", str(its.fileno())],
+            pass_fds=[its.fileno()], capture_output=True, text=True, timeout=PATIENCE, check=False,
+        )  # fmt: skip
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

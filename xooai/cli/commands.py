@@ -110,5 +110,14 @@ def run(args: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:  # noqa: BLE001 - the one place that turns errors into a line
+        if _was_interrupted(error):
+            return INTERRUPTED
         code = import_module("xooai.cli.failure").report(error)  # imported now: no command that works needs it
     return code if isinstance(code, int) else 0
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind it: Python 3.11 makes a RuntimeError of one that comes while a class is made."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error is not None

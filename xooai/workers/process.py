@@ -65,7 +65,10 @@ ORDER = 1.0  # seconds for the word of the supervisor, where somebody sends SIGT
 def main(descriptor: int) -> None:
     """Serve as a worker, whose supervisor is at the other end of a socket."""
     used = socket.socket(fileno=descriptor)
-    start = msgspec.msgpack.decode(read_first(used), type=Start)
+    try:
+        start = msgspec.msgpack.decode(read_first(used), type=Start)
+    except (EOFError, ConnectionError):  # it has ended before it said what is to be served
+        return
     for handed in (descriptor, start.stacks, start.table, *(fd for fds in start.sockets.values() for fd in fds)):
         os.set_inheritable(handed, False)  # what this worker starts must not hold them open
     for number in UNHEARD:
