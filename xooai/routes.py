@@ -29,7 +29,7 @@ else:
     results = lazy("xooai.results")  # few endpoints ask for it
     streaming = lazy("xooai.stream_handler")
 
-__all__ = ["DESCRIBE", "OWN", "Away", "Hosted", "Route", "Routes", "Warming"]
+__all__ = ["DESCRIBE", "OWN", "Away", "Hosted", "Lane", "Route", "Routes", "Warming"]
 
 OWN = "/xooai/"
 """Where the endpoints are that every site has."""
@@ -78,16 +78,21 @@ class Route(msgspec.Struct, frozen=True):
     service: Service
     """What answers its calls, behind its gate where it has one."""
     call: type[Call]
-    tallies: dict[str, Calls]
-    """By the driver that calls come over."""
     gate: limit.Gate | None = None
     gated: Service | None = None
     """What stands behind the gate."""
 
-    def tally(self, driver: str) -> Calls:
-        """Where its calls over a driver are counted."""
-        found = self.tallies[driver] = calls(self.executor, self.endpoint.name, driver)
-        return found
+    def over(self, driver: str) -> Lane:
+        """That of the calls which come over a driver."""
+        tally = calls(self.executor, self.endpoint.name, driver)
+        return Lane(self.executor, self.endpoint, self.service, self.call, self.gate, self.gated, tally=tally)
+
+
+class Lane(Route, frozen=True, kw_only=True):
+    """A route as the calls take it that come over one driver."""
+
+    tally: Calls
+    """Where they are counted."""
 
 
 class Routes:
@@ -112,10 +117,10 @@ class Routes:
             if admission is not None:
                 service = admission.outer(service)
             if admission is None or isinstance(executor, Away):
-                self.known[path] = Route(name, endpoint, service, call, {})
+                self.known[path] = Route(name, endpoint, service, call)
                 continue
             gate = admission.gate(path, endpoint)
-            self.known[path] = Route(name, endpoint, gate.around(service), call, {}, gate, service)
+            self.known[path] = Route(name, endpoint, gate.around(service), call, gate, service)
             if endpoint.limit and not endpoint.is_async:
                 self._threads.allow(endpoint.limit)
 
@@ -149,7 +154,7 @@ class Routes:
             endpoint = made()
         else:
             return None
-        route = self.known[path] = Route("xooai", endpoint, *self._answering(endpoint, function, "xooai"), {})
+        route = self.known[path] = Route("xooai", endpoint, *self._answering(endpoint, function, "xooai"))
         return route
 
     def _answering(self, endpoint: Endpoint, function: Callable[..., Any], executor: str) -> tuple[Service, type[Call]]:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from math import inf
@@ -23,7 +24,7 @@ from xooai.layers import limit
 from xooai.lazy import lazy
 from xooai.memory import MemoryChannel
 from xooai.outcomes import failure, is_for_others, success, unwritten
-from xooai.routes import DESCRIBE, OWN, Away, Hosted, Route, Routes, Warming
+from xooai.routes import DESCRIBE, OWN, Away, Hosted, Lane, Route, Routes, Warming
 from xooai.tally import OTHER, SAMPLED, calls
 from xooai.threads import Threads
 from xooai.tracing import API, tracing
@@ -52,7 +53,9 @@ else:
 
 __all__ = ["Site"]
 
+_enter, _leave = entered.set, entered.reset  # found once: for each call, that would cost as much as counting it
 _EARLY = 0.005  # seconds by which a loop's clock, which some read once a turn in milliseconds, may be ahead
+_WARM_UP = "warm-up:"
 _SETTING_UP = 1  # seconds after which a caller may ask again: nobody knows how long a setup takes, and asking is cheap
 
 
@@ -72,7 +75,9 @@ class Site:
         self.contents = self._routes.contents
         self.admission = admission
         self._known = self._routes.known
-        self._open: dict[str, Route] = {}  # those that calls find: none before all is set up, then all that are known
+        self._lanes: defaultdict[str, dict[str, Lane]] = defaultdict(dict)  # that calls have taken, by driver and path
+        self._warming: dict[str, Route] = {}  # all that is open before all is set up
+        self._is_open = False
         self._described: dict[str, bytes] = {}
         self._ones: once.Once | None = None
         self._ready = False
@@ -106,8 +111,8 @@ class Site:
             await executor.set_up()
         for path, route in self._known.items():
             if route.endpoint.warmup:
-                opened = f"warm-up:{path}"  # by which no call from elsewhere comes: its path begins with a slash
-                self._open[opened] = route
+                opened = _WARM_UP + path  # by which no call from elsewhere comes: its path begins with a slash
+                self._warming[opened] = route
                 await warmup.warm(opened, route.endpoint, partial(Site.accept, self))  # who is known or not
         here = [one for one in self.executors if isinstance(one, Warming)]
         done: set[object] = {(one, endpoint.name) for one in here for endpoint, _ in one.endpoints()}
@@ -117,8 +122,10 @@ class Site:
 
     def open(self) -> None:
         """Take calls; for executors that are set up by other means."""
-        self._open = self._known
-        self._ready = True
+        here = {path.removeprefix(_WARM_UP): lane for path, lane in self._lanes[""].items()}  # what they counted stays
+        self._lanes.clear()
+        self._lanes[""] = here
+        self._is_open = self._ready = True
         control.answer("metrics", _counted)
 
     def drain(self) -> None:
@@ -180,32 +187,31 @@ class Site:
     # One function, since each that it would call costs a call of nothing a hundredth of its time.
     async def _answer(self, channel: Channel, watch: watching.Watch | None) -> None:  # noqa: C901, PLR0915 - see above
         head = channel.head
-        route = self._open.get(head.path) or self._own(head.path)
-        if route is None or head.shape is not route.endpoint.shape:
-            await self._refuse(channel, self._unfit(head, route), route, watch)
+        lane = self._lanes[head.driver].get(head.path) or self._lane(head)
+        if lane is None or head.shape is not lane.endpoint.shape:
+            await self._refuse(channel, self._unfit(head, lane), lane, watch)
             return
-        call = route.call(route.endpoint, channel)
-        call.tally = tally = route.tallies.get(head.driver) or route.tally(head.driver)
+        call = lane.call(lane.endpoint, channel)
+        call.tally = tally = lane.tally
         began = perf_counter()
         tally.begun += 1
-        if began >= tally.due or head.is_timed:
-            _time(call, began)
+        timing = _timing(call, began) if began >= tally.due or head.is_timed else None
         in_memory = channel if isinstance(channel, MemoryChannel) else None
-        token = entered.set(call)
+        token = _enter(call)
         if in_memory is not None:
             call.marks, call.inline, call.outer = in_memory.marks, in_memory.inline, token.old_value
         if watch is not None:
             watch.began(call)
         try:
-            gate = route.gate
+            gate = lane.gate
             if head.timeout is not None or head.is_keyed:
-                await self._conditional(route.service, call)
-            elif gate is None or route.gated is None or gate.running >= gate.limit:
-                await route.service(call)
+                await self._conditional(lane.service, call)
+            elif gate is None or lane.gated is None or gate.running >= gate.limit:
+                await lane.service(call)
             else:  # as the gate does for calls that wait, but for what its own coroutine would cost each call
                 gate.running += 1
                 try:
-                    await route.gated(call)
+                    await lane.gated(call)
                 finally:
                     gate.running -= 1
                     if gate.is_waited_for:
@@ -216,7 +222,7 @@ class Site:
                 raise  # here: raised by a function, an error holds that function's frame, which holds it
             reply, outcome = None, failure(error, call, channel)
         finally:
-            entered.reset(token)
+            _leave(token)
         if in_memory is not None:
             in_memory.reply_marks = call.reply_marks
         try:
@@ -227,19 +233,22 @@ class Site:
             reply, outcome = None, unwritten(error, call, channel)
             await channel.end(None, outcome)
         finally:
-            if call.timing is not None:
-                tally.timed(call.timing)
-            given = call.given if reply is None else len(reply)  # it streamed its replies, or has one
-            tally.ended(outcome.code, perf_counter() - began, call.taken, given)
+            if timing is not None:
+                tally.timed(timing)
+            if reply is not None:
+                tally.well.append(perf_counter() - began)
+                tally.taken += call.taken
+                tally.given += len(reply)
+            else:  # it failed, or has streamed its replies
+                tally.ended(outcome.code, perf_counter() - began, call.taken, call.given)
             if watch is not None:
                 watch.ended(outcome, reply)
 
     async def _refuse(
-        self, channel: Channel, error: XooaiError, route: Route | None = None, watch: watching.Watch | None = None
+        self, channel: Channel, error: XooaiError, lane: Lane | None = None, watch: watching.Watch | None = None
     ) -> None:
         """End a call that does not begin. A path that names nothing is no label: callers make them up."""
-        driver = channel.head.driver
-        tally = calls(OTHER, OTHER, driver) if route is None else route.tally(driver)
+        tally = calls(OTHER, OTHER, channel.head.driver) if lane is None else lane.tally
         tally.refused(error.code)
         outcome = failure(error, None, channel)
         if watch is not None:
@@ -271,18 +280,23 @@ class Site:
         for executor in self._away:
             await executor.aclose()
 
-    def _own(self, path: str) -> Route | None:
-        """The route to what every site has."""
-        if not path.startswith(OWN) or self._open is not self._known:
+    def _lane(self, head: Head) -> Lane | None:
+        """The lane of calls that nobody has made before; None where there is none, or none yet."""
+        path = head.path
+        route = (self._known if self._is_open else self._warming).get(path)
+        if route is None and self._is_open and path.startswith(OWN):  # what every site has
+            route = self._routes.own(path, {DESCRIBE: self._describe, METRICS: self._report})
+        if route is None:
             return None
-        return self._routes.own(path, {DESCRIBE: self._describe, METRICS: self._report})
+        lane = self._lanes[head.driver][path] = route.over(head.driver)
+        return lane
 
-    def _unfit(self, head: Head, route: Route | None) -> XooaiError:
+    def _unfit(self, head: Head, lane: Lane | None) -> XooaiError:
         """Why a call does not begin."""
-        return self._unopened(head.path) if route is None else route.endpoint.misshapen(head.shape)
+        return self._unopened(head.path) if lane is None else lane.endpoint.misshapen(head.shape)
 
     def _unopened(self, path: str) -> XooaiError:
-        if self._open is not self._known and self._routes.shape(path) is not None:
+        if not self._is_open and self._routes.shape(path) is not None:
             return Unavailable("the server sets up and takes no calls yet", details={"retry_after": _SETTING_UP})
         return self._routes.unknown(path)
 
@@ -298,11 +312,15 @@ class Site:
         return True
 
 
-def _time(call: Call, began: float) -> None:
-    """Time the stages of a unary call: its caller asks, or it is the one among many that is looked at."""
-    call.tally.due = began + SAMPLED
+def _timing(call: Call, began: float) -> timings.Timing | None:
+    """What times the stages of a unary call: its caller asks, or it is the one among many that is looked at."""
+    tally = call.tally
+    if began >= tally.due:
+        tally.add_up()
+    tally.due = began + SAMPLED
     if not call.head.shape:
         call.timing = timings.Timing()
+    return call.timing
 
 
 def _counted() -> bytes:

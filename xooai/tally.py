@@ -1,8 +1,9 @@
 """What is counted in this process, for whoever asks: calls by endpoint, batches, and what happened otherwise.
 
 Counted on the way of every call, so all of it is plain integers in lists: no lock, no look-up by labels. An addition may be lost
-where two threads meet in the very same one, which the interpreter allows at few places and a counter can bear. What is asked for
-is put together when somebody asks, by `xooai.metrics`.
+where two threads meet in the very same one, which the interpreter allows at few places and a counter can bear. How long the
+calls took that ended well, as most do, is noted on their way, and counted for many at a time. What is asked for is put together
+when somebody asks, by `xooai.metrics`.
 
 A process may start and end servers, and make executors, without end: what they counted is let go of with them, but for the last.
 It is not added to anything that stays, which would pass for as many new calls.
@@ -10,9 +11,10 @@ It is not added to anything that stays, which would pass for as many new calls.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Mapping
+from math import inf
 from threading import RLock
 from typing import Generic, Protocol, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -58,14 +60,14 @@ BOUNDS = (
 """Seconds: at most this long, each; what is longer is in one more bucket. From a call of nothing to a client's usual timeout."""
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 """Items of a batch: at most as many, each; larger ones are in one more bucket."""
-SAMPLED = 0.05  # seconds: of the calls that come within, the stages of one are timed, which takes it up to some 30 µs
+SAMPLED = 0.05  # seconds: of the calls that come within, the stages of one are timed, which takes it up to some 30 µs,
+# and those that ended well are counted, which are some thousands at most
 KNOWN = (
     1024  # endpoints and drivers that are counted apart at a time: what any program has; those made without end are one
 )
 LAST = 16  # that are told of though their server is gone, so that their last calls are scraped, too: which takes some 50 ms
 OTHER = "-"
 """What stands for the executor and the endpoint of calls to none, and of what is not counted apart. None can be called so."""
-_QUICK = BOUNDS[0]
 _CODES = 17  # gRPC's, 0 to 16
 
 
@@ -89,9 +91,10 @@ class Calls:
 
     __slots__ = (
         "__weakref__",
-        "_quick",
-        "_slower",
+        "_is_adding",
+        "_lock",
         "begun",
+        "buckets",
         "codes",
         "due",
         "given",
@@ -99,6 +102,7 @@ class Calls:
         "seconds",
         "stages",
         "taken",
+        "well",
     )
 
     def __init__(self, owner: str, endpoint: str, driver: str) -> None:
@@ -107,31 +111,53 @@ class Calls:
 
     def clear(self) -> None:
         """Begin at nothing."""
+        self.well: list[float] = []
+        """The seconds of calls that have ended well, by which they are counted when that is asked for."""
         self.begun = 0
         self.codes = [0] * _CODES
-        self._quick = 0  # the first of the buckets: counted by itself, which takes less time
-        self._slower = [0] * (len(BOUNDS) + 1)
+        self.buckets = [0] * (len(BOUNDS) + 1)
+        """How many took at most as long as each bound, and longer than the one before; the last, those above all."""
         self.seconds = 0.0
         self.taken = self.given = 0
         self.due = 0.0
         self.stages: dict[str, tuple[list[int], list[float]]] = {}
         """Of those that were timed: how often each took how long, and its seconds in all."""
+        self._lock, self._is_adding = RLock(), False
 
     def ended(self, code: int, seconds: float, taken: int, given: int) -> None:
-        """A call has ended; it had `taken` bytes of the caller's, and has `given` as many."""
+        """A call has ended; it had `taken` bytes of the caller's, and has `given` as many.
+
+        A site counts those by itself that end well and do not stream, which are most: by `well`, `taken` and `given`.
+        """
         self.codes[code if code < _CODES else 2] += 1
-        if seconds <= _QUICK:
-            self._quick += 1
-        else:
-            self._slower[bisect_left(BOUNDS, seconds)] += 1
+        self.buckets[bisect_left(BOUNDS, seconds)] += 1
         self.seconds += seconds
         self.taken += taken
         self.given += given
 
-    @property
-    def buckets(self) -> list[int]:
-        """How many took at most as long as each bound, and longer than the one before; the last, those above all."""
-        return [self._quick, *self._slower[1:]]
+    def add_up(self) -> None:
+        """Count the calls in `well`."""
+        with self._lock:
+            if self._is_adding:  # collecting garbage in here may make a call
+                return
+            self._is_adding = True
+            try:
+                self._add_up()
+            finally:
+                self._is_adding = False
+
+    def _add_up(self) -> None:
+        found = self.well[:]
+        del self.well[: len(found)]  # another thread may have noted more by now
+        found.sort()
+        self.codes[0] += len(found)
+        self.seconds += sum(found)
+        counted = 0
+        for index, bound in enumerate((*BOUNDS, inf)):
+            if counted == len(found):
+                break
+            before, counted = counted, bisect_right(found, bound)
+            self.buckets[index] += counted - before
 
     def refused(self, code: int) -> None:
         """A call has ended that never began."""
@@ -273,4 +299,7 @@ def waiting() -> dict[tuple[str, str, str], int]:
 def counted() -> tuple[list[Calls], list[Batches], Mapping[tuple[str, str, str, str], int]]:
     """All that was counted until now."""
     _tallies.forget()
-    return _tallies.calls.all(), _tallies.batches.all(), dict(_tallies.counts)
+    found = _tallies.calls.all()
+    for one in found:
+        one.add_up()
+    return found, _tallies.batches.all(), dict(_tallies.counts)

@@ -11,13 +11,15 @@ import sys
 from xooai import ComboDoc, Executor, Image, Text, post, server
 
 COUNTING = (
-    "call.tally = tally = route.tallies.get(head.driver) or route.tally(head.driver)",
+    "call.tally = tally = lane.tally",
     "began = perf_counter()",
     "tally.begun += 1",
-    "if began >= tally.due or head.is_timed:\n            _time(call, began)",
-    "if call.timing is not None:\n                tally.timed(call.timing)",
-    "given = call.given if reply is None else len(reply)  # it streamed its replies, or has one",
-    "tally.ended(outcome.code, perf_counter() - began, call.taken, given)",
+    "timing = _timing(call, began) if began >= tally.due or head.is_timed else None",
+    "if timing is not None:\n                tally.timed(timing)",
+    "tally.well.append(perf_counter() - began)",
+    "tally.taken += call.taken",
+    "tally.given += len(reply)",
+    "tally.ended(outcome.code, perf_counter() - began, call.taken, call.given)",
 )
 """What of a server's function that answers calls counts and times them."""
 

@@ -61,7 +61,7 @@ class Calls(msgspec.Struct):
 
 
 class Stage(msgspec.Struct):
-    """A stage of the calls of one endpoint that were timed: one in ten milliseconds, so all of them where there are few."""
+    """A stage of the calls of one endpoint that were timed: one in fifty milliseconds, so all of them where there are few."""
 
     executor: str
     endpoint: str
