@@ -21,7 +21,8 @@ from xooai_quic.connection import NO_ERROR
 from xooai_quic.dealing import Deal
 from xooai_quic.library import Library, load, standing
 from xooai_quic.limits import Limits
-from xooai_quic.names import SIZE
+from xooai_quic.names import LONG, SIZE
+from xooai_quic.refusal import SMALLEST
 from xooai_quic.server import Server, ServerConnection
 from xooai_quic.sharing import Share
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from xooai_quic.placing import Placing
 
 _LOG = logger("xooai.quic")
+_SHORTEST = 21  # bytes of any packet: a first one, a name, a number, and what protects it
+_NEGOTIATION = bytes(4)  # in place of a version, where a server tells which it speaks (RFC 9000 17.2.1)
 _SETTLE = 0.05  # seconds in which calls that were sent before the end of a listener come in
 _LINGER = 1.0  # seconds for the end of a call to arrive: some round trips, as one that is lost is sent again
 _GLANCE = 0.01  # seconds between looks whether they have
@@ -68,6 +71,7 @@ class _Port(asyncio.DatagramProtocol):
 
     def __init__(self, routing: Any, deal: Deal | None, placing: Placing | None) -> None:
         self.routing = routing
+        self._known: dict[bytes, Any] = routing._protocols
         self._deal = deal
         self._passed_over = Seldom(_LOG, logging.WARNING)
         self._placing = placing
@@ -85,6 +89,8 @@ class _Port(asyncio.DatagramProtocol):
             self.take(data, addr)
 
     def take(self, data: bytes, addr: Any) -> None:
+        if len(data) < _SHORTEST or (data[0] & LONG and self._asks_for_more(data)):
+            return
         try:
             if self._placing is not None:
                 is_answered, said = self._placing.answer(data, addr, self._loop.time())
@@ -95,6 +101,11 @@ class _Port(asyncio.DatagramProtocol):
             self.routing.datagram_received(data, addr)
         except Exception as error:  # noqa: BLE001 - somebody else's code, fed by strangers
             self._passed_over.tell("a datagram from %s:%d is passed over: %r", addr[0], addr[1], error)
+
+    def _asks_for_more(self, data: bytes) -> bool:
+        """Whether who gives an address that is not his would have that sent more than he has sent, or an answer to an answer."""
+        is_answer = data[1:5] == _NEGOTIATION
+        return is_answer or (len(data) < SMALLEST and bytes(data[6 : 6 + data[5]]) not in self._known)
 
     def datagrams_received(self, data: list[bytes], addr: Any) -> None:
         for one in data:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hmac
 import os
+from collections.abc import Container
 
-__all__ = ["LONG", "MOST", "SIZE", "Names", "Resets"]
+__all__ = ["LONG", "MOST", "SIZE", "Names", "PerSecond", "Resets"]
 
 SIZE = 7  # bytes of a name: one less than the shortest that a client may choose
 MOST = 256  # processes: what the first byte tells apart
@@ -18,18 +19,32 @@ _FIXED = 0x40
 _TOKEN = 16  # bytes (RFC 9000 10.3)
 _SMALLEST = 5 + _TOKEN  # bytes of a reset: below, a client takes it for nothing
 _USUAL = 43  # of one, where what it answers was longer: as short packets are (RFC 9000 10.3)
-_RATE = 1000  # resets a second: as many as a process has connections, and a stranger gets no more out of a server
+_RATE = 1000  # answers a second: as many as a process has connections, and a stranger gets no more out of a server
+
+
+class PerSecond:
+    """So many times a second, something may be done for strangers."""
+
+    def __init__(self) -> None:
+        self._since, self._count = 0.0, 0
+
+    def allows(self, now: float) -> bool:
+        """Whether it may be done once more; `now` is in seconds."""
+        if now - self._since >= 1:
+            self._since, self._count = now, 0
+        self._count += 1
+        return self._count <= _RATE
 
 
 class Names:
     """Of the connections of one process; `secret` is known to all processes at the port, and to nobody else."""
 
     def __init__(self, secret: bytes, place: int) -> None:
-        self._secret, self._place = secret, place
+        self._secret, self.place = secret, place
 
     def new(self, place: int | None = None) -> bytes:
         """A name for a connection of this process, or of another."""
-        return bytes([self._place if place is None else place]) + os.urandom(SIZE - 1)
+        return bytes([self.place if place is None else place]) + os.urandom(SIZE - 1)
 
     def token(self, name: bytes) -> bytes:
         """What shows a client that the one who says that a connection is unknown is its server."""
@@ -46,20 +61,16 @@ class Resets:
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
-        self._since, self._count = 0.0, 0
+        self._rate = PerSecond()
 
-    def answer(self, data: bytes, now: float) -> bytes | None:
+    def answer(self, data: bytes, now: float, places: Container[int]) -> bytes | None:
         """What to send back; None where nothing is to be said. `now` is in seconds.
 
-        It is smaller than what it answers, so that two who answer each other come to an end.
+        Only who answers for the place in a name knows whether its connection is over: told by others, its token would let a
+        stranger end it (RFC 9000 21.11). It is smaller than what it answers, so that two who answer each other come to an end.
         """
         size = min(len(data) - 1, _USUAL)
-        if size < _SMALLEST or data[0] & LONG:
-            return None
-        if now - self._since >= 1:
-            self._since, self._count = now, 0
-        self._count += 1
-        if self._count > _RATE:
+        if size < _SMALLEST or data[0] & LONG or data[1] not in places or not self._rate.allows(now):
             return None
         said = bytearray(os.urandom(size - _TOKEN))
         said[0] = said[0] & ~LONG | _FIXED

@@ -18,8 +18,6 @@ from xooai_quic.names import LONG, SIZE, Names, Resets
 
 __all__ = ["Placing", "Tokens"]
 
-_SMALLEST = 1200  # bytes of a client's first datagram (RFC 9000 14.1): a shorter one could get more than it gave
-
 
 class Tokens(QuicRetryTokenHandler):
     """Tokens that one process gives and another takes."""
@@ -36,16 +34,15 @@ class Placing:
         self._versions: list[int] = routing._configuration.supported_versions
         self._tokens: Tokens = routing._retry
         self._names, self._resets, self._least = names, resets, least
+        self._places = (names.place,)
 
     def answer(self, data: bytes, address: Any, now: float) -> tuple[bool, bytes | None]:
         """Whether a datagram is seen to hereby, and what to send back."""
-        if len(data) <= SIZE:
-            return True, None
         if not data[0] & LONG:
             if bytes(data[1 : 1 + SIZE]) in self._known:
                 return False, None
-            return True, self._resets.answer(data, now)
-        if len(data) < _SMALLEST or bytes(data[6 : 6 + data[5]]) in self._known:
+            return True, self._resets.answer(data, now, self._places)
+        if bytes(data[6 : 6 + data[5]]) in self._known:
             return False, None
         try:
             head = pull_quic_header(Buffer(data=data), host_cid_length=SIZE)

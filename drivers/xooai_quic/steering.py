@@ -17,7 +17,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from xooai_quic.connection import REFUSED
-from xooai_quic.names import LONG, SIZE, Resets
+from xooai_quic.names import LONG, SIZE, PerSecond, Resets
 from xooai_quic.refusal import refusal
 
 __all__ = ["Steering", "program"]
@@ -71,7 +71,7 @@ class Steering:
     def __init__(self, places: Sequence[Sequence[socket.socket]], secret: bytes) -> None:
         """`places` are of each process the sockets at all addresses. Raises OSError where the kernel cannot be told."""
         self._places = places
-        self._resets = Resets(secret)
+        self._resets, self._refusals = Resets(secret), PerSecond()
         self._loop = asyncio.get_running_loop()
         self._is_ready = False
         self._read: set[int] = set()
@@ -114,10 +114,13 @@ class Steering:
                     bound.sendto(said, address)
 
     def _said(self, data: bytes) -> bytes | None:
+        now = self._loop.time()
         if not data[0] & LONG:
-            return self._resets.answer(data, self._loop.time())
+            return self._resets.answer(data, now, self._read)
         if self._is_ready and data[_LENGTH : _LENGTH + 1] != bytes([SIZE]):
             return None  # it was meant for one that has just ended, and is sent again to one that is ready
+        if not self._refusals.allows(now):
+            return None
         try:
             return refusal(data, REFUSED, "the process of this server that was to answer is not up")
         except ValueError:

@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("aioquic", reason="needs the extra quic")
 
+from first_datagrams import initial
 from quic_files import Files
 from quic_site import SOON, Exchange, Run, call, head, linked, serving, talking
 
@@ -207,12 +208,6 @@ def test_garbage_on_the_port_hurts_no_call(run: Run, files: Files, size: int) ->
     run(scenario())
 
 
-def initial(token: bytes = b"") -> bytes:
-    """What looks like the first datagram of a connection of QUIC 1 (RFC 9000 17.2.2)."""
-    start = b"\xc3\0\0\0\1\x08" + os.urandom(8) + b"\x08" + os.urandom(8) + bytes([len(token)]) + token + b"\x44\x9e"
-    return start + os.urandom(1200 - len(start))
-
-
 @pytest.mark.parametrize("token", [b"", b"made up"], ids=["plain", "with a token"])
 def test_many_initials_make_no_connection(run: Run, files: Files, token: bytes) -> None:
     """Each is answered by no more than it was, and nothing is kept of it: the only place stays free."""
@@ -221,11 +216,43 @@ def test_many_initials_make_no_connection(run: Run, files: Files, token: bytes) 
         async with listening(files.options(), Limits(connections=1)) as (listener, site):
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
                 for _ in range(1000):
-                    sender.sendto(initial(token), ("127.0.0.1", urlsplit(listener.url).port or 0))
+                    sender.sendto(initial(token=token), ("127.0.0.1", urlsplit(listener.url).port or 0))
                     await asyncio.sleep(0)
             async with linked(listener.url, trusted(files)) as link:
                 assert await _until_taken(link) == b"1"
             assert len(site.heads) == 1
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("data", "is_answered"),
+    [
+        (initial(version=0x1A2A3A4A), True),
+        (initial(1199, version=0x1A2A3A4A), False),
+        (initial(40, version=0x1A2A3A4A), False),
+        (initial(version=0), False),
+        (initial(1199), False),
+        (b"", False),
+        (b"\xc3", False),
+    ],
+    ids=["whole", "shorter", "short", "an answer", "short and known", "empty", "one byte"],
+)
+def test_a_stranger_is_told_of_versions_where_he_has_sent_more(
+    run: Run, files: Files, data: bytes, is_answered: bool
+) -> None:
+    """RFC 9000 5.2.2 and 6.1: else who gives an address that is not his has that sent more than he sent."""
+
+    async def scenario() -> None:
+        async with listening(files.options()) as (listener, _):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                sender.setblocking(False)
+                sender.connect(("127.0.0.1", urlsplit(listener.url).port or 0))
+                sender.send(data)
+                sender.send(whole := initial())  # which is answered in any case, behind it
+                answer = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sender, 65536), SOON)
+        assert (answer[1:5] == bytes(4)) is is_answered
+        assert len(answer) < len(whole)
 
     run(scenario())
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 
@@ -15,6 +16,7 @@ pytest.importorskip("aioquic", reason="needs the extra quic")
 
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
+from first_datagrams import initial
 
 from xooai.driver import ListenOptions, Taken
 from xooai.errors import Unavailable
@@ -145,14 +147,67 @@ def test_a_new_client_is_refused_at_once_where_nobody_is_ready() -> None:
     assert "not up" in hello._close_event.reason_phrase
 
 
+@kernel
+@pytest.mark.parametrize("what", ["short", "of another version", "a negotiation", "not the first"])
+def test_what_begins_no_connection_gets_nothing_from_who_answers_for_a_process(what: str) -> None:
+    """A stranger who gives an address that is not his makes nobody send there more than he sent."""
+    said = {
+        "short": initial(60),
+        "of another version": initial(1200, version=0x1A2A3A4A),
+        "a negotiation": initial(1200, version=0),
+        "not the first": b"\xe3" + initial(1200)[1:],
+    }[what]
+
+    async def main() -> bytes | None:
+        async with port() as found:
+            found.steering.direct((), ())
+            found.client.send(said)
+            hello = first()
+            answer = await found.answer(hello)  # in turn, so that the other would be there before
+            assert hello[6 : 6 + hello[5]] in answer[:40] or answer[0] & 0x80
+            return heard(found.client)
+
+    assert asyncio.run(main()) is None
+
+
+@kernel
+def test_a_stranger_gets_so_many_refusals_a_second() -> None:
+    async def main() -> int:
+        async with port() as found:
+            found.steering.direct((), ())
+            answers = 0
+            for _ in range(40):
+                for _ in range(50):
+                    found.client.send(first_of_all)
+                for _ in range(20):
+                    await asyncio.sleep(0)
+                while heard(found.client) is not None:
+                    answers += 1
+            return answers
+
+    first_of_all = first()
+    began = time.monotonic()
+    answers = asyncio.run(main())
+
+    assert 0 < answers <= 1000 * (1 + time.monotonic() - began)
+
+
+def test_no_token_is_told_of_a_connection_that_another_process_has() -> None:
+    """Who could get that would end the connection (RFC 9000 21.11)."""
+    name = Names(SECRET, 3).new()
+
+    assert Resets(SECRET).answer(short(name), 0.0, {0, 1}) is None
+    assert Resets(SECRET).answer(short(name), 0.0, {1, 3}) is not None
+
+
 @pytest.mark.parametrize("size", [0, 1, 7, 21])
 def test_what_is_too_short_for_a_smaller_answer_gets_none(size: int) -> None:
-    assert Resets(SECRET).answer(bytes([0x40]) * size, 0.0) is None
+    assert Resets(SECRET).answer(bytes([0x40]) * size, 0.0, {0x40}) is None
 
 
 def test_two_who_do_not_know_each_other_stop_answering() -> None:
     resets, data, answers = Resets(SECRET), short(b"unknown"), 0
-    while (said := resets.answer(data, 0.0)) is not None:
+    while (said := resets.answer(data, 0.0, range(MOST))) is not None:
         assert len(said) < len(data)
         data, answers = said, answers + 1
 
@@ -161,10 +216,10 @@ def test_two_who_do_not_know_each_other_stop_answering() -> None:
 
 def test_a_stranger_gets_so_many_answers_a_second() -> None:
     resets = Resets(SECRET)
-    given = [resets.answer(short(os.urandom(SIZE)), 0.5) for _ in range(5000)]
+    given = [resets.answer(short(os.urandom(SIZE)), 0.5, range(MOST)) for _ in range(5000)]
 
     assert sum(one is not None for one in given) == 1000
-    assert resets.answer(short(os.urandom(SIZE)), 2.0) is not None
+    assert resets.answer(short(os.urandom(SIZE)), 2.0, range(MOST)) is not None
 
 
 @pytest.mark.parametrize(

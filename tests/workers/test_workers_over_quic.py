@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from supervised import PATIENCE, PROGRAM, Program, running
 from worker_program import Faulty
 
 from authority import HERE, Authority
+from first_datagrams import initial
 from ngtcp2 import installed
 from relay import Relay
 from xooai import Unavailable, XooaiError
@@ -195,3 +197,47 @@ def test_a_client_that_is_not_ours_is_answered_by_each_worker(program: Program, 
         found.add((tmp_path / "who").read_text())
 
     assert len(found) == 2
+
+
+def test_clients_that_never_come_back_keep_no_worker_from_others(program: Program, trust: str) -> None:
+    """What they were told to come to is not counted for long: anybody may begin, in any number, from addresses not his own."""
+    host, port = program.urls[0].removeprefix("quic://").split(":")
+
+    async def flood(by: Faulty) -> Counter[str]:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for _ in range(200):
+                sender.sendto(initial(), (host, int(port)))
+        await by.apost(on="who")  # only the worker of this connection has anything to tell meanwhile
+        await asyncio.sleep(1.5)
+        async with AsyncExitStack() as stack:
+            found: Counter[str] = Counter()
+            for _ in range(8):
+                client = await stack.enter_async_context(Faulty.at(program.urls[0], trust=trust))
+                found[(await client.apost(on="who"))["number"]] += 1
+            return found
+
+    async def main() -> Counter[str]:
+        async with Faulty.at(program.urls[0], trust=trust) as first:
+            return await flood(first)
+
+    found = asyncio.run(main())
+
+    assert set(found) == {"1", "2"}
+    assert max(found.values()) - min(found.values()) <= 2
+
+
+def test_new_clients_are_let_in_while_the_end_is_announced() -> None:
+    with running([str(PROGRAM), "quic://127.0.0.1:0", "2"], TEST_DELAY="3") as program:
+        trust = program.until("clients trust it by").split("'")[1]
+        began = time.monotonic()
+        program.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        answered = 0
+        while time.monotonic() < began + 2:
+            with Faulty.at(program.urls[0], trust=trust) as client:
+                client.post(on="who")
+            answered += 1
+
+        assert program.process.wait(PATIENCE) == 0
+
+    assert answered > 1

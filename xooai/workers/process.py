@@ -50,7 +50,7 @@ from xooai.workers.messages import (
 from xooai.workers.plan import Command, Recipe, Servable, Written, made, unpacked
 from xooai.workers.spawned import UNHEARD, Start
 from xooai.workers.strays import Strays
-from xooai.workers.table import Share, State, Table
+from xooai.workers.table import Share, Table
 
 __all__ = ["main"]
 
@@ -198,11 +198,10 @@ class _Serving:
         self._connection = connection = await Connection.over(self._socket)
         control.join(self)
         loop.add_signal_handler(signal.SIGTERM, self._terminated)
-        others = [loop.create_task(self._listen(connection)), loop.create_task(_beat(connection))]
+        others = [loop.create_task(self._listen(connection)), loop.create_task(_beat(connection, self._share))]
         try:
             async with self._listening(executors, options, ending):
                 self._is_up = True
-                self._table.tell(self._start.row, State.READY)
                 connection.send(Ready(_printed(announce, list(self._start.urls))))
                 await self._stopping.wait()
                 if not self._share.is_last or self._path is not None:  # others are ready, so nobody needs to find out
@@ -298,9 +297,10 @@ def _own(name: str) -> bytes | None:
         return None
 
 
-async def _beat(connection: Connection) -> None:
+async def _beat(connection: Connection, share: Share) -> None:
     while True:
         connection.send(Beat())
+        share.tell()
         await asyncio.sleep(BEAT)
 
 

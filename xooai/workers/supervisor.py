@@ -149,7 +149,10 @@ class Supervisor:
         await _until_ended(workers, set(), MARGIN)
 
     def _drain(self, worker: Worker, *, is_last: bool) -> None:
-        self._steered.leave(worker)
+        if is_last and worker.phase is Phase.READY:  # it takes connections for a while, as the others do
+            self._loop.call_later(self._plan.ending[1], self._steered.leave, worker)
+        else:
+            self._steered.leave(worker)
         if worker.connection is not None:
             worker.connection.send(Drain(is_last))
         if worker.phase is not Phase.READY:
@@ -225,12 +228,14 @@ class Supervisor:
         if worker.phase is Phase.STARTS:
             worker.phase, worker.banner = Phase.READY, banner
             slot = self._slot(worker)
+            if not slot.own:  # before others are told that it is ready, and place connections there
+                self._steered.enter(worker)
             slot.table.tell(worker.row, State.READY)
             seconds = time.monotonic() - worker.began
             self._tell(f"worker {worker.number} of {len(self._slots)} is ready after {seconds:.1f} s")
             worker.up.set_result(True)
             if not slot.own:
-                self._steered.enter(worker)
+                self._steered.look()
                 self._begin(self._absent.leave())
 
     def _gone(self, worker: Worker) -> None:

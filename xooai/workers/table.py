@@ -130,6 +130,10 @@ class Share:
 
     def work(self, url: str, amount: int) -> None:
         self._amounts[url] = amount
+        self.tell()
+
+    def tell(self) -> None:
+        """Say how much there is to do here: to be done now and then, since what others place here may never come."""
         self._table.amount(self.place, sum(self._amounts.values()))
 
     def least(self) -> int:
