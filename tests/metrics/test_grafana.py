@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
+import socket
 import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
+from urllib.parse import urlencode, urlsplit
+from urllib.request import urlopen
 
 import pytest
 
 pytest.importorskip("prometheus_client", reason="it comes with: pip install -e '.[http]'")
 
+from xooai import Executor, current, post
 from xooai.metrics.exposition import families
 from xooai.metrics.process import Process
 from xooai.metrics.report import COUNTS, Batches, Calls, Count, Counted, Queue, Slot, Stage
@@ -23,6 +31,7 @@ from xooai.tally import BOUNDS, SIZES
 FILE = Path(__file__).parents[2] / "docs/grafana/xooai.json"
 DASHBOARD = json.loads(FILE.read_text())
 FUNCTIONS = {"sum", "rate", "increase", "histogram_quantile", "label_values"}
+PATIENCE = 60.0  # seconds: what Prometheus has not scraped twice by then it scrapes never
 WORDS = {"by", "on", "and"}
 
 
@@ -75,7 +84,7 @@ def test_each_metric_that_a_server_tells_of_its_calls_is_shown() -> None:
     own = {name for name in told() if name.startswith("xooai_") and not name.endswith("_created")}
 
     unseen = {name for name in own if re.sub(r"_(bucket|sum|count)$", "", name) not in text}
-    assert unseen == {"xooai_build_info", "xooai_hedges_total", "xooai_idempotency_total"}
+    assert unseen == {"xooai_build_info"}
 
 
 def test_legends_name_labels_that_the_query_keeps() -> None:
@@ -134,3 +143,66 @@ def test_prometheus_understands_each_query(tmp_path: Path) -> None:
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert f"SUCCESS: {len(rules)} rules found" in ran.stdout
+
+
+class Twice(Executor):
+    @post(idempotent=True)
+    async def slow(self, seconds: float, again: float = 0.0) -> float:
+        """Takes so long, and so long where it is called anew."""
+        await asyncio.sleep(again if "xooai-retry-attempt" in current().metadata else seconds)
+        return seconds
+
+
+@contextmanager
+def prometheus(target: str, place: Path) -> Iterator[str]:
+    """One that asks a server for its metrics each second; its own URL."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        own = f"127.0.0.1:{free.getsockname()[1]}"
+    job = {"job_name": "xooai", "static_configs": [{"targets": [target]}]}
+    file = place / "prometheus.json"  # JSON is YAML
+    file.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}))
+    options = [f"--config.file={file}", f"--storage.tsdb.path={place / 'data'}", f"--web.listen-address={own}"]
+    with open(place / "log", "w") as log:
+        process = subprocess.Popen([shutil.which("prometheus") or "prometheus", *options], stdout=log, stderr=log)
+    try:
+        yield f"http://{own}"
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+
+
+def found(url: str, query: str) -> dict[str, float]:
+    """What Prometheus answers, by the result; nothing while it does not."""
+    given = urlencode({"query": query})
+    try:
+        with urlopen(f"{url}/api/v1/query?{given}", timeout=PATIENCE) as response:
+            answer = json.load(response)
+    except (URLError, ConnectionError):
+        return {}
+    return {one["metric"]["result"]: float(one["value"][1]) for one in answer["data"]["result"]}
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    ("metric", "results"),
+    [("xooai_hedges_total", {"first", "second"}), ("xooai_idempotency_total", {"ran", "answered"})],
+)
+def test_calls_made_twice_are_seen_in_their_panel(tmp_path: Path, metric: str, results: set[str]) -> None:
+    pytest.importorskip("uvicorn")
+    (query,) = [query for _, query in asked() if metric in query]
+    for name, value in {"job": "xooai", "instance": ".*", "executor": ".*", "__rate_interval": "10s"}.items():
+        query = query.replace(f"${name}", value)
+    end = time.monotonic() + PATIENCE
+    with Twice() as twice:
+        url = twice.start("http://127.0.0.1:0")[0]
+        with prometheus(urlsplit(url).netloc, tmp_path) as own, Twice.at(url, hedge=0.02) as client:
+            number, seen = 0, set[str]()
+            while seen != results:
+                assert time.monotonic() < end, (tmp_path / "log").read_text()[-2000:]
+                number += 1
+                for _ in "ab":
+                    client.post(seconds=0.0, metadata={"idempotency-key": f"key {number}"})
+                client.post(seconds=0.1, again=1.0)
+                client.post(seconds=0.3)
+                seen = {result for result, rate in found(own, query).items() if rate > 0}
