@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from xooai import control
+from xooai import control, loading
 from xooai.call import Call, Service, entered
 from xooai.driver import METRICS, Channel, Head, Shape
 from xooai.endpoint import Endpoint
@@ -108,9 +108,11 @@ class Site:
         if logging.getLogger("xooai.calls").isEnabledFor(logging.INFO):
             self.watches = (calllog.CallLog,)
         for executor in self.executors:
+            loading.here.stage = f"{executor.name} is set up"
             await executor.set_up()
         for path, route in self._known.items():
             if route.endpoint.warmup:
+                loading.here.stage = f"{path[1:]} is warmed up by its examples"
                 opened = _WARM_UP + path  # by which no call from elsewhere comes: its path begins with a slash
                 self._warming[opened] = route
                 await warmup.warm(opened, route.endpoint, partial(Site.accept, self))  # who is known or not
@@ -118,6 +120,7 @@ class Site:
         done: set[object] = {(one, endpoint.name) for one in here for endpoint, _ in one.endpoints()}
         for executor in here:
             await executor.warm_nodes(done)
+        loading.here.stage = ""
         self.open()
 
     def open(self) -> None:

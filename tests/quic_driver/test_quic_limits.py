@@ -12,11 +12,11 @@ import pytest
 
 pytest.importorskip("aioquic", reason="needs the extra quic")
 
-from first_datagrams import initial
 from quic_files import Files
 from quic_site import SOON, Exchange, Run, call, head, linked, serving, talking
 
 from echoing import StreamSite
+from first_datagrams import initial
 from quic_listening import listening
 from relay import Relay
 from xooai.driver import Channel, DialOptions, Shape

@@ -16,8 +16,8 @@ pytest.importorskip("aioquic", reason="needs the extra quic")
 
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
-from first_datagrams import initial
 
+from first_datagrams import initial
 from xooai.driver import ListenOptions, Taken
 from xooai.errors import Unavailable
 from xooai_quic.driver import QuicDriver

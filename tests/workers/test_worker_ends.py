@@ -109,6 +109,17 @@ def test_hanging_up_while_one_is_to_be_started_later_leaves_one_in_its_place(tmp
         assert program.said().count("is ready after") == 3
 
 
+def test_what_a_worker_is_at_is_told_while_it_loads() -> None:
+    with running([str(PROGRAM), ANY, "2"], TEST_SETUP="12") as program:
+        assert program.end(signal.SIGTERM) == 0
+        said = program.said()
+
+    for number in (1, 2):
+        assert f"worker {number} of 2 still loads after 1" in said
+        assert f"worker {number} of 2 is ready after 1" in said
+    assert said.count("s: faulty is set up") == 2
+
+
 def test_hanging_up_once_more_gives_up_a_successor_that_never_becomes_ready(tmp_path: Path) -> None:
     loads = tmp_path / "loads"
     with running([str(PROGRAM), ANY, "1"], TEST_LOADS=str(loads)) as program:

@@ -26,6 +26,9 @@ class Faulty(Executor):
         if (told := os.environ.get("TEST_LOADS")) and Path(told).exists():
             time.sleep(60)
 
+    async def setup(self) -> None:
+        await asyncio.sleep(float(os.environ.get("TEST_SETUP", "0")))
+
     def close(self) -> None:
         if told := os.environ.get("TEST_CLOSED"):
             time.sleep(4)

@@ -107,7 +107,8 @@ def _workers(seen: Seen) -> Table:
 
 
 def _slot(slot: Slot) -> str:
-    return f"worker {slot.number} is {one_line(slot.state)}, replaced {slot.restarts:,} times"
+    state = slot.state if slot.stage is None else f"{slot.state} ({slot.stage})"
+    return f"worker {slot.number} is {one_line(state)}, replaced {slot.restarts:,} times"
 
 
 def _age(seconds: float) -> str:

@@ -112,12 +112,15 @@ class Counted(msgspec.Struct):
 
 
 class Slot(msgspec.Struct):
-    """A worker as its supervisor sees it: READY, or what it is at instead; and how often it was replaced."""
+    """A worker as its supervisor sees it: READY, or what it is at instead; and how often it was replaced. `stage` is how far one
+    is that loads.
+    """
 
     number: int
     state: str
     device: str | None = None
     restarts: int = 0
+    stage: str | None = None
 
 
 class Report(msgspec.Struct):

@@ -86,7 +86,7 @@
         const of = (said) => (one ? said(one) : "–");
         return [
           String(slot.number),
-          slot.state,
+          slot.stage ? `${slot.state}: ${slot.stage}` : slot.state,
           slot.device || "–",
           number(slot.restarts),
           of(() => age(report.now - one.started)),

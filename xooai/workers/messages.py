@@ -31,7 +31,9 @@ _SIZE = struct.Struct("!I")
 
 
 class Beat(msgspec.Struct, tag=True):
-    """The loop of a worker runs."""
+    """The loop of a worker runs. `stage` is what it is at while it loads, "" where it serves."""
+
+    stage: str = ""
 
 
 class Ready(msgspec.Struct, tag=True):

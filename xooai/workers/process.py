@@ -22,7 +22,7 @@ from threading import Thread
 import msgspec
 from msgspec.structs import replace
 
-from xooai import control, hosting
+from xooai import control, hosting, loading
 from xooai.driver import ListenOptions
 from xooai.ending import Ending
 from xooai.errors import XooaiError
@@ -299,7 +299,7 @@ def _own(name: str) -> bytes | None:
 
 async def _beat(connection: Connection, share: Share) -> None:
     while True:
-        connection.send(Beat())
+        connection.send(Beat(loading.here.stage))
         share.tell()
         await asyncio.sleep(BEAT)
 

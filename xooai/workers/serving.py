@@ -20,8 +20,9 @@ from xooai.notify import Manager
 from xooai.workers.absent import Absent
 from xooai.workers.folder import own_folder
 from xooai.workers.plan import Plan
+from xooai.workers.slots import handed_out
 from xooai.workers.steered import Steered
-from xooai.workers.supervisor import Supervisor, handed_out
+from xooai.workers.supervisor import Supervisor
 
 __all__ = ["line", "serve_by_workers"]
 

@@ -100,7 +100,9 @@ class Worker:
         self.phase = Phase.STARTS
         self.connection: Connection | None = None
         self.reading: asyncio.Task[None] | None = None
-        self.began = self.beat = time.monotonic()
+        self.began = self.beat = self.told = time.monotonic()
+        self.stage = "its program is imported, and its executors are made"
+        """What it is at while it loads, as it was last heard; `told` is when people were told of it."""
         self.hung: float | None = None
         """When it was told to write its stack, after its loop had been silent for too long."""
         self.is_closing = False
