@@ -34,6 +34,7 @@ SCOPE = r"\*|[A-Za-z0-9][A-Za-z0-9_.-]{0,127}/(\*|[A-Za-z0-9][A-Za-z0-9_.-]{0,12
 PRIORITIES = (-9, 9)
 """The least and the most urgent, see `xooai-priority`."""
 LIMIT = 8 * 1024 * 1024  # bytes: some 20,000 keys; it is read anew after each change
+FORM = 1  # of the file: raised where this version's could not be read by those before it
 _OTHERS = 0o022  # the bits of who else may write
 
 
@@ -75,13 +76,19 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         )
 
 
+class _Form(msgspec.Struct, frozen=True):
+    """What every form of the file has."""
+
+    xooai_keys: int
+
+
 class Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file. `check` tells whether it is read with the pepper that it was written with."""
 
     salt: str
     check: str
     keys: tuple[Entry, ...] = ()
-    xooai_keys: int = 1
+    xooai_keys: Annotated[int, msgspec.Meta(ge=1)] = FORM
 
     @property
     def salted(self) -> bytes:
@@ -105,6 +112,9 @@ def read(path: Path) -> Keys:
     if len(content) > LIMIT:
         raise InvalidArgument(f"the file of keys {str(path)!r} is larger than {LIMIT:,} bytes")
     try:
+        form = msgspec.json.decode(content, type=_Form).xooai_keys
+        if form > FORM:
+            raise ValueError(f"a later version of xooai has written it, in form {form}; this one reads up to {FORM}")
         found = msgspec.json.decode(content, type=Keys)
         is_ours = fingerprint(found.salted) == found.check
         _check(found.keys)

@@ -10,6 +10,7 @@ import secrets
 import sqlite3
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -40,7 +41,10 @@ CREATE INDEX IF NOT EXISTS by_age ON calls (began);
 CREATE INDEX IF NOT EXISTS with_reply ON calls (began) WHERE size > 0;
 CREATE TABLE IF NOT EXISTS held (calls INTEGER NOT NULL, bytes INTEGER NOT NULL);
 INSERT INTO held SELECT 0, 0 WHERE NOT EXISTS (SELECT * FROM held);
+CREATE TABLE IF NOT EXISTS clock (boot TEXT PRIMARY KEY, began REAL NOT NULL);
 """
+FORM = 1  # of what stands in a folder: raised where this version's could not be used by those before it
+_USED = ("SELECT place, print, owner, began, ended, size FROM calls LIMIT 0", "SELECT calls, bytes FROM held LIMIT 0")
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -64,6 +68,21 @@ class Row(msgspec.Struct, frozen=True):
     ended: Ended | None
 
 
+def _boot() -> str | None:
+    """Which start of this machine it is; None where the system does not tell."""
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        return None
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() or None
+    except OSError:
+        return None
+
+
+def _since_boot() -> float:
+    """Seconds since then, those asleep among them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class Ledger:
     """For any number of threads and, in a `folder`, processes."""
 
@@ -74,20 +93,55 @@ class Ledger:
         self.is_shared = folder is not None
         self.owner = f"{os.getpid()}-{secrets.token_hex(8)}"
         self._folder = None if folder is None else Path(folder)
-        # What outlives this machine's start goes by the time that it is, all else by the clock that nobody sets.
-        self._clock = time.monotonic if folder is None else time.time
+        self._alive: BinaryIO | None = None
+        self._data = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         try:
             if self._folder is not None:
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._alive = self._living()
-            name = ":memory:" if self._folder is None else str(self._file(self._folder / "calls.sqlite"))
-            self._data = sqlite3.connect(name, timeout=BUSY, isolation_level=None, check_same_thread=False)
-            if self._folder is not None:
-                self._data.execute("PRAGMA journal_mode = WAL")
-                self._data.execute("PRAGMA synchronous = FULL")
+                self._data.close()
+                self._open(self._folder)
             self._data.executescript(_TABLES)
-        except (OSError, sqlite3.Error) as error:
+            for used in _USED:
+                self._data.execute(used)
+            if self._form() < FORM:
+                self._data.execute(f"PRAGMA user_version = {FORM}")
+            self._clock = time.monotonic if folder is None else self._common_clock()
+        except BaseException as error:
+            self._let_go()
+            if not isinstance(error, OSError | sqlite3.Error):
+                raise
             raise FailedPrecondition(f"the folder {folder!r} cannot keep the keys of calls: {error}") from error
+
+    def _open(self, folder: Path) -> None:
+        """Open the database of a folder. Raises OSError for one that a later version has made."""
+        name = str(self._file(folder / "calls.sqlite"))
+        self._data = sqlite3.connect(name, timeout=BUSY, isolation_level=None, check_same_thread=False)
+        if (form := self._form()) > FORM:
+            raise OSError(f"a later version of xooai has written it, in form {form}; this one reads up to {FORM}")
+        self._data.execute("PRAGMA journal_mode = WAL")
+        self._data.execute("PRAGMA synchronous = FULL")
+
+    def _form(self) -> int:
+        return int(self._data.execute("PRAGMA user_version").fetchone()[0])
+
+    def _common_clock(self) -> Callable[[], float]:
+        """Seconds that go on with the machine, whatever its clock is set to: the same for all processes of the folder.
+
+        The first one since the machine's start tells by its clock, and by the last call that is known, when that was.
+        """
+        boot = _boot()
+        if boot is None:
+            return time.time
+        with _Whole(self._data):
+            found = self._data.execute("SELECT began FROM clock WHERE boot = ?", (boot,)).fetchone()
+            if found is None:
+                (last,) = self._data.execute("SELECT max(began) FROM calls").fetchone()
+                found = (max(time.time(), last or 0.0) - _since_boot(),)
+                self._data.execute("DELETE FROM clock")
+                self._data.execute("INSERT INTO clock VALUES (?, ?)", (boot, *found))
+        began = float(found[0])
+        return lambda: began + _since_boot()
 
     def begin(self, place: bytes, fingerprint: bytes, instead_of: str = "") -> Row | None:
         """Note that a call begins, also `instead_of` an owner that is gone; what is known of it where it has begun before."""
@@ -145,11 +199,14 @@ class Ledger:
 
     def close(self) -> None:
         with self._lock:
-            self._data.close()
-            if self._folder is not None:
-                self._alive.close()
-                with suppress(OSError):
-                    (self._folder / f"{self.owner}.alive").unlink()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._data.close()
+        if self._alive is not None and self._folder is not None:
+            self._alive.close()
+            with suppress(OSError):
+                (self._folder / f"{self.owner}.alive").unlink()
 
     def _file(self, path: Path) -> Path:
         """A file that its owner alone reads, as those that the database puts beside it: the folder may be open to others."""
