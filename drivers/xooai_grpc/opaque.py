@@ -55,7 +55,14 @@ FILE = File(
                     key="codec",
                     comment="`json`, which it is where nothing is said, `msgpack`, or a media type.",
                 ),
-                Field("metadata", 4, "string", "map", "metadata", comment="Beside that of gRPC itself."),
+                Field(
+                    "metadata",
+                    4,
+                    "string",
+                    "map",
+                    "metadata",
+                    comment="Beside that of gRPC itself, which stands above it.",
+                ),
             ),
         ),
         Message(
@@ -99,9 +106,9 @@ class Opaque:
             raise Unimplemented("a payload is in json, msgpack or a media type", details={"reason": "codec"})
         outer.codec = media_type_of(first["codec"] or "json")
         path = f"/{first['path'].removeprefix('/')}"
-        # No proxy has seen what the message holds: where the call came from is told beside it.
+        # No proxy has seen what the message holds: where the call came from, and all that one has set, is told beside it.
         within = {name: value for name, value in own(first["metadata"]) if name not in FORWARDED}
-        metadata = {**outer.metadata, **within}
+        metadata = {**within, **outer.metadata}
         head = Head(
             path=path,
             codec=outer.codec,

@@ -155,9 +155,12 @@ def test_the_server_describes_itself_to_it(stub: Any, opaque: Any) -> None:
 
 def test_metadata_are_in_the_request_or_beside_it(stub: Any, opaque: Any) -> None:
     request = opaque[0].Request(path="kit/said", payload=b'{"name": "x-tenant"}', metadata={"x-tenant": "me"})
-    reply, call = stub.Post.with_call(request, timeout=SOON, metadata=[("x-tenant", "other")])
+    reply, call = stub.Post.with_call(request, timeout=SOON, metadata=[("x-other", "other")])
     assert reply.payload == b'"me"'
     assert dict(call.trailing_metadata()) == {"x-model": "v3"}
+    assert stub.Post(request, timeout=SOON, metadata=[("x-tenant", "gateway's")]).payload == b'"gateway\'s"'
+    beside = opaque[0].Request(path="kit/said", payload=b'{"name": "x-tenant"}')
+    assert stub.Post(beside, timeout=SOON, metadata=[("x-tenant", "you")]).payload == b'"you"'
 
 
 @pytest.mark.parametrize(
