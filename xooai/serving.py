@@ -54,6 +54,11 @@ def serve(  # noqa: PLR0913 - all that can be said of a server (design: the publ
     """
     if not executors:
         raise InvalidArgument("serve() takes at least one executor")
+    for one in executors:
+        if not (issubclass(one, Served) if isinstance(one, type) else isinstance(one, Served)):
+            raise InvalidArgument(
+                f"serve() takes executors and Flows, or classes of them; {repr(one)[:80]} is none of these"
+            )
     urls = (at,) if isinstance(at, str) else tuple(at)
     options = ListenOptions(
         certificate, key, insecure=insecure, limit=limit, queue=queue, trusted_proxies=each(trusted_proxies)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +23,7 @@ from isolated_program import Front, Model
 from supervised import PATIENCE, Program, calling, running
 
 from scraping import get, report
-from xooai import AlreadyExists, InvalidArgument, NotFound, Text, Unavailable, XooaiError, serve
+from xooai import AlreadyExists, Flow, InvalidArgument, NotFound, Text, Unavailable, XooaiError, serve
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("grpc")
@@ -312,3 +314,50 @@ def test_nothing_is_left_at_the_end(program: Program, folder: Path) -> None:
 def test_who_is_to_be_isolated_has_to_be_there() -> None:
     with pytest.raises(InvalidArgument, match=r"isolated='modle' names no executor; did you mean 'model'\?"):
         serve(Model, Front, isolated="modle")
+
+
+def a_flow() -> Flow:
+    flow = Flow(name="flow")
+    flow.add(use=Front, on="pid", id="pid")
+    return flow
+
+
+@pytest.mark.parametrize(
+    ("given", "isolated", "said"),
+    [
+        (
+            (a_flow(),),
+            "flow",
+            "isolated='flow' is of executors, and only a Flow is given; serve the executors of its nodes apart",
+        ),
+        ((a_flow(),), True, "isolated=True is of executors, and only a Flow is given"),
+        (
+            (a_flow(), Model),
+            True,
+            "isolated=True is of executors, and a Flow is among those given; name some of: model",
+        ),
+        ((Model, Model), "model", "two executors are called 'model'; give one of them another name="),
+        ((int,), "int", "serve() takes executors and Flows, or classes of them; <class 'int'> is none of these"),
+        ((sys,), (), "serve() takes executors and Flows, or classes of them; <module 'sys'"),
+        ((Model,), 3, "isolated=3 is neither True nor names of executors"),
+    ],
+    ids=["its name", "all", "all beside a Flow", "twice", "another class", "a module", "a number"],
+)
+def test_what_cannot_be_served_so_is_refused_before_anything_is_started(
+    given: tuple[Any, ...], isolated: Any, said: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=re.escape(said)):
+        serve(*given, at="http://127.0.0.1:0", workers=None if isolated == () else 2, isolated=isolated)
+
+
+def test_none_to_be_isolated_is_as_none_said(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from isolated_program import Model\nfrom xooai import serve\n"
+        "if __name__ == '__main__':\n    serve(Model, at='http://127.0.0.1:0', isolated=[])\n"
+    )
+    with running([str(program)], PYTHONPATH=os.pathsep.join([str(PROGRAM.parent), *sys.path])) as served:
+        with Model.at(served.urls[0]) as client:
+            assert client.post(on="who")["pid"] != str(os.getpid())
+
+        assert served.end(signal.SIGTERM) == 0

@@ -38,5 +38,5 @@ def serve_made(
     dealt = checked_devices(devices)
     made = recipes(executors)
     apart = named(isolated, made)
-    count = 1 if apart and workers is None else counted(workers, dealt)
+    count = 1 if workers is None and (apart or not dealt) else counted(workers, dealt)
     serve_by_workers(Plan(tuple(urls), options, ending, count, dealt, made, apart))

@@ -211,10 +211,22 @@ def recipes(executors: Sequence[Servable | type[Servable]]) -> tuple[Recipe | Wr
 def named(isolated: object, made: Sequence[Recipe | Written]) -> tuple[str, ...]:
     """The names of executors that are to be isolated; True for all of them. Raises InvalidArgument."""
     known = [name_of(one.kind, one.names) for one in made if isinstance(one, Recipe)]
-    if isinstance(isolated, bool):
-        if isolated and len(known) < len(made):
-            raise InvalidArgument("isolated=True is of executors, and a Flow is among those given; name the executors")
-        return tuple(known) if isolated else ()
+    for place, name in enumerate(known):
+        if name in known[:place]:  # else each worker would find out
+            raise InvalidArgument(f"two executors are called {name!r}; give one of them another name=")
+    if isolated is False or isolated == () or isolated == []:
+        return ()
+    if not known:
+        raise InvalidArgument(
+            f"isolated={repr(isolated)[:80]} is of executors, and only a Flow is given; serve the executors of its nodes apart, "
+            "and add them by their URLs"
+        )
+    if isolated is True:
+        if len(known) < len(made):
+            raise InvalidArgument(
+                f"isolated=True is of executors, and a Flow is among those given; name some of: {', '.join(known)}"
+            )
+        return tuple(known)
     given = (isolated,) if isinstance(isolated, str) else isolated
     if not isinstance(given, Sequence):
         raise InvalidArgument(f"isolated={repr(isolated)[:80]} is neither True nor names of executors: ('embedder',)")
