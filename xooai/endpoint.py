@@ -236,16 +236,26 @@ class Endpoint(msgspec.Struct):
                     f"{self.name} takes {name!r} as a stream: give it to stream() or astream(), or send its items after open()"
                 )
             if name not in self.parameters:
-                raise InvalidArgument(
-                    f"{self.name} has no parameter {name!r}{nearest(name, self.parameters)}; it takes: {self._signature()}",
-                    errors=[{"type": "extra_forbidden", "loc": [name], "msg": "Extra inputs are not permitted"}],
-                )
+                mistake = {"type": "extra_forbidden", "loc": [name], "msg": "Extra inputs are not permitted"}
+                raise self._unknown(name, [mistake])
         missing = [name for name, parameter in self.parameters.items() if parameter.required and name not in given]
         if missing:
             raise InvalidArgument(
                 f"{self.name} needs the parameter {missing[0]!r}; it takes: {self._signature()}",
                 errors=[{"type": "missing", "loc": [name], "msg": "Field required"} for name in missing],
             )
+
+    def told(self, error: InvalidArgument) -> InvalidArgument:
+        """What is wrong with arguments that were sent: of one that there is not, which there are."""
+        mistakes = error.details.get("errors", [])
+        for mistake in mistakes:
+            if mistake["type"] == "extra_forbidden" and len(mistake["loc"]) == 1:
+                return self._unknown(str(mistake["loc"][0])[:80], mistakes)
+        return error
+
+    def _unknown(self, name: str, mistakes: list[dict[str, Any]]) -> InvalidArgument:
+        known = f"{nearest(name, self.parameters)}; it takes: {self._signature()}"
+        return InvalidArgument(f"{self.name} has no parameter {name!r}{known}", errors=mistakes)
 
     def bind(self, positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments by name, from a call as Python writes it. Raises TypeError as Python does."""

@@ -62,11 +62,14 @@ def handler(endpoint: Endpoint, function: Callable[..., Any], threads: Threads, 
         if frame is not None:
             call.taken = len(frame)
         codec = _BY_MEDIA_TYPE.get(call.head.codec)
-        arguments = (
-            _arguments(endpoint, call, codec, frame, contents)
-            if codec is None or frame is None or has_documents
-            else codec.decode(endpoint.arguments, frame, call.marks is not None)
-        )
+        try:
+            arguments = (
+                _arguments(endpoint, call, codec, frame, contents)
+                if codec is None or frame is None or has_documents
+                else codec.decode(endpoint.arguments, frame, call.marks is not None)
+            )
+        except InvalidArgument as error:
+            raise endpoint.told(error) from error.__cause__
         if timing is not None:
             result = await timing.run(function, arguments, is_async, None if call.inline else threads)
         elif is_async:

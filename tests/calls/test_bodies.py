@@ -36,6 +36,10 @@ class Media(Executor):
         return {"size": len(doc.read()), "media_type": doc.media_type, "min_score": min_score, "note": note}
 
     @post
+    def scored(self, min_score: float = 0.5) -> float:
+        return min_score
+
+    @post
     async def audio(self, doc: Audio) -> Audio:
         return doc
 
@@ -550,3 +554,21 @@ def test_no_body_at_all_gives_no_parameters(call: Caller) -> None:
     assert (missing.status, missing.json["details"]["errors"][0]["loc"]) == (422, ["doc"])
     assert call("nothing", b"", "application/json").status == 400
     assert call("nothing", b"{}", "").status == 415
+
+
+@pytest.mark.parametrize("endpoint", ["told", "scored"])
+@pytest.mark.parametrize("codec", ["json", "msgpack", "form"])
+def test_a_parameter_that_there_is_not_is_named_with_those_that_there_are(
+    call: Caller, codec: str, endpoint: str
+) -> None:
+    sent = {"min_scroe": 1, "y" * 100_000: 2}
+    if codec == "form":
+        answer = call(endpoint, form(part("min_scroe", b"1")), FORM)
+    else:
+        body = (json.dumps(sent).encode(), msgspec.msgpack.encode(sent))[codec == "msgpack"]
+        answer = call(endpoint, body, f"application/{codec}")
+
+    assert answer.status == 422
+    assert answer.detail.startswith(f"{endpoint} has no parameter 'min_scroe'; did you mean 'min_score'?; it takes: ")
+    assert "extra_forbidden" in answer.body.decode()
+    assert len(answer.detail) < 500
