@@ -160,10 +160,8 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
 
         `loop` is the running one, and nobody traces.
         """
-        near = self._links.near
-        if near is None or near[0] is not loop or not self._is_plain:
-            return None
-        start = getattr(near[1], "start", None)  # see `xooai.driver.Starting`
+        link = self._links.of(loop) if self._is_plain else None
+        start = getattr(link, "start", None)  # see `xooai.driver.Starting`
         if start is None:
             return None
         began = monotonic()
@@ -242,8 +240,7 @@ class Remote(msgspec.Struct, eq=False, weakref=True):
         return self._exchanged(head, frame)
 
     async def _exchanged(self, head: Head, frame: bytes | None) -> tuple[bytes, Outcome]:
-        near, loop = self._links.near, asyncio.get_running_loop()
-        link = near[1] if near is not None and near[0] is loop else await self.link()
+        link = self._links.of(asyncio.get_running_loop()) or await self.link()
         try:
             channel = await link.open(head, frame)
         except XooaiError as error:

@@ -27,6 +27,16 @@ class Links(PerLoop[Link]):
         self.near: tuple[asyncio.AbstractEventLoop, Link] | None = None
         """The link that was used last, and its loop: asking a weak dict costs more."""
 
+    def of(self, loop: asyncio.AbstractEventLoop) -> Link | None:
+        """The link of the running loop, where it has one: also where another loop used its own since."""
+        near = self.near
+        if near is not None and near[0] is loop:
+            return near[1]
+        link = self._things.get(loop)
+        if link is not None:
+            self.near = loop, link
+        return link
+
     async def get(self) -> Link:
         """The link of the running loop."""
         link = await super().get()

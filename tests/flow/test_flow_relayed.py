@@ -16,6 +16,8 @@ import pytest
 
 from xooai import Executor, Flow, ResourceExhausted, Unavailable, XooaiError, current, post
 from xooai.call import Call, Layer, Service
+from xooai.client import Remote
+from xooai.codec import JSON
 
 PATIENCE = 20  # seconds: what waits longer fails its test instead of stopping the run
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -207,6 +209,47 @@ def test_a_node_that_was_started_anew_is_called_on_new_connections(
     nodes.start(there.removesuffix("/nodes"))
 
     assert client.post(text="b") == "bb"
+
+
+def test_a_follower_that_cannot_be_sent_as_its_needs_end_is_called_once_it_is_connected_again(
+    nodes: Nodes, there: str, serve: Callable[[Any], str]
+) -> None:
+    with Nodes() as other:
+        apart = other.start("http://127.0.0.1:0")[0]
+        f = Flow(name="f").add(use=there, on="left", id="left").add(use=there, on="right", id="right")
+        f.add(use=f"{apart}/nodes", on="join", id="end", needs=("left", "right"))
+        with Executor(serve(f)) as client:
+            for _ in range(2):
+                assert client.post(text="a") == "aa"
+            other.stop()
+            other.start(apart)
+            nodes.calls.clear()
+            other.calls.clear()
+
+            assert client.post(text="b") == "bb"
+
+    assert sorted(nodes.calls) == ["left", "right"]
+    assert other.calls == ["join"]
+
+
+def test_a_server_that_was_called_from_another_loop_since_is_sent_calls_at_once(nodes: Nodes, there: str) -> None:
+    remote = Remote(there.removesuffix("/nodes"))
+
+    async def called() -> None:
+        await remote.call("nodes", nodes._xooai_endpoint("left"), {"text": "a"}, PATIENCE, None, None)
+
+    async def sent() -> bytes:
+        loop = asyncio.get_running_loop()
+        await called()
+        await asyncio.to_thread(asyncio.run, called())
+        ended = asyncio.Event()
+        head = remote.heading("nodes", "left", JSON.media_type, PATIENCE, "")
+        call = remote.start(head, b'{"text":"b"}', loop, ended.set)
+        assert call is not None, "it would have to be opened"
+        await asyncio.wait_for(ended.wait(), PATIENCE)
+        return call.reply()[0]
+
+    assert asyncio.run(sent()) == b'"b"'
 
 
 def test_each_node_is_told_the_id_and_the_trace_of_the_call(nodes: Nodes, connected: Connected) -> None:
