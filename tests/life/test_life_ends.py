@@ -200,15 +200,16 @@ def test_what_is_not_done_in_its_grace_is_cut_off_and_told(start: Start) -> None
 
 
 @pytest.mark.slow  # by HTTP it is tested with every run
-def test_a_second_signal_cuts_off_what_is_under_way(start: Start) -> None:
+@pytest.mark.parametrize("scheme", ["grpc", "quic"])
+def test_a_second_signal_cuts_off_what_is_under_way(start: Start, scheme: str) -> None:
     running = start()
 
     async def cut_off() -> BaseException | None:
-        async with loaded(running, ("grpc",), Load([3600.0], 0, 0, 0)) as under_way:
+        async with loaded(running, (scheme,), Load([3600.0], 0, 0, 0)) as under_way:
             running.process.signal()
             await asyncio.to_thread(until, lambda: _refused(running.http), "a refusal")
             running.process.signal()
-            (call,) = under_way["grpc"].waits
+            (call,) = under_way[scheme].waits
             await asyncio.wait((call,))
             return call.exception()
 

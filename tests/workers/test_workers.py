@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ from xooai import Executor, InvalidArgument, Unavailable, XooaiError, post, serv
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("grpc")
+
+
+EVERYWHERE = "http://127.0.0.1:0,grpc://127.0.0.1:0,quic://127.0.0.1:0"
 
 
 class Holder(Executor):
@@ -168,9 +172,12 @@ def test_hanging_up_replaces_all_without_a_failed_call(program: Program) -> None
 
 @pytest.mark.slow
 def test_without_a_worker_the_server_is_not_ready_and_says_so(tmp_path: Path) -> None:
+    pytest.importorskip("aioquic")
     broken = tmp_path / "broken"
-    with running([str(PROGRAM), "http://127.0.0.1:0", "1"], TEST_FAILS=str(broken)) as program:
-        with Faulty.at(program.urls[0]) as client:
+    with running([str(PROGRAM), EVERYWHERE, "1"], TEST_FAILS=str(broken)) as program:
+        trust = program.until("clients trust it by").split("'")[1]
+        at = [partial(Faulty.at, url, trust=trust if "quic" in url else None, retry=0) for url in program.urls]
+        with at[0]() as client:
             pid = int(client.post(on="who")["pid"])
         broken.touch()
         os.kill(pid, signal.SIGKILL)
@@ -178,10 +185,16 @@ def test_without_a_worker_the_server_is_not_ready_and_says_so(tmp_path: Path) ->
         with pytest.raises(HTTPError) as refused:
             urlopen(f"{program.urls[0]}/readyz")
         refused.value.close()
+        began = time.monotonic()
+        for there in at:
+            with there() as client, pytest.raises(Unavailable):
+                client.post(on="who")
+        assert time.monotonic() - began < PATIENCE / 2  # none is left to its deadline
         broken.unlink()
         program.until("is ready after")
-        with Faulty.at(program.urls[0]) as client:
-            assert client.post(on="who")["pid"] != str(pid)
+        for there in at:
+            with there() as client:
+                assert client.post(on="who")["pid"] != str(pid)
 
         assert program.end(signal.SIGTERM) == 0
 
