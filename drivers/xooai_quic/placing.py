@@ -6,7 +6,7 @@ can be of the process with the least to do.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 from aioquic._buffer import Buffer
@@ -29,8 +29,12 @@ class Tokens(QuicRetryTokenHandler):
 class Placing:
     """For one socket of a process, before its library's server has a look. `least` gives the place with the least to do."""
 
-    def __init__(self, routing: Any, names: Names, resets: Resets, least: Callable[[], int]) -> None:
+    def __init__(
+        self, routing: Any, names: Names, resets: Resets, least: Callable[[], int], others: Sequence[Container[bytes]]
+    ) -> None:
+        """`others` have the names of connections at the other addresses of the process, now and later."""
         self._known: dict[bytes, Any] = routing._protocols
+        self._others = others
         self._versions: list[int] = routing._configuration.supported_versions
         self._tokens: Tokens = routing._retry
         self._names, self._resets, self._least = names, resets, least
@@ -39,8 +43,11 @@ class Placing:
     def answer(self, data: bytes, address: Any, now: float) -> tuple[bool, bytes | None]:
         """Whether a datagram is seen to hereby, and what to send back."""
         if not data[0] & LONG:
-            if bytes(data[1 : 1 + SIZE]) in self._known:
+            name = bytes(data[1 : 1 + SIZE])
+            if name in self._known:
                 return False, None
+            if any(name in known for known in self._others):  # its token would let a stranger end it (RFC 9000 21.11)
+                return True, None
             return True, self._resets.answer(data, now, self._places)
         if bytes(data[6 : 6 + data[5]]) in self._known:
             return False, None

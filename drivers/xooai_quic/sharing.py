@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Container
 from contextlib import ExitStack
 from typing import Any, Self
 
@@ -92,6 +93,7 @@ class Share:
         self.certificate = found.certificate
         self.names = Names(found.key, shared.place)
         self._resets = Resets(found.key)
+        self._known: list[Container[bytes]] = []
         self._url, self._shared = url, shared
 
     @classmethod
@@ -108,4 +110,5 @@ class Share:
     def placing(self, routing: Any) -> Placing:
         """What sees to datagrams before a server of the library, which takes the tokens of all."""
         routing._retry = Tokens(self.names.key)
-        return Placing(routing, self.names, self._resets, self._shared.least)
+        self._known.append(routing._protocols)
+        return Placing(routing, self.names, self._resets, self._shared.least, self._known)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -25,6 +26,12 @@ from relay import Relay
 from xooai import Unavailable, XooaiError
 
 pytest.importorskip("aioquic")
+
+from aioquic.asyncio.client import connect
+from aioquic.asyncio.protocol import QuicConnectionProtocol
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.events import QuicEvent
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux deals datagrams to several processes")
 
 PACE = 3.0  # times that a busy machine may take, where the figure is of one that has nothing else to do
@@ -181,6 +188,39 @@ def test_at_a_name_with_two_addresses_workers_share_the_port_at_both() -> None:
     assert {host for host, _ in found} == {"127.0.0.1", "[::1]"}
 
 
+class Quiet(QuicConnectionProtocol):
+    """A connection that is made, and nothing more."""
+
+    def quic_event_received(self, event: QuicEvent) -> None: ...
+
+
+def test_a_stranger_is_told_no_token_of_a_connection_at_the_other_address() -> None:
+    """Who has seen the name of a connection could end it by that (RFC 9000 21.11)."""
+
+    async def main(port: int) -> tuple[bytes, bytes]:
+        loop = asyncio.get_running_loop()
+        trusting = QuicConfiguration(is_client=True, alpn_protocols=["h3"], verify_mode=ssl.CERT_NONE)
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as stranger:
+            stranger.setblocking(False)
+            stranger.connect(("::1", port))
+            async with connect("127.0.0.1", port, configuration=trusting, create_protocol=Quiet) as client:
+                name = client._quic._peer_cid.cid
+                unknown = name[:1] + os.urandom(len(name) - 1)
+                for one, size in ((name, 70), (unknown, 30)):  # the same process answers both in turn
+                    stranger.send(b"\x40" + one + bytes(size - 1 - len(one)))
+                async with asyncio.timeout(PATIENCE):
+                    first = await loop.sock_recv(stranger, 2048)
+                await client.ping()
+                return first, client._quic._peer_cid.stateless_reset_token or b""
+
+    with running([str(PROGRAM), "quic://localhost:0", "2"]) as program:
+        told, token = asyncio.run(main(int(program.urls[0].rpartition(":")[2])))
+
+    assert token
+    assert told[-16:] != token
+    assert len(told) < 30
+
+
 @installed
 def test_a_client_that_is_not_ours_is_answered_by_each_worker(program: Program, tmp_path: Path) -> None:
     body = tmp_path / "body.json"
@@ -227,17 +267,65 @@ def test_clients_that_never_come_back_keep_no_worker_from_others(program: Progra
 
 
 def test_new_clients_are_let_in_while_the_end_is_announced() -> None:
-    with running([str(PROGRAM), "quic://127.0.0.1:0", "2"], TEST_DELAY="3") as program:
+    with running([str(PROGRAM), "quic://127.0.0.1:0", "2"], TEST_DELAY="3600") as program:
         trust = program.until("clients trust it by").split("'")[1]
-        began = time.monotonic()
         program.process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
-        answered = 0
-        while time.monotonic() < began + 2:
-            with Faulty.at(program.urls[0], trust=trust) as client:
+        for _ in range(3):
+            with Faulty.at(program.urls[0], trust=trust, retry=0) as client:
                 client.post(on="who")
-            answered += 1
 
-        assert program.process.wait(PATIENCE) == 0
+        assert program.end(signal.SIGTERM) == 0  # the second ends the wait
 
-    assert answered > 1
+
+def test_a_second_signal_cuts_off_what_is_under_way_in_each_worker() -> None:
+    async def main(program: Program, trust: str) -> list[BaseException | None]:
+        async with AsyncExitStack() as stack:
+            clients = [(await client_of(number, program.urls[0], trust, stack))[0] for number in ("1", "2")]
+            calls = [asyncio.create_task(client.apost(on="pause", seconds=3600.0)) for client in clients]
+            while sum(await asyncio.gather(*(client.apost(on="paused") for client in clients))) < len(calls):  # noqa: ASYNC110 - it happens in other processes
+                await asyncio.sleep(0.01)
+            program.process.send_signal(signal.SIGTERM)
+            await turned_away(program.urls[0], trust)
+            assert not any(call.done() for call in calls)
+            program.process.send_signal(signal.SIGTERM)
+            await asyncio.wait(calls, timeout=PATIENCE)
+            return [call.exception() for call in calls]
+
+    with running([str(PROGRAM), "quic://127.0.0.1:0", "2"]) as program:
+        trust = program.until("clients trust it by").split("'")[1]
+        errors = asyncio.run(main(program, trust))
+
+        assert program.process.wait(PATIENCE) == 1
+
+    assert {type(error) for error in errors} == {Unavailable}
+
+
+async def turned_away(url: str, trust: str) -> None:
+    """Come anew until nobody is let in any more."""
+    while True:
+        async with Faulty.at(url, trust=trust, retry=0) as client:
+            try:
+                await client.apost(on="who", timeout=PATIENCE)
+            except Unavailable:
+                return
+
+
+@pytest.mark.slow
+def test_without_a_worker_a_client_is_refused_at_once_and_let_in_again_later(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    with running([str(PROGRAM), "quic://127.0.0.1:0", "1"], TEST_FAILS=str(broken)) as program:
+        trust = program.until("clients trust it by").split("'")[1]
+        with Faulty.at(program.urls[0], trust=trust) as client:
+            pid = int(client.post(on="who")["pid"])
+        broken.touch()
+        os.kill(pid, signal.SIGKILL)
+        program.until("worker 1 cannot start")
+        with Faulty.at(program.urls[0], trust=trust, retry=0) as client, pytest.raises(Unavailable, match="is not up"):
+            client.post(on="who")
+        broken.unlink()
+        program.until("is ready after")
+        with Faulty.at(program.urls[0], trust=trust) as client:
+            assert client.post(on="who")["pid"] != str(pid)
+
+        assert program.end(signal.SIGTERM) == 0

@@ -21,6 +21,7 @@ class Faulty(Executor):
     def __init__(self, device: str = "none") -> None:
         super().__init__()
         self.device = device
+        self.pauses = 0
         if (told := os.environ.get("TEST_FAILS")) and Path(told).exists():
             raise ValueError("no such model")
         if (told := os.environ.get("TEST_LOADS")) and Path(told).exists():
@@ -56,6 +57,15 @@ class Faulty(Executor):
     def wait(self, seconds: float) -> str:
         time.sleep(seconds)
         return str(os.getpid())
+
+    @post
+    async def pause(self, seconds: float) -> None:
+        self.pauses += 1
+        await asyncio.sleep(seconds)
+
+    @post
+    async def paused(self) -> int:
+        return self.pauses
 
     @post
     async def block(self, seconds: float) -> None:
