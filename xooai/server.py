@@ -190,7 +190,11 @@ class Site:
     # One function, since each that it would call costs a call of nothing a hundredth of its time.
     async def _answer(self, channel: Channel, watch: watching.Watch | None) -> None:  # noqa: C901, PLR0915 - see above
         head = channel.head
-        lane = self._lanes[head.driver].get(head.path) or self._lane(head)
+        lane: Lane | None
+        try:
+            lane = self._lanes[head.driver][head.path]
+        except KeyError:
+            lane = self._lane(head)
         if lane is None or head.shape is not lane.endpoint.shape:
             await self._refuse(channel, self._unfit(head, lane), lane, watch)
             return
