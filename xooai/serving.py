@@ -56,8 +56,9 @@ def serve(  # noqa: PLR0913 - all that can be said of a server (design: the publ
         raise InvalidArgument("serve() takes at least one executor")
     for one in executors:
         if not (issubclass(one, Served) if isinstance(one, type) else isinstance(one, Served)):
+            hint = "; URLs are given by at=" if isinstance(one, str) and "://" in one else ""
             raise InvalidArgument(
-                f"serve() takes executors and Flows, or classes of them; {repr(one)[:80]} is none of these"
+                f"serve() takes executors and Flows, or classes of them; {repr(one)[:80]} is none of these{hint}"
             )
     urls = (at,) if isinstance(at, str) else tuple(at)
     options = ListenOptions(

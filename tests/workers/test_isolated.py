@@ -250,17 +250,23 @@ def made_anew(url: str, note: Path) -> str:
 
 
 def test_a_killed_process_fails_its_calls_at_once_and_is_replaced(program: Program, folder: Path) -> None:
-    url, note, again = program.urls[0], folder / "killed", folder / "again"
+    url, again = program.urls[0], folder / "again"
+    notes = [folder / f"killed-{place}" for place in range(len(program.urls))]
     killed = asked(url, "who")["pid"]
-    with ThreadPoolExecutor(2) as threads, Model.at(url, retry=10) as client:
+    with ThreadPoolExecutor(1 + len(notes)) as threads, ExitStack() as clients:
         repeated = threads.submit(made_anew, url, again)
         until(again.exists)
-        call = threads.submit(client.post, on="wait", seconds=60, note=str(note))
-        until(note.exists)
+        calls = []
+        for its, note in zip(program.urls, notes, strict=True):
+            client = clients.enter_context(Model.at(its, retry=10))
+            calls.append(threads.submit(client.post, on="wait", seconds=60, note=str(note)))
+            until(note.exists)
         os.kill(int(killed), signal.SIGKILL)
         began = time.monotonic()
-        with pytest.raises(Unavailable, match="the process of the executor 'model' has ended"):
-            call.result(PATIENCE)
+        for call in calls:
+            with pytest.raises(Unavailable, match="the process of the executor 'model' has ended") as caught:
+                call.result(PATIENCE)
+            assert caught.value.details["reason"] == "worker_lost"
         took = time.monotonic() - began
         with Front.at(url) as front:
             assert front.post(on="pid")

@@ -145,7 +145,8 @@ class Far:
 
     def gone(self) -> Unavailable:
         """What a call ends with whose process has ended: where it may run twice, its client makes it anew."""
-        return Unavailable(f"the process of the executor {self._name!r} has ended, and with it this call")
+        text = f"the process of the executor {self._name!r} has ended, and with it this call"
+        return Unavailable(text, details={"reason": "worker_lost"})
 
     async def aclose(self) -> None:
         """Close all connections."""

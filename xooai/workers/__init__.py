@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from xooai.driver import ListenOptions
 from xooai.workers.apart import Apart, checked_names, found, name_of
-from xooai.workers.plan import Command, Plan, Servable, checked_devices, counted, named, recipes, with_device
+from xooai.workers.given import checked_devices, counted, named, refuse_unservable
+from xooai.workers.plan import Command, Plan, Servable, recipes, with_device
 from xooai.workers.serving import line, serve_by_workers
 
 __all__ = [
@@ -36,6 +37,7 @@ def serve_made(
 ) -> None:
     """Serve executors by workers, each of which makes them for itself. Raises InvalidArgument where one cannot be made again."""
     dealt = checked_devices(devices)
+    refuse_unservable(executors)
     made = recipes(executors)
     apart = named(isolated, made)
     count = 1 if workers is None and (apart or not dealt) else counted(workers, dealt)

@@ -20,21 +20,18 @@ from msgspec import structs
 from xooai.driver import ListenOptions
 from xooai.errors import InvalidArgument
 from xooai.routes import Hosted
-from xooai.workers.apart import checked_names, name_of
 
 __all__ = [
     "DEVICE",
     "NUMBER",
     "Command",
+    "Dumping",
     "Plan",
     "Recipe",
     "Servable",
     "Work",
     "Written",
-    "checked_devices",
-    "counted",
     "made",
-    "named",
     "recipes",
     "unpacked",
     "with_device",
@@ -43,7 +40,6 @@ __all__ = [
 NUMBER, DEVICE = "XOOAI_WORKER", "XOOAI_DEVICE"
 """The environment variables by which a worker knows its number, from 1 on, and its device."""
 _MODULE = re.compile(r"\b([A-Za-z_][\w.]*):[A-Za-z_]")  # of a class or a function, as module:name
-MOST = 1024  # workers: more than any machine has cores for
 
 
 class Servable(Protocol):
@@ -57,7 +53,7 @@ class Servable(Protocol):
 
 
 @runtime_checkable
-class _Dumping(Protocol):
+class Dumping(Protocol):
     """A Flow, of which a file tells all."""
 
     def dump(self) -> str: ...
@@ -181,60 +177,13 @@ _PREPARED = frozenset({"sys_path", "sys_argv", "orig_dir", "dir", "init_main_fro
 """Of what multiprocessing tells a new process: how its `__main__` and its imports come to be as in this one."""
 
 
-def counted(workers: object, devices: Sequence[str]) -> int:
-    """The number of workers: as many as devices where it is not given. Raises InvalidArgument."""
-    if workers is None:
-        return len(devices)
-    if not isinstance(workers, int) or isinstance(workers, bool) or not 1 <= workers <= MOST:
-        raise InvalidArgument(f"workers={repr(workers)[:80]} is no number of processes; it takes 1 to {MOST}")
-    if sys.platform == "win32":
-        raise InvalidArgument(f"workers={workers} needs sockets and signals that Windows does not have; leave it out")
-    return workers
-
-
-def checked_devices(devices: object) -> tuple[str, ...]:
-    """Devices as texts: `0,1`, a list of texts or numbers. Raises InvalidArgument."""
-    given = devices.split(",") if isinstance(devices, str) else devices
-    if not isinstance(given, Sequence):
-        given = (given,)
-    found = tuple(str(one).strip() for one in given)
-    if not all(found) or any(isinstance(one, bool) or not isinstance(one, str | int) for one in given):
-        raise InvalidArgument(f"devices={repr(devices)[:80]} names no devices; it takes such as ('cuda:0', 'cuda:1')")
-    return found
-
-
 def recipes(executors: Sequence[Servable | type[Servable]]) -> tuple[Recipe | Written, ...]:
     """How to make executors once more in another process. Raises InvalidArgument where that cannot be known."""
     return tuple(_recipe(executor) for executor in executors)
 
 
-def named(isolated: object, made: Sequence[Recipe | Written]) -> tuple[str, ...]:
-    """The names of executors that are to be isolated; True for all of them. Raises InvalidArgument."""
-    known = [name_of(one.kind, one.names) for one in made if isinstance(one, Recipe)]
-    for place, name in enumerate(known):
-        if name in known[:place]:  # else each worker would find out
-            raise InvalidArgument(f"two executors are called {name!r}; give one of them another name=")
-    if isolated is False or isolated == () or isolated == []:
-        return ()
-    if not known:
-        raise InvalidArgument(
-            f"isolated={repr(isolated)[:80]} is of executors, and only a Flow is given; serve the executors of its nodes apart, "
-            "and add them by their URLs"
-        )
-    if isolated is True:
-        if len(known) < len(made):
-            raise InvalidArgument(
-                f"isolated=True is of executors, and a Flow is among those given; name some of: {', '.join(known)}"
-            )
-        return tuple(known)
-    given = (isolated,) if isinstance(isolated, str) else isolated
-    if not isinstance(given, Sequence):
-        raise InvalidArgument(f"isolated={repr(isolated)[:80]} is neither True nor names of executors: ('embedder',)")
-    return checked_names(given, known)
-
-
 def _recipe(executor: Servable | type[Servable]) -> Recipe | Written:
-    if not isinstance(executor, type) and isinstance(executor, _Dumping):
+    if not isinstance(executor, type) and isinstance(executor, Dumping):
         text = executor.dump()
         modules = dict.fromkeys(_MODULE.findall(text))
         return Written(type(executor), text, (*modules, *(("__mp_main__",) if "__main__" in modules else ())))
