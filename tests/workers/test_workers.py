@@ -24,7 +24,9 @@ from scraping import report, sample
 from xooai import Executor, InvalidArgument, Unavailable, XooaiError, post, serve
 
 pytest.importorskip("uvicorn")
-pytest.importorskip("grpc")
+grpc = pytest.importorskip("grpc")
+health_pb2 = pytest.importorskip("grpc_health.v1.health_pb2")
+health_pb2_grpc = pytest.importorskip("grpc_health.v1.health_pb2_grpc")
 
 
 EVERYWHERE = "http://127.0.0.1:0,grpc://127.0.0.1:0,quic://127.0.0.1:0"
@@ -168,6 +170,32 @@ def test_hanging_up_replaces_all_without_a_failed_call(program: Program) -> None
     assert not failed
     assert made
     assert not {told["pid"] for told in before.values()} & {told["pid"] for told in everyone(url).values()}
+
+
+@pytest.mark.slow
+def test_without_a_worker_who_asks_for_the_health_of_a_grpc_server_is_turned_away(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    with running([str(PROGRAM), "grpc://127.0.0.1:0", "1"], TEST_FAILS=str(broken)) as program:
+        assert _health(program.urls[0]) == health_pb2.HealthCheckResponse.SERVING
+        with Faulty.at(program.urls[0]) as client:
+            pid = int(client.post(on="who")["pid"])
+        broken.touch()
+        os.kill(pid, signal.SIGKILL)
+        program.until("no worker is up")
+        with pytest.raises(grpc.RpcError) as refused:
+            _health(program.urls[0])
+        assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+        broken.unlink()
+        program.until("is ready after")
+        assert _health(program.urls[0]) == health_pb2.HealthCheckResponse.SERVING
+
+        assert program.end(signal.SIGTERM) == 0
+
+
+def _health(url: str) -> int:
+    with grpc.insecure_channel(url.removeprefix("grpc://"), [("grpc.use_local_subchannel_pool", 1)]) as channel:
+        asked = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+        return int(asked.status)
 
 
 @pytest.mark.slow
