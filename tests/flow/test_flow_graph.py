@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from xooai import Executor, FailedPrecondition, Flow, FlowError, Image, Text, post
-from xooai.flow.flow import DEEPEST
+from xooai.flow.nesting import DEEPEST
 from xooai.graph import NODES, Graph, Node
 
 

@@ -9,22 +9,21 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
 
-import msgspec
-
 from xooai import sync
 from xooai.call import Layer, checked_timeout, entered, remaining
 from xooai.declare import checked_name, chosen, surroundings
-from xooai.driver import EMPTY, DialOptions
 from xooai.endpoint import Endpoint
-from xooai.errors import FailedPrecondition, FlowError, XooaiError
+from xooai.errors import FailedPrecondition, XooaiError
 from xooai.flow.answering import CALL, Answering
 from xooai.flow.layered import Layered
 from xooai.flow.making import Made
 from xooai.flow.manner import Manner
+from xooai.flow.nesting import check_depth, check_inner
 from xooai.flow.nodes import Used, flag_of, id_of, ids_of, limits_of, target_of, values_of, when_of
 from xooai.flow.planning import Planning
+from xooai.flow.reached import Reached
 from xooai.flow.targets import Inner
-from xooai.flow.trace import Trace, Watch, watched
+from xooai.flow.trace import Run, Trace, Watch, watched
 from xooai.forks import FreshLock
 from xooai.graph import Node
 from xooai.lazy import lazy
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
     from xooai.store import Store
     from xooai.streams import Stream
 else:
-    remotes = lazy("xooai.client")
     names = lazy("xooai.config.names")
     as_file = lazy("xooai.flow.as_file")
     in_file = lazy("xooai.flow.in_file")
@@ -56,18 +54,9 @@ else:
     explained = lazy("xooai.flow.explained")
     several = lazy("xooai.flow.several")
 
-__all__ = ["Flow", "Run"]
+__all__ = ["Flow"]
 
-DEEPEST = 30  # Flows in one another: a call goes through all of them on one stack, of which Python allows 1,000 frames
 FUNCTIONS = 32  # threads of all functions that are nodes of one Flow: they wait more than they compute
-
-
-class Run(msgspec.Struct, frozen=True):
-    """What `Flow.run` gives: the result, the replies of all nodes that were called, by id, and when each ran."""
-
-    result: Any
-    replies: Mapping[str, Any]
-    trace: Trace
 
 
 class Flow(Served):
@@ -100,7 +89,7 @@ class Flow(Served):
         self._current: tuple[Answering, Local] | None = None
         self._layered = Layered(layers)
         self._lock = FreshLock()
-        self._servers: dict[tuple[str, bool, Manner | None], remotes.Remote] = {}
+        self._reached = Reached(self._xooai_stores)
         self._threads = Threads(FUNCTIONS)
 
     def add(  # noqa: PLR0913 - all that can be said of a node (design: the public face)
@@ -137,10 +126,10 @@ class Flow(Served):
             raise FailedPrecondition(f"{self!r} serves already; stop() it first, or add all nodes before")
         frame = sys._getframe(1)
         manner = Manner.of(use, metadata, trust)
-        server = self._server if manner is None else partial(self._server, manner=manner)
+        server = self._reached.remote if manner is None else partial(self._reached.remote, manner=manner)
         target = target_of(use, on, with_, self._xooai_gateway, server, lambda: surroundings(frame), self._threads)
         if isinstance(target, Inner):
-            self._check_inner(target.flow)
+            check_inner(self, target.flow)
         node = Node(
             target.path if id is None else id_of(id),
             ids_of(needs),
@@ -251,7 +240,7 @@ class Flow(Served):
     async def acheck(self, *, timeout: float | None = 60) -> list[str]:
         """As `check`, for async code."""
         plan, _ = await self._planning.made(timeout, is_fresh=True)
-        self._check_depth()
+        check_depth(self)
         away = [f"{error.message}; the Flow goes on without it" for error in self._planning.away.values()]
         told = [
             f"node {id!r}: {warning}"
@@ -314,9 +303,8 @@ class Flow(Served):
 
     def _xooai_hosted(self) -> Local:
         plan = self._made()
-        for (
-            error
-        ) in self._planning.away.values():  # what is described when it begins to serve is served as long as it does
+        # what is described when it begins to serve is served as long as it does
+        for error in self._planning.away.values():
             raise error
         return self._own(plan)[1]
 
@@ -350,7 +338,7 @@ class Flow(Served):
             found = self._current
             if found is None or found[0].plan is not plan:
                 self._forget_own()
-                self._check_depth()
+                check_depth(self)
                 answering = Answering(self.name, plan, self._planning.targets, self._planning.limits)
                 own = Local(answering, answering, self._layered.layers, self._xooai_stores, has_setup=True)
                 found = self._current = answering, own
@@ -365,20 +353,8 @@ class Flow(Served):
         is_ready = own.is_set_up and not own.layers and answering.plan is self._planning.ready()
         return answering if is_ready else None
 
-    def _server(self, server: str, goes_on: bool = False, manner: Manner | None = None) -> remotes.Remote:
-        """A server of nodes that are URLs: as many as there are nodes, at most. A call that fails there `goes_on` to another."""
-        key = server, goes_on, manner
-        found = self._servers.get(key)
-        if found is None:
-            retries = remotes.Retries(0) if goes_on else remotes.Retries()
-            said = Manner() if manner is None else manner
-            options, metadata = DialOptions(trust=said.trust), dict(said.metadata) or EMPTY
-            made = remotes.Remote(server, options, metadata=metadata, stores=self._xooai_stores, retries=retries)
-            found = self._servers.setdefault(key, made)
-        return found
-
     def _xooai_remotes(self) -> list[remotes.Remote]:
-        return list(self._servers.values())
+        return self._reached.remotes()
 
     async def _set_up(self) -> None:
         """As a node of another Flow: make what has to be there before the first call."""
@@ -410,30 +386,6 @@ class Flow(Served):
     def _forget(self) -> None:
         """As a node of another Flow: ask all servers anew."""
         self._planning.forget()
-
-    def _check_inner(self, flow: Flow) -> None:
-        """Raise FlowError for a Flow that cannot stand in this one."""
-        found: dict[Flow, int] = {}
-        levels = flow._levels(found)
-        if self in found:
-            raise FlowError(f"{flow!r} holds {self!r}: a Flow cannot be a node of itself")
-        if levels >= DEEPEST:
-            raise FlowError(
-                f"{flow!r} is {levels} Flows in one another, and with {self!r} it would be one more; at most {DEEPEST} stand so"
-            )
-
-    def _check_depth(self) -> None:
-        """Raise FlowError where Flows that were added to those in this one make it too deep."""
-        levels = self._levels({})
-        if levels > DEEPEST:
-            raise FlowError(f"{self!r} is {levels} Flows in one another; at most {DEEPEST} stand so")
-
-    def _levels(self, found: dict[Flow, int]) -> int:
-        """How many Flows stand in one another, from this one on; `found` gets it of each that is in it."""
-        if self not in found:
-            inside = [target.flow for target in self._planning.targets.values() if isinstance(target, Inner)]
-            found[self] = 1 + max((one._levels(found) for one in inside), default=0)
-        return found[self]
 
     def _forget_own(self) -> None:
         found, self._current = self._current, None

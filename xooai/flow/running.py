@@ -47,27 +47,18 @@ def run(
 
 
 class _Running(Calling):
-    def __init__(
-        self,
-        plan: Plan,
-        means: Means,
-        given: Mapping[str, Any] | Request | Lent,
-        trace: Trace | None,
-        wanted: str,
-    ) -> None:
-        super().__init__(plan, means, given, trace, wanted)
-        self._open = dict(means.needed)
-        self._left = len(plan.steps)
-        self._branches = Branches()
-        self._plain = means.plain if trace is None and tracing() is None else {}
-        """The nodes that are run as plain ones: none where somebody watches."""
-        self._failure: XooaiError | None = None
+    _failure: XooaiError | None = None
 
     async def run(self) -> Any:
+        means = self._means
+        self._open, self._left = dict(means.needed), len(self._plan.steps)
+        self._branches = Branches()
+        self._plain = means.plain if self._trace is None and tracing() is None else {}
+        """The nodes that are run as plain ones: none where somebody watches."""
         with Allowance() as self._budget:
             try:
                 if asyncio._get_running_loop() is None:
-                    run_here(self._means.first, partial(self._calling, task=None), self._after, self._means.helpers)
+                    run_here(means.first, partial(self._calling, task=None), self._after, means.helpers)
                 else:
                     async with self._branches:
                         await self._begun()

@@ -30,7 +30,7 @@ else:
     inner = lazy("xooai.flow.inner")
     waterfall = lazy("xooai.flow.waterfall")
 
-__all__ = ["Called", "Span", "State", "Trace", "Watch", "watched", "watching"]
+__all__ = ["Called", "Run", "Span", "State", "Trace", "Watch", "watched", "watching"]
 
 _KEPT = "xooai-cached"
 _AGE = 10  # digits of the seconds since a reply was made: 300 years
@@ -202,6 +202,14 @@ class Trace:
 
     def _now(self) -> float:
         return perf_counter() - self._zero
+
+
+class Run(msgspec.Struct, frozen=True):
+    """What `Flow.run` gives: the result, the replies of all nodes that were called, by id, and when each ran."""
+
+    result: Any
+    replies: Mapping[str, Any]
+    trace: Trace
 
 
 class Watch(Inquiry):
