@@ -13,7 +13,7 @@ import pytest
 
 from authority import HERE, Authority
 from grpc_poller import poller
-from xooai import InvalidArgument, Unavailable, plugins
+from xooai import Executor, InvalidArgument, Unavailable, plugins, post, serve
 from xooai.driver import DialOptions, ListenOptions, Shape
 from xooai.testing.suite.calls import Served
 from xooai.testing.suite.site import ScriptedSite, packed
@@ -21,6 +21,12 @@ from xooai.testing.suite.site import ScriptedSite, packed
 __all__ = ["poller"]
 
 PATIENCE = 20.0  # seconds: what waits longer fails its test instead of stopping the run
+
+
+class Whoami(Executor):
+    @post
+    def who(self) -> int:
+        return 1
 
 
 class Files(msgspec.Struct):
@@ -119,6 +125,19 @@ def test_half_a_certificate_is_refused(url: str, options: dict[str, Any], says: 
 
     with pytest.raises(InvalidArgument, match=says):
         asyncio.run(driver.dial(url.replace(":0", ":1"), DialOptions(**options)))
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+@pytest.mark.parametrize("schemes", [("http",), ("grpc", "http")])
+def test_a_server_with_a_certificate_that_no_url_uses_is_refused(
+    schemes: tuple[str, ...], workers: int | None, files: Files
+) -> None:
+    urls = [f"{scheme}://127.0.0.1:0" for scheme in schemes]
+
+    with pytest.raises(
+        InvalidArgument, match=rf"certificate=.* is for {schemes[0]}s://, and {urls[0]}.* served in clear"
+    ):
+        serve(Whoami, at=urls, certificate=files.server, workers=workers)
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from xooai import handed, plugins, signals
 from xooai.driver import Driver, Listener, ListenOptions, Neighbour, Reloading
 from xooai.ending import Ending, all_closed
-from xooai.errors import FailedPrecondition, InvalidArgument
+from xooai.errors import FailedPrecondition, InvalidArgument, PluginError
 from xooai.layers.limit import Admission
 from xooai.lazy import lazy
 from xooai.log import logger
@@ -105,6 +105,25 @@ async def _listen(site: Site, urls: Sequence[str], options: ListenOptions, liste
         listeners.append(listener)
 
 
+def refuse_in_clear(urls: Sequence[str], options: ListenOptions) -> None:
+    """Raise InvalidArgument where a certificate was given, and no URL is of a scheme that uses it."""
+    if options.certificate is not None and urls and all(_is_plain(urlsplit(url).scheme) for url in urls):
+        scheme = urlsplit(urls[0]).scheme
+        raise InvalidArgument(
+            f"certificate={options.certificate!r} is for {scheme}s://, "
+            f"and {', '.join(map(redact, urls))} would be served in clear"
+        )
+
+
+def _is_plain(scheme: str) -> bool:
+    """Whether there is another scheme that is the same with TLS."""
+    try:
+        plugins.driver(f"{scheme}s")
+    except PluginError:
+        return False
+    return True
+
+
 def refuse_unused() -> None:
     """Raise InvalidArgument where a socket was handed over, and no URL is there."""
     if left := handed.unused():
@@ -139,6 +158,7 @@ def check(urls: Sequence[str], options: ListenOptions) -> None:
     """
 
     Admission(options.limit, options.queue)
+    refuse_in_clear(urls, options)
     options = keyed(options)
     if handed.all_handed():
         return
@@ -181,6 +201,7 @@ async def listening(
     Listening comes first: what is wrong with a URL is told before anybody waits for a model, and whoever asks for
     readiness meanwhile gets an answer.
     """
+    refuse_in_clear(urls, options)
     site = site or site_of(executors, options.limit, options.queue)
     if os.environ.get(KEYS):
         options = replace(options, insecure=True)

@@ -121,7 +121,7 @@ async def resolve(place: Place, insecure: bool) -> list[Address]:
     if not insecure and not all(is_loopback(host) for _, host in addresses):
         raise PermissionDenied(
             f"cannot listen at {place.url}: others could reach it, and nothing asks them who they are; "
-            "listen at 127.0.0.1, or allow it with insecure=True (--insecure)"
+            "listen at 127.0.0.1, ask for keys (XOOAI_KEYS, --keys), or allow it with insecure=True (--insecure)"
         )
     return addresses
 

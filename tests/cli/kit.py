@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import enum
+import errno
 import sys
 import time
 from types import ModuleType
@@ -177,6 +178,15 @@ class Unready(Executor):
 
     def close(self) -> None:
         print("unready is closed")
+
+
+class Full(Executor):
+    @post
+    def read(self) -> int:
+        return 1
+
+    async def setup(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 class Loading(Executor):

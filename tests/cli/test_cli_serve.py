@@ -219,6 +219,15 @@ def test_a_setup_that_fails_is_one_line_and_closes_the_executor(xooai: Xooai) ->
     assert re.search(r"^xooai: ValueError: the model does not answer \(kit.py, line \d+\);", ended.err, re.MULTILINE)
 
 
+def test_an_error_of_the_system_in_a_setup_says_where_it_was(xooai: Xooai) -> None:
+    ended = xooai("serve", "kit:Full", "--url", ANYWHERE)
+
+    assert ended.code == 1
+    assert re.search(
+        r"^xooai: OSError: \[Errno 28\] No space left on device \(kit.py, line \d+\);", ended.err, re.MULTILINE
+    )
+
+
 def test_a_failing_handler_is_logged_without_secrets_and_cannot_forge_a_line(serve: Serve, xooai: Xooai) -> None:
     server = serve("kit:Kit", "--url", ANYWHERE)
     xooai("post", f"{server.url}/kit/fail", "doc=one\n12:00:00 ERROR xooai: forged \x1b[31m")

@@ -52,7 +52,7 @@ def _text(error: Exception) -> str:
         return f"{error.message} (id {error.id})" if error.id else error.message
     if isinstance(error, ValidationError):
         return invalid(error).message
-    if isinstance(error, OSError) and error.strerror:
+    if isinstance(error, OSError) and error.strerror and not _theirs(error):
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return f"{reason(error)}; XOOAI_TRACEBACK=1 shows more"
 
@@ -61,12 +61,18 @@ def reason(error: BaseException) -> str:
     """What somebody's code raised, and where: `ModuleNotFoundError: No module named 'torch' (reader.py, line 3)`."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{type(error).__name__}: {error.msg} ({_near(error.filename)}, line {error.lineno})"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
-    theirs = [frame for frame in frames if not frame.filename.startswith((*_LIBRARIES, _OWN))] or [
-        frame for frame in frames if not frame.filename.startswith(_OWN)
-    ]
+    theirs = _theirs(error) or [frame for frame in _frames(error) if not frame.filename.startswith(_OWN)]
     text = error.message if isinstance(error, XooaiError) else f"{type(error).__name__}: {error}"
     return f"{text} ({_near(theirs[-1].filename)}, line {theirs[-1].lineno})" if theirs else text
+
+
+def _frames(error: BaseException) -> list[traceback.FrameSummary]:
+    return [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+
+
+def _theirs(error: BaseException) -> list[traceback.FrameSummary]:
+    """Where it came through somebody's code, which is neither ours nor a library's."""
+    return [frame for frame in _frames(error) if not frame.filename.startswith((*_LIBRARIES, _OWN))]
 
 
 def _near(path: str) -> str:

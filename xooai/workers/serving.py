@@ -58,6 +58,7 @@ def serve_by_workers(plan: Plan, line: Callable[[str], str] = line) -> None:
 async def _supervised(plan: Plan, line: Callable[[str], str]) -> int:
     """Serve; return the exit code."""
     taken: list[Taken] = []
+    hosting.refuse_in_clear(plan.urls, plan.options)
     try:
         for url in plan.urls:
             one = await _taken(url, plan)
