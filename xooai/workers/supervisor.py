@@ -127,6 +127,7 @@ class Supervisor:
         if is_last and worker.phase is Phase.READY:  # it takes connections for a while, as the others do
             self._loop.call_later(self._plan.ending[1], self._steered.leave, worker)
         else:
+            self._slots.tell(worker, State.NONE)  # one that hangs does not do so itself
             self._steered.leave(worker)
         if worker.connection is not None:
             worker.connection.send(Drain(is_last))
