@@ -5,10 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import struct
-import time
 import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +18,7 @@ from pydantic import BaseModel, Field, RootModel, field_validator
 from typing_extensions import TypedDict
 
 import cases
+from pace import at_once
 from xooai import ComboDoc, Image, InvalidArgument, Text
 from xooai.codec import JSON, MSGPACK, Codec
 from xooai.schema import Schema
@@ -97,24 +96,6 @@ PAGE = Schema(Page, "test")
 
 def written(codec: Codec, value: Any) -> bytes:
     return json.dumps(value).encode() if codec is JSON else pack(value)
-
-
-def looped() -> float:
-    """Seconds of this thread for a loop over a megabyte."""
-    began = time.thread_time()
-    for _ in bytes(MEGABYTE):
-        pass
-    return time.thread_time() - began
-
-
-@contextmanager
-def at_once() -> Iterator[None]:
-    """In no more time than fifteen loops over the largest of these frames take, on any machine: far below the square."""
-    began = time.thread_time()
-    yield
-    took = time.thread_time() - began
-    if took > 0.1:
-        assert took < 300 * min(looped() for _ in range(3))
 
 
 def refused(codec: Codec, frame: bytes, words: str = ".", schema: Schema = ANY) -> None:

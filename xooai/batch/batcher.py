@@ -192,7 +192,8 @@ class Batcher:
                 f"a method that takes batches calls itself, {DEEPEST} times over; does it ever end?"
             )
         within = Before(before.hops, before.batches, before.depth + 1)
-        (reply,) = await self._replies([item], lambda: arguments, within)
+        # In a task of its own: else each time would be further up the stack, which ends before that many.
+        (reply,) = await asyncio.create_task(self._replies([item], lambda: arguments, within))
         if isinstance(reply, BaseException):
             raise _raisable(reply)
         return reply
