@@ -66,16 +66,18 @@ async def client_of(number: str, url: str, trust: str, stack: AsyncExitStack) ->
     raise AssertionError(f"worker {number} has got no connection")
 
 
-def test_connections_go_to_the_worker_with_fewer_of_them(program: Program, trust: str) -> None:
-    async def main() -> Counter[str]:
-        async with AsyncExitStack() as stack:
-            found: Counter[str] = Counter()
-            for _ in range(8):
-                client = await stack.enter_async_context(Faulty.at(program.urls[0], trust=trust))
-                found[(await client.apost(on="who"))["number"]] += 1
-            return found
+async def spread(program: Program, trust: str) -> Counter[str]:
+    """How many of eight connections each worker has."""
+    async with AsyncExitStack() as stack:
+        found: Counter[str] = Counter()
+        for _ in range(8):
+            client = await stack.enter_async_context(Faulty.at(program.urls[0], trust=trust))
+            found[(await client.apost(on="who"))["number"]] += 1
+        return found
 
-    assert asyncio.run(main()) == {"1": 4, "2": 4}
+
+def test_connections_go_to_the_worker_with_fewer_of_them(program: Program, trust: str) -> None:
+    assert asyncio.run(spread(program, trust)) == {"1": 4, "2": 4}
 
 
 def test_a_client_whose_address_changes_stays_with_its_worker(program: Program, trust: str) -> None:
@@ -249,12 +251,7 @@ def test_clients_that_never_come_back_keep_no_worker_from_others(program: Progra
                 sender.sendto(initial(), (host, int(port)))
         await by.apost(on="who")  # only the worker of this connection has anything to tell meanwhile
         await asyncio.sleep(1.5)
-        async with AsyncExitStack() as stack:
-            found: Counter[str] = Counter()
-            for _ in range(8):
-                client = await stack.enter_async_context(Faulty.at(program.urls[0], trust=trust))
-                found[(await client.apost(on="who"))["number"]] += 1
-            return found
+        return await spread(program, trust)
 
     async def main() -> Counter[str]:
         async with Faulty.at(program.urls[0], trust=trust) as first:

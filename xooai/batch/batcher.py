@@ -154,7 +154,7 @@ class Batcher:
         if before.batches and not self._names.isdisjoint(before.batches):
             return await self._alone(
                 item, arguments
-            )  # to wait for a batch to end that waits for this would take for ever
+            )  # such a batch waits for this one, so to wait for it takes for ever
         if self._waiting >= self._limit:
             raise self._refusal()
         if self._last is not None:
@@ -188,9 +188,7 @@ class Batcher:
     async def _alone(self, item: Item, arguments: Mapping[str, Any]) -> Any:
         before = item.before
         if before.depth >= DEEPEST:
-            raise FailedPrecondition(
-                f"a method that takes batches calls itself, {DEEPEST} times over; does it ever end?"
-            )
+            raise FailedPrecondition(f"a method that takes batches calls itself, {DEEPEST} times; does it ever end?")
         within = Before(before.hops, before.batches, before.depth + 1)
         # In a task of its own: else each time would be further up the stack, which ends before that many.
         (reply,) = await asyncio.create_task(self._replies([item], lambda: arguments, within))
