@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from environment import ROOT, SEVERAL, fail
+from environment import ROOT, SEVERAL, fail, suite
 
 LIMIT = 12  # distributions that `pip install xooai` adds, xooai among them
 TOOLS = ["pytest", "pytest-cov", "pytest-xdist", "hypothesis", "markdown-it-py", "openapi-spec-validator", "packaging"]
@@ -61,7 +61,7 @@ def names(python: Path) -> set[str]:
     return {line.partition("==")[0] for line in listed.splitlines()}
 
 
-def suite(python: Path, work: Path) -> None:
+def check(python: Path, work: Path) -> None:
     """Run the tests with `python`, in a copy of the checkout without xooai's source."""
     folder = Path(tempfile.mkdtemp(dir=work))
     for entry in ROOT.iterdir():
@@ -72,8 +72,7 @@ def suite(python: Path, work: Path) -> None:
     }
     clean["PATH"] = f"{python.parent}{os.pathsep}{clean['PATH']}"
     print(f"$ pytest, with {python}", flush=True)
-    command = [str(python), "-m", "pytest", "-q", *SEVERAL]
-    if subprocess.run(command, cwd=folder, env=clean, check=False).returncode != 0:
+    if suite(python, "-q", *SEVERAL, cwd=folder, env=clean) != 0:
         fail(f"the suite does not pass with the installed wheel ({python})")
 
 
@@ -91,11 +90,11 @@ def main() -> None:
         if len(added) > LIMIT:
             fail(f"xooai alone may add {LIMIT} distributions")
         install(alone, versions, *TOOLS)
-        suite(alone, work)
+        check(alone, work)
 
         whole = environment(work / "whole")
         install(whole, versions, f"{wheel}[dev]")
-        suite(whole, work)
+        check(whole, work)
 
 
 main()

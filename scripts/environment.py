@@ -6,6 +6,7 @@ Runs on the machine's own Python before anything is installed, so it uses the st
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -19,6 +20,10 @@ OLDEST = (3, 11)
 
 SEVERAL = ("-n", "auto", "--dist", "worksteal")
 """Has pytest run as many tests at a time as tests/conftest.py says; whoever has none left takes some of another's."""
+
+
+TESTS_FAILED = 1  # of pytest.ExitCode
+FEW = 5
 
 
 def prepare(purpose: str) -> Path:
@@ -55,11 +60,34 @@ def _compile() -> None:
 
 def run(purpose: str, *command: str) -> None:
     """Run the environment's Python with `command`, and end with its exit code."""
-    python = prepare(purpose)
+    raise SystemExit(_ended(prepare(purpose), *command))
+
+
+def _ended(python: str | Path, *arguments: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> int:
+    """Run `python`; return its exit code. Ctrl-C, which reaches it, too, ends this program."""
     try:
-        raise SystemExit(subprocess.run([str(python), *command], check=False).returncode)
+        return subprocess.run([str(python), *arguments], cwd=cwd, env=env, check=False).returncode
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def suite(python: str | Path, *arguments: str, cwd: Path = ROOT, env: dict[str, str] | None = None) -> int:
+    """Run the whole suite, then what failed of it once more with no test beside; return the exit code of the last.
+
+    A machine that stalls makes a test fail beside others that holds alone; a fault in the code fails it again. Those that held
+    at the second attempt are listed: each is a fault of that test, if not a race in the code. More than FEW are tried no more.
+    """
+    code = _ended(python, "-m", "pytest", "--cache-clear", *arguments, cwd=cwd, env=env)
+    noted = cwd / ".pytest_cache" / "v" / "cache" / "lastfailed"
+    failed = sorted(json.loads(noted.read_text())) if code == TESTS_FAILED and noted.exists() else []
+    if not 0 < len(failed) <= FEW:
+        return code
+    print(f"\nonce more, with no test beside: {len(failed)} that failed", flush=True)
+    alone = ("-n", "0", "--last-failed", "--last-failed-no-failures", "none")
+    code = _ended(python, "-m", "pytest", *arguments, *alone, cwd=cwd, env=env)
+    if code == 0:
+        print("failed at first and held alone, which is to be looked into:", *failed, sep="\n  ", flush=True)
+    return code
 
 
 def fail(message: str) -> None:

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 
-from environment import ROOT, fail, run
+from environment import ROOT, fail, prepare, run, suite
 
 COMMANDS = {
     "chromedriver": "chromium-driver",
@@ -68,4 +68,6 @@ def install_modules() -> None:
 install()
 install_modules()
 os.chdir(ROOT)
-run("test", "-m", "pytest", "-m", "system", *sys.argv[1:])
+if sys.argv[1:]:
+    run("test", "-m", "pytest", "-m", "system", *sys.argv[1:])
+raise SystemExit(suite(prepare("test"), "-m", "system"))

@@ -6,7 +6,9 @@ python3 scripts/test.py [-m slow] [tests/test_doc.py] [-k words] [-n 0] ...
 import os
 import sys
 
-from environment import ROOT, SEVERAL, run
+from environment import ROOT, SEVERAL, prepare, run, suite
 
 os.chdir(ROOT)
-run("test", "-m", "pytest", *SEVERAL, *sys.argv[1:])
+if sys.argv[1:]:
+    run("test", "-m", "pytest", *SEVERAL, *sys.argv[1:])
+raise SystemExit(suite(prepare("test"), *SEVERAL))
