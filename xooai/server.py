@@ -107,20 +107,21 @@ class Site:
             self._ones = once.Once()  # now, since the folder may be one that cannot be used
         if logging.getLogger("xooai.calls").isEnabledFor(logging.INFO):
             self.watches = (calllog.CallLog,)
-        for executor in self.executors:
-            loading.here.stage = f"{executor.name} is set up"
+        for number, executor in enumerate(self.executors, 1):
+            loading.here.at(f"{executor.name} is set up, {number} of {len(self.executors)}")
             await executor.set_up()
-        for path, route in self._known.items():
-            if route.endpoint.warmup:
-                loading.here.stage = f"{path[1:]} is warmed up by its examples"
-                opened = _WARM_UP + path  # by which no call from elsewhere comes: its path begins with a slash
-                self._warming[opened] = route
-                await warmup.warm(opened, route.endpoint, partial(Site.accept, self))  # who is known or not
+        warmed = [(path, route) for path, route in self._known.items() if route.endpoint.warmup]
+        for number, (path, route) in enumerate(warmed, 1):
+            loading.here.at(f"{path[1:]} is warmed up by its examples, {number} of {len(warmed)}")
+            opened = _WARM_UP + path  # by which no call from elsewhere comes: its path begins with a slash
+            self._warming[opened] = route
+            await warmup.warm(opened, route.endpoint, partial(Site.accept, self))  # who is known or not
         here = [one for one in self.executors if isinstance(one, Warming)]
         done: set[object] = {(one, endpoint.name) for one in here for endpoint, _ in one.endpoints()}
         for executor in here:
+            loading.here.at(f"the nodes of {executor.name} are warmed up by their examples")
             await executor.warm_nodes(done)
-        loading.here.stage = ""
+        loading.here.at("")
         self.open()
 
     def open(self) -> None:

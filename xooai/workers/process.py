@@ -196,6 +196,7 @@ class _Serving:
         assert task is not None
         self._stopping, self._forced, self._task = asyncio.Event(), ending.forced, task
         self._connection = connection = await Connection.over(self._socket)
+        loading.here.tell = lambda stage: connection.send(Beat(stage))
         control.join(self)
         loop.add_signal_handler(signal.SIGTERM, self._terminated)
         others = [loop.create_task(self._listen(connection)), loop.create_task(_beat(connection, self._share))]
@@ -212,6 +213,7 @@ class _Serving:
                 raise
         finally:
             control.join(None)
+            loading.here.tell = None
             for one in others:
                 one.cancel()
             await asyncio.wait(others)
