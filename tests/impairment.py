@@ -114,6 +114,8 @@ class Fates:
         self._dark_until: float | None = None
         self.count = 0
         """Datagrams that came."""
+        self.too_large = 0
+        """Datagrams that were larger than what passes."""
 
     def of(self, datagram: bytes, now: float) -> list[tuple[float, bytes]]:
         """The copies that go on, each with the seconds to wait before. `now` is what the darkness is measured by."""
@@ -123,6 +125,7 @@ class Fates:
         self.count += 1
         loss = weather.loss if self.count <= weather.loss_until else 0.0
         is_too_large = len(datagram) > weather.largest and self.count > weather.largest_from
+        self.too_large += is_too_large
         if self._is_dark(now) or is_lost < loss or is_too_large:
             return []
         if is_spoilt < weather.spoilt and datagram:

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import pytest
-from chaos_program import PATIENCE, Ledger
+from chaos_program import Ledger
 from waiting_program import Waiting
 
 from grpc_poller import is_of_grpcio, poller
@@ -25,18 +25,17 @@ LIBRARIES = [
         "qh3", marks=[pytest.mark.slow, pytest.mark.skipif(find_spec("qh3") is None, reason="needs quic-fast")]
     ),
 ]
-LONG = 70.0  # seconds: more than what is slow gives its calls
-SETTLED = 5.0  # seconds for handlers to see that their clients have left
+LONG = 70.0  # seconds: more than any of them gives its calls
+SETTLED = 30.0  # seconds for handlers to see that their clients have left
 
 
 @pytest.fixture
-def run(request: pytest.FixtureRequest) -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
+def run() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
     """Run a coroutine. No task and no exception that nobody saw may be left at the end."""
     complaints: list[dict[str, Any]] = []
-    limit = LONG if any(map(request.node.get_closest_marker, ("slow", "system"))) else 2 * PATIENCE
 
     async def settled(scenario: Coroutine[Any, Any, Any]) -> Any:
-        async with asyncio.timeout(limit):
+        async with asyncio.timeout(LONG):
             result = await scenario
         for _ in range(200):  # those of grpcio's own that are about to end
             if len(asyncio.all_tasks()) == 1:

@@ -58,6 +58,11 @@ class UdpProxy:
         """Datagrams that the server has sent to ports that were in use."""
         return self._down.count
 
+    @property
+    def too_large(self) -> int:
+        """Datagrams that either side has sent, and that were larger than what passes."""
+        return self._up.too_large + self._down.too_large
+
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._front = self._opened(self._from_client)

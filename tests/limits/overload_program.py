@@ -9,6 +9,19 @@ from xooai import Executor, current, post
 
 
 class Napping(Executor):
+    def __init__(self) -> None:
+        super().__init__()
+        self._morning = asyncio.Event()
+
+    @post(limit=8, queue=16)
+    async def sleep(self) -> None:
+        """Until all are woken."""
+        await self._morning.wait()
+
+    @post
+    async def wake(self) -> None:
+        self._morning.set()
+
     @post(limit=8, queue=16)
     async def nap(self) -> float:
         """Take 50 ms; return the seconds that were left of the call when it began."""
