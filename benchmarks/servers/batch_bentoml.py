@@ -2,10 +2,12 @@
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import batch_model
 import bentoml
+from bentoml_again import again
 
 
 @bentoml.service(workers=1, logging={"access": {"enabled": False}}, traffic={"max_concurrency": 1024})
@@ -25,7 +27,7 @@ class Front:
 
     @bentoml.api
     async def run(self, x: int) -> int:
-        (found,) = await self.model.to_async.batch([x])
+        (found,) = await again(partial(self.model.to_async.batch, [x]))
         return int(found)
 
 

@@ -1,31 +1,16 @@
 """Three nodes in BentoML, each a service of its own process, before a service that `depends` on them; one worker each."""
 
 import asyncio
-import contextlib
 import os
 import sys
-from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-import aiohttp
 import bentoml
+from bentoml_again import again
 from pydantic import BaseModel
 
 QUIET = {"access": {"enabled": False}}
-
-
-ATTEMPTS = (
-    5  # of a call: BentoML's client closes its session every hundredth call, also under others that are under way
-)
-
-
-async def again(call: Callable[[], Awaitable["Document"]]) -> "Document":
-    """Call until it is not cut off."""
-    for _ in range(ATTEMPTS - 1):
-        with contextlib.suppress(aiohttp.ClientError):
-            return await call()
-    return await call()
 
 
 class Document(BaseModel):
@@ -75,7 +60,8 @@ class Flow:
     async def run(self, doc: Document) -> Document:
         first, second, last = self.left.to_async.combo, self.right.to_async.combo, self.last.to_async.join
         left, right = await asyncio.gather(again(partial(first, doc)), again(partial(second, doc)))
-        return await again(partial(last, left=left, right=right))
+        joined: Document = await again(partial(last, left=left, right=right))
+        return joined
 
 
 if __name__ == "__main__":
