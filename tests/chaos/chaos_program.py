@@ -14,7 +14,7 @@ from xooai import Executor, post, stream
 
 __all__ = ["PATIENCE", "SHAPES", "Ledger"]
 
-PATIENCE = 5.0  # seconds: what waits longer fails its test instead of stopping the run
+PATIENCE = 60.0  # seconds: what waits longer fails its test instead of stopping the run
 BLOCKS = 8  # items of a stream
 
 

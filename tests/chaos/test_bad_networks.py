@@ -18,7 +18,7 @@ from tcp_proxy import TcpProxy
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
-SOON = 5.0  # seconds: far more than anything here takes
+SOON = 30.0  # seconds: far more than anything here takes
 HUNG = 0.3  # seconds without a byte, after which a connection counts as one that hangs
 DATA = bytes(range(256)) * 400
 

@@ -19,6 +19,7 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 WORK = 0.6  # seconds of each but the last
 TIME = 1.0  # seconds for all: the first does its work, the second not to its end
 PATIENCE = 20.0  # seconds for a handler to end at all
+PAUSES = 5  # times that a machine may stand still while A works, so that there is no time left to call B
 LATE = 0.3  # of the time, in which all have to see that it is over
 ROUNDED = 0.02  # seconds: gRPC writes a time with two or three digits, HTTP in milliseconds, both rounded up
 
@@ -47,10 +48,11 @@ def test_a_deadline_goes_down_a_chain_and_ends_it(run: Run, waiting: Waiting, ch
     """A works and calls B, which works for longer than there is time, and would then call C."""
 
     async def late(client: Relay, on: str, clock: Clock) -> None:
-        began = time.monotonic()
+        began, own = time.monotonic(), clock.now()
         with pytest.raises(DeadlineExceeded):
             await asked(client, on)
-        assert TIME <= time.monotonic() - began < TIME * (1 + LATE) + 2 * clock.late
+        assert time.monotonic() - began >= TIME
+        assert clock.now() - own < TIME * (1 + LATE)
 
     async def scene() -> None:
         with ExitStack() as stack:
@@ -59,22 +61,26 @@ def test_a_deadline_goes_down_a_chain_and_ends_it(run: Run, waiting: Waiting, ch
             to_b = stack.enter_context(Relay.at(b.start(address(chain[1], "b"))[0]))
             a = stack.enter_context(Relay(to_b, {on: on for on in ONWARD}, WORK))
             async with Relay.at(a.start(address(chain[0], "a"))[0]) as client, keeping_time() as clock:
-                began = time.monotonic()
-                async with asyncio.TaskGroup() as group:
-                    for on in ONWARD:
-                        group.create_task(late(client, on, clock))
-                await asyncio.sleep(began + 2 * WORK + 0.1 - time.monotonic())  # when C would have begun
-                async with asyncio.timeout(PATIENCE):
-                    while set(b.ended) != set(ONWARD):  # noqa: ASYNC110 - a thread sleeps to its end, and tells nobody
-                        await asyncio.sleep(0.01)
+                for _ in range(PAUSES):
+                    a.left, b.left, b.ended, clock.late = {}, {}, {}, 0.0
+                    began = time.monotonic()
+                    async with asyncio.TaskGroup() as group:
+                        for on in ONWARD:
+                            group.create_task(late(client, on, clock))
+                    await asyncio.sleep(began + 2 * WORK + 0.1 - time.monotonic())  # when C would have begun
+                    async with asyncio.timeout(PATIENCE):
+                        while set(b.ended) != set(b.left):  # noqa: ASYNC110 - a thread sleeps to its end, and tells nobody
+                            await asyncio.sleep(0.01)
+                    assert waiting.begun == {}
+                    if set(b.left) == set(ONWARD):
+                        break
             for on in ONWARD:
                 left_a, left_b = a.left[on], b.left[on]
                 assert left_a is not None
                 assert left_b is not None
                 assert TIME - LATE - clock.late < left_a <= TIME + ROUNDED
-                assert TIME - WORK - LATE - 2 * clock.late < left_b <= TIME - WORK + 2 * ROUNDED
+                assert TIME - WORK - LATE - clock.late < left_b <= TIME - WORK + 2 * ROUNDED
                 if on != "pass_on_in_thread":  # a thread sleeps to its end
-                    assert b.ended[on] - began < TIME * (1 + LATE) + 2 * clock.late
-            assert waiting.begun == {}
+                    assert b.ended[on] - began < TIME * (1 + LATE) + clock.late
 
     run(scene())

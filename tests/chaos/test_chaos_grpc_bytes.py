@@ -44,7 +44,7 @@ pytest.importorskip("grpc", reason="needs grpcio")
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
-SOON = 5.0  # seconds: far more than anything here takes
+SOON = 20.0  # seconds: far more than anything here takes
 BRIEF = 1.0  # seconds for a call that may have to wait for its end
 SHOWN = 1000  # characters of an error's message
 MIB = 1024 * 1024
@@ -93,18 +93,17 @@ HALVES = {
 
 @asynccontextmanager
 async def conversing(url: str) -> AsyncIterator[list[float]]:
-    """Another client goes on talking meanwhile. Gives how long each of its answers took."""
+    """Another client goes on talking meanwhile. Gives how long each of its answers took, where nothing else held up the loop."""
     took: list[float] = []
-    loop = asyncio.get_running_loop()
     begun, over = asyncio.Event(), asyncio.Event()
 
     async def converse(client: Waiting) -> None:
-        async with client.open(on="each", timeout=10 * PATIENCE) as talk:
+        async with keeping_time() as clock, client.open(on="each", timeout=PATIENCE) as talk:
             while not over.is_set():
-                began = loop.time()
+                began = clock.now()
                 await talk.send(len(took))
                 assert await talk.receive() == len(took)
-                took.append(loop.time() - began)
+                took.append(clock.now() - began)
                 begun.set()
                 await asyncio.sleep(0.001)
 
@@ -147,12 +146,12 @@ def test_a_stream_that_is_right_is_answered(run: Run, waiting: Waiting, url: str
 @pytest.mark.parametrize("case", WRONG)
 def test_a_stream_that_is_wrong_is_never_taken_for_a_whole_one(run: Run, waiting: Waiting, url: str, case: str) -> None:
     async def scene() -> None:
-        async with conversing(url) as took, keeping_time() as clock:
+        async with conversing(url) as took:
             sent = OPENING + WRONG[case]
             if case == "a stream that is stopped":  # which nobody answers
                 sent += frame(PING, 0, 0, bytes(8)) * 10
             assert WELL not in await said(url, sent)
-        assert max(took) < 1 + 2 * clock.late
+        assert max(took) < 1
         assert waiting.sums == []
 
     run(scene())
@@ -212,12 +211,12 @@ def test_a_flood_of_frames_holds_nobody_up_and_takes_no_memory(run: Run, waiting
                 await reading
 
     async def scene() -> None:
-        async with conversing(url) as took, keeping_time() as clock:
+        async with conversing(url) as took:
             before = held_memory()
             for _ in range(3):
                 await flood()
             grown = held_memory() - before
-        assert max(took) < 1 + 2 * clock.late
+        assert max(took) < 1
         assert grown < 32 * MIB
 
     run(scene())

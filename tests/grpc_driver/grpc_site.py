@@ -19,7 +19,7 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 JSON = "application/json"
 MSGPACK = "application/msgpack"
-SOON = 5  # seconds: far more than anything here takes, so that only what never comes runs into it
+SOON = 30  # seconds: far more than anything here takes, so that only what never comes runs into it
 
 
 @asynccontextmanager

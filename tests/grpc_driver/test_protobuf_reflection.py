@@ -26,7 +26,7 @@ from xooai.proto_text import text
 from xooai_grpc.opaque import FILE
 
 HERE = "grpc://127.0.0.1:0"
-SOON = 5  # seconds
+SOON = 30  # seconds
 
 
 class Second(Executor):

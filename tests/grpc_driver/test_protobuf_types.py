@@ -25,7 +25,7 @@ from xooai.proto_text import text
 from xooai_grpc.descriptors import added
 from xooai_grpc.typed import TypedMessage, TypedMethod, messages_of
 
-SOON = 5  # seconds
+SOON = 30  # seconds
 EXAMPLES = 5  # of each type here: the codecs' own tests have more
 # What is read by one name is written by another, so the class has two messages: what is written is none of the request's.
 CASES = [case for case in cases.CASES if case.name != "either name"]

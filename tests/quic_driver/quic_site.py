@@ -26,7 +26,7 @@ from xooai_quic.trust import Trust
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 JSON = "application/json"
-SOON = 5  # seconds: far more than anything here takes, so that only what never comes runs into it
+SOON = 30  # seconds: far more than anything here takes, so that only what never comes runs into it
 
 
 @asynccontextmanager

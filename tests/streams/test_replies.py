@@ -154,9 +154,8 @@ def test_a_slow_reader_holds_the_handler_back(place: Place, on: str) -> None:
         await replies.aclose()
         return before
 
-    assert within(read_one()) < (
-        200 if place.is_remote else 40
-    )  # of 100 kB each; between processes sockets hold some MB
+    # Of 100 kB each: between processes sockets hold some MB, the more of them the slower the machine.
+    assert within(read_one()) < (1000 if place.is_remote else 40)
 
 
 def test_a_slow_reader_holds_no_thread(place: Place) -> None:
