@@ -34,6 +34,7 @@ class TcpProxy:
         self._slow_close = slow_close
         self._seed = seed
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_over = False
         self._writers: list[StreamWriter] = []
         self._shut: set[StreamWriter] = set()
         self._pieces: list[tuple[Pieces, Pieces]] = []
@@ -59,6 +60,7 @@ class TcpProxy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.close()
+        self._is_over = True
         self.reset()
         tasks = list(self._tasks)
         for task in tasks:
@@ -95,10 +97,19 @@ class TcpProxy:
                 writer.write_eof()
 
     def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:
+        if self._is_over:  # accepted before the server was closed, and told since
+            _end(writer, "reset")
+            return
         # A child task: start_server of 3.11 complains of a handler that was cancelled.
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if not writer.is_closing():  # cancelled before it had a connection to the server, or had begun at all
+                _end(writer, "reset")
+
+        task.add_done_callback(ended)
 
     async def _serve(self, client: StreamReader, to_client: StreamWriter) -> None:
         up, down = (

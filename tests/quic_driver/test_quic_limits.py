@@ -151,7 +151,7 @@ def test_a_handshake_that_is_not_finished_is_ended(run: Run, files: Files) -> No
     """It holds the only place until then."""
 
     async def scenario() -> None:
-        limits = Limits(connections=1, handshake_time=0.5, sweep=0.05)
+        limits = Limits(connections=1, handshake_time=2, sweep=0.05)
         async with listening(files.options(), limits) as (listener, _):
             with begun_handshake(listener.url) as answers:
                 async with linked(listener.url, trusted(files)) as link:
