@@ -223,6 +223,11 @@ def test_a_scheme_that_nobody_serves_lists_the_known_ones(install: Install) -> N
         driver("gopher")
 
 
+def test_a_scheme_that_is_nearly_one_of_ours_is_told_so() -> None:
+    with pytest.raises(PluginError, match=r"nothing serves htp://; did you mean http://\?; installed are: "):
+        driver("htp")
+
+
 @pytest.fixture
 def coming(monkeypatch: pytest.MonkeyPatch) -> str:
     """A scheme of ours that no installed version serves."""

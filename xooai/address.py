@@ -24,6 +24,8 @@ class Address(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, url: str) -> Address:
         """Read `scheme://host:port[/executor[/endpoint]]`. Raises InvalidArgument."""
+        if not isinstance(url, str):
+            raise InvalidArgument(f"{repr(url)[:80]} is not a URL; it is a str, written scheme://host:port/executor")
         try:
             parts = urlsplit(url)
             port = parts.port

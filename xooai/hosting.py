@@ -92,9 +92,9 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 def driver_of(url: str) -> Driver:
     """The driver that listens at a URL. Raises InvalidArgument and PluginError."""
-    scheme = urlsplit(url).scheme
+    scheme = urlsplit(url).scheme if isinstance(url, str) else ""
     if not scheme:
-        raise InvalidArgument(f"{redact(url)!r} is not a URL to listen at; it is written scheme://host:port")
+        raise InvalidArgument(f"{redact(str(url))!r} is not a URL to listen at; it is written scheme://host:port")
     return plugins.driver(scheme)
 
 

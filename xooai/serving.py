@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from xooai.driver import ListenOptions
@@ -60,11 +60,15 @@ def serve(  # noqa: PLR0913 - all that can be said of a server (design: the publ
             raise InvalidArgument(
                 f"serve() takes executors and Flows, or classes of them; {repr(one)[:80]} is none of these{hint}"
             )
+    if not isinstance(at, Iterable):
+        raise InvalidArgument(
+            f"at={repr(at)[:80]} is no URL; it takes one, as http://127.0.0.1:8000, or several in a list"
+        )
     urls = (at,) if isinstance(at, str) else tuple(at)
     options = ListenOptions(
         certificate, key, insecure=insecure, limit=limit, queue=queue, trusted_proxies=each(trusted_proxies)
     )
-    if workers is not None or devices != () or isolated not in (False, ()):
+    if workers is not None or devices not in ((), []) or isolated not in (False, (), []):
         processes.serve_made(executors, urls, options, (grace, drain_delay), workers, devices, isolated)
         return
     served = [one() if isinstance(one, type) else one for one in executors]

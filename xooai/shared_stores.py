@@ -170,6 +170,10 @@ def store_of(given: object) -> Stores:
             raise InvalidArgument(f"store={type(given).__name__} has no put and get; it takes a Store, or a URL of one")
         return Stores({_named(str(getattr(given, "name", ""))): given})  # type: ignore[dict-item]
     name, equals, url = given.partition("=")
+    if not equals and "/" not in given and ":" not in given:
+        raise InvalidArgument(
+            f"store={given!r} says no place; write NAME=URL, as media=s3://bucket/prefix, or a URL alone"
+        )
     if not equals or "/" in name or ":" in name:
         url = given
         name = url.rstrip("/").rpartition("/")[2]

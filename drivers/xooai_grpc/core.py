@@ -14,8 +14,8 @@ from importlib import import_module
 
 __all__ = ["load"]
 
-_VARIABLE = "GRPC_EXPERIMENTS"
-_LISTENER = "-event_engine_listener"
+_VARIABLES = {"GRPC_EXPERIMENTS": "-event_engine_listener", "GRPC_VERBOSITY": "NONE"}
+"""The second because the core writes lines of its own to stderr of what is raised as an error, too, as a port in use."""
 
 _loading = threading.Lock()  # one thread that loads is not to take for the user's what another one has set
 
@@ -25,12 +25,16 @@ def load() -> None:
     if "grpc" in sys.modules or sys.platform != "linux":  # measured on Linux only
         return
     with _loading:
-        if "grpc" in sys.modules or _VARIABLE in os.environ:
+        if "grpc" in sys.modules:
             return
-        os.environ[_VARIABLE] = _LISTENER
+        told = {name: value for name, value in _VARIABLES.items() if name not in os.environ}
+        if "GRPC_TRACE" in os.environ:  # who asks for traces wants to see them
+            told.pop("GRPC_VERBOSITY", None)
+        os.environ.update(told)
         try:
             import_module("grpc")
         finally:
             # What this process starts from now on gets what it was given itself; what another thread started during the
-            # load has the variable too. It may be gone: code of the user's runs meanwhile.
-            os.environ.pop(_VARIABLE, None)
+            # load has the variables too. They may be gone: code of the user's runs meanwhile.
+            for name in told:
+                os.environ.pop(name, None)

@@ -6,6 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
 from command_line import ANYWHERE, Xooai, serving, spawned
 from test_cli_terminal import Terminal
 
@@ -63,8 +64,14 @@ def test_a_store_that_cannot_be_is_told_before_anything_is_served_or_sent(xooai:
         assert "'xooai' cannot be the name of a store" in ended.err.splitlines()[-1]
 
 
-def test_a_host_that_cannot_be_fetched_from_is_told_before_anything_is_served(xooai: Xooai) -> None:
-    ended = xooai("serve", "kit:Kit", "--fetch", "https://files.example.com/")
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [("https://files.example.com/", "is no host"), (" ", "--fetch takes a host, as files.example.com")],
+)
+def test_a_host_that_cannot_be_fetched_from_is_told_before_anything_is_served(
+    xooai: Xooai, host: str, said: str
+) -> None:
+    ended = xooai("serve", "kit:Kit", "--fetch", host)
 
     assert ended.code == 1
-    assert "is no host" in ended.err.splitlines()[-1]
+    assert said in ended.err.splitlines()[-1]

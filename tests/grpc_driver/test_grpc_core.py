@@ -96,5 +96,32 @@ assert not failed, failed
 """
 
 
+TAKEN = """
+import socket
+from xooai import Executor, Unavailable, post
+
+class Echo(Executor):
+    @post
+    def echo(self, x: int) -> int:
+        return x
+
+with socket.create_server(("127.0.0.1", 0)) as taken, Echo() as e:
+    try:
+        e.start(f"grpc://127.0.0.1:{taken.getsockname()[1]}")
+    except Unavailable as error:
+        print("in use" in error.message)
+"""
+
+
+@pytest.mark.parametrize("said", [{}, {"GRPC_TRACE": "tcp", "GRPC_VERBOSITY": "error"}])
+def test_the_core_writes_nothing_of_its_own_unless_it_is_told_to(said: dict[str, str]) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GRPC_")} | said
+    found = subprocess.run(
+        [sys.executable, "-c", TAKEN], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (found.returncode, found.stdout) == (0, "True\n")
+    assert ("Address already in use" in found.stderr) is bool(said), found.stderr
+
+
 def test_several_threads_may_load_at_once() -> None:
     assert listeners(before=AT_ONCE) == ({OF_A_POLLER}, "None")

@@ -355,14 +355,16 @@ def test_what_cannot_be_served_so_is_refused_before_anything_is_started(
         serve(*given, at="http://127.0.0.1:0", workers=None if isolated == () else 2, isolated=isolated)
 
 
-def test_none_to_be_isolated_is_as_none_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("none", ["isolated", "devices"])
+def test_an_empty_list_is_as_none_said(tmp_path: Path, none: str) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         "from isolated_program import Model\nfrom xooai import serve\n"
-        "if __name__ == '__main__':\n    serve(Model, at='http://127.0.0.1:0', isolated=[])\n"
+        "if __name__ == '__main__':\n    serve(Model, at='http://127.0.0.1:0', "
+        f"{none}=[])\n"
     )
     with running([str(program)], PYTHONPATH=os.pathsep.join([str(PROGRAM.parent), *sys.path])) as served:
         with Model.at(served.urls[0]) as client:
-            assert client.post(on="who")["pid"] != str(os.getpid())
+            assert client.post(on="who")["pid"] == str(served.process.pid)
 
         assert served.end(signal.SIGTERM) == 0

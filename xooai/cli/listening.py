@@ -18,6 +18,7 @@ from xooai import cache_place
 from xooai.cli import logs
 from xooai.cli.amounts import Number
 from xooai.driver import ListenOptions
+from xooai.errors import InvalidArgument
 from xooai.hosting import DEFAULT_URL, GRACE, check, instead, serve_until_signal
 from xooai.lazy import lazy
 from xooai.log import logger
@@ -128,6 +129,8 @@ def listen(values: dict[str, Any], opened: Callable[[ExitStack], Sequence[Served
     with _ending(), _terminable(), ExitStack() as stack:
         urls, listening = values["urls"], _options(values)
         stores, fetched = store_of(values["store"]), values["fetched"]
+        if not all(map(str.strip, fetched)):
+            raise InvalidArgument("--fetch takes a host, as files.example.com, '*.example.com' or '*'; '' names none")
         if fetched:
             os.environ["XOOAI_FETCH"] = ",".join(fetched)
             fetch.switched_on()  # raises here what is wrong with it
