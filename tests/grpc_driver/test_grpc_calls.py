@@ -561,7 +561,7 @@ def test_a_server_that_is_not_there_is_named_at_once(run: Run) -> None:
                 with pytest.raises(Unavailable, match=f"cannot connect to {url[7:]}: .*refused") as raised:
                     await call(link, timeout=60)
                 assert not raised.value.remote
-            assert asyncio.get_running_loop().time() - started < 20
+            assert asyncio.get_running_loop().time() - started < 2
             async with listening(url):  # and is called as soon as it is
                 assert (await call(link, timeout=60))[0] == b"{}"
 

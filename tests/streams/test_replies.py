@@ -155,7 +155,7 @@ def test_a_slow_reader_holds_the_handler_back(place: Place, on: str) -> None:
         return before
 
     # Of 100 kB each: between processes sockets hold some MB, the more of them the slower the machine.
-    assert within(read_one()) < (1000 if place.is_remote else 40)
+    assert within(read_one()) < (400 if place.is_remote else 40)
 
 
 def test_a_slow_reader_holds_no_thread(place: Place) -> None:

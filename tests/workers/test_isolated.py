@@ -272,7 +272,7 @@ def test_a_killed_process_fails_its_calls_at_once_and_is_replaced(program: Progr
         assert repeated.result(2 * PATIENCE) != killed
     assert get(url, "/readyz")[0] == 200  # others still answer
 
-    assert took < 10  # of the 60 that the handler takes
+    assert took < 1
     assert asked(url, "who")["pid"] != killed
     assert asked(program.urls[1], "who")["pid"] != killed
 
