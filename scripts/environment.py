@@ -21,9 +21,9 @@ OLDEST = (3, 11)
 SEVERAL = ("-n", "auto", "--dist", "worksteal")
 """Has pytest run as many tests at a time as tests/conftest.py says; whoever has none left takes some of another's."""
 
-
 TESTS_FAILED = 1  # of pytest.ExitCode
 FEW = 5
+"""Tests that are tried once more: chance fails one or two of thousands, and a fault that fails more needs no second look."""
 
 
 def prepare(purpose: str) -> Path:

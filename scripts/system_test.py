@@ -68,6 +68,6 @@ def install_modules() -> None:
 install()
 install_modules()
 os.chdir(ROOT)
-if sys.argv[1:]:
+if len(sys.argv) > 1:
     run("test", "-m", "pytest", "-m", "system", *sys.argv[1:])
 raise SystemExit(suite(prepare("test"), "-m", "system"))

@@ -9,6 +9,6 @@ import sys
 from environment import ROOT, SEVERAL, prepare, run, suite
 
 os.chdir(ROOT)
-if sys.argv[1:]:
+if len(sys.argv) > 1:
     run("test", "-m", "pytest", *SEVERAL, *sys.argv[1:])
 raise SystemExit(suite(prepare("test"), *SEVERAL))

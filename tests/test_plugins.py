@@ -224,7 +224,7 @@ def test_a_scheme_that_nobody_serves_lists_the_known_ones(install: Install) -> N
 
 
 def test_a_scheme_that_is_nearly_one_of_ours_is_told_so() -> None:
-    with pytest.raises(PluginError, match=r"nothing serves htp://; did you mean http://\?; installed are: "):
+    with pytest.raises(PluginError, match=r"nothing serves htp://; did you mean 'http'\?; installed are: "):
         driver("htp")
 
 

@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from xooai.endpoint import Endpoint, nearest
+from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument, NotFound
+from xooai.hints import nearest
 from xooai.redact import redact
 
 __all__ = ["Address", "endpoints_of", "resolved"]

@@ -11,9 +11,10 @@ from pydantic import BaseModel, ValidationError
 
 from xooai.codec import invalid
 from xooai.doc import Doc
-from xooai.endpoint import Endpoint, Parameter, nearest
+from xooai.endpoint import Endpoint, Parameter
 from xooai.errors import FlowError
 from xooai.fitting import members, shown, takes_none
+from xooai.hints import nearest
 from xooai.payload import estranged
 
 __all__ = ["INPUT", "Absent", "Binding", "Place", "Rule", "bind"]

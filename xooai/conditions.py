@@ -13,9 +13,9 @@ from typing import Any, TypeVar, get_args, get_origin
 import msgspec
 from pydantic import BaseModel
 
-from xooai.endpoint import nearest
 from xooai.errors import FailedPrecondition, FlowError
 from xooai.fitting import is_open, members, shown
+from xooai.hints import nearest
 
 __all__ = ["MISSING", "OPERATORS", "Condition", "condition", "inside", "model_fields", "place_in"]
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from xooai.driver import Shape
-from xooai.endpoint import Endpoint, nearest
+from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument, NotFound
 from xooai.generics import bound, open_in, variables_of
+from xooai.hints import nearest
 from xooai.lazy import lazy
 from xooai.mark import Mark, mark_of
 

@@ -15,19 +15,17 @@ from typing_extensions import TypedDict
 from xooai.doc import Doc
 from xooai.driver import Shape
 from xooai.errors import InvalidArgument
+from xooai.hints import nearest
 from xooai.lazy import lazy
 from xooai.schema import Schema, Settled
 from xooai.streamed import UNTOLD, reply_of, request_of, shape_of
 from xooai.untyped import ANYTHING, untyped
 
 if TYPE_CHECKING:
-    import difflib
-
     from xooai import batching
     from xooai.batching import Batch
 else:
     batching = lazy("xooai.batching")
-    difflib = lazy("difflib")
 
 __all__ = [
     "DICT",
@@ -36,7 +34,6 @@ __all__ = [
     "Endpoint",
     "Parameter",
     "arguments",
-    "nearest",
 ]
 
 RESERVED = frozenset({"on", "timeout", "metadata", "codec"})
@@ -339,12 +336,6 @@ def arguments(where: str, parameters: Mapping[str, Parameter]) -> Any:
     body = TypedDict(where.replace(".", "_"), fields)  # type: ignore[misc]
     setattr(body, "__pydantic_config__", {"extra": "forbid"})  # noqa: B010 - pydantic's own way to configure a TypedDict
     return body
-
-
-def nearest(given: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    """The hint `; did you mean 'read'?`, where a known name is near."""
-    found = difflib.get_close_matches(given, list(known), n=1)
-    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def _schema_of(item: Any, where: str) -> Schema:

@@ -15,8 +15,9 @@ from xooai.chains import bind_stream, refuse_options, source_of
 from xooai.codec import MSGPACK
 from xooai.conditions import Condition, condition
 from xooai.driver import Shape
-from xooai.endpoint import Endpoint, nearest
+from xooai.endpoint import Endpoint
 from xooai.errors import FlowError, InvalidArgument
+from xooai.hints import nearest
 from xooai.on_replies import OnReplies, on_replies
 from xooai.payload import refuse_hidden, typed
 from xooai.untyped import ANYTHING

@@ -92,23 +92,27 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 def driver_of(url: str) -> Driver:
     """The driver that listens at a URL. Raises InvalidArgument and PluginError."""
+    return plugins.driver(_scheme_of(url))
+
+
+def _scheme_of(url: str) -> str:
     scheme = urlsplit(url).scheme if isinstance(url, str) else ""
     if not scheme:
         raise InvalidArgument(f"{redact(str(url))!r} is not a URL to listen at; it is written scheme://host:port")
-    return plugins.driver(scheme)
+    return scheme
 
 
 async def _listen(site: Site, urls: Sequence[str], options: ListenOptions, listeners: list[Listener]) -> None:
     believed = proxies.Proxies(options.trusted_proxies) if options.trusted_proxies else None
     for url in urls:
-        listener = await driver_of(url).listen(url, over(site, urlsplit(url).scheme, believed), options)
+        listener = await driver_of(url).listen(url, over(site, _scheme_of(url), believed), options)
         listeners.append(listener)
 
 
 def refuse_in_clear(urls: Sequence[str], options: ListenOptions) -> None:
     """Raise InvalidArgument where a certificate was given, and no URL is of a scheme that uses it."""
-    if options.certificate is not None and urls and all(_is_plain(urlsplit(url).scheme) for url in urls):
-        scheme = urlsplit(urls[0]).scheme
+    if options.certificate is not None and urls and all(_is_plain(_scheme_of(url)) for url in urls):
+        scheme = _scheme_of(urls[0])
         raise InvalidArgument(
             f"certificate={options.certificate!r} is for {scheme}s://, "
             f"and {', '.join(map(redact, urls))} would be served in clear"

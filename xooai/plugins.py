@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cached_property, lru_cache
 from importlib.metadata import EntryPoint, EntryPoints, PackageNotFoundError, distribution, entry_points
 from threading import Lock
@@ -19,18 +19,16 @@ import msgspec
 
 from xooai.driver import Driver
 from xooai.errors import InvalidArgument, PluginError, XooaiError
+from xooai.hints import nearest
 from xooai.lazy import lazy
 
 if TYPE_CHECKING:
-    import difflib
-
     import pluggy
 
     from xooai import scheme as schemes
     from xooai import store as stores
     from xooai.store import Opener, Store, StoreOptions
 else:
-    difflib = lazy("difflib")
     pluggy = lazy("pluggy")
     schemes = lazy("xooai.scheme")
     stores = lazy("xooai.store")
@@ -79,11 +77,6 @@ ALLOWED = "XOOAI_PLUGINS"
 """The environment variable by which an operator names the distributions whose plugins may be loaded, with commas between them;
 unset, all that are installed. xooai's own always may.
 """
-
-
-def _nearest(scheme: str, known: Iterable[str]) -> str:
-    found = difflib.get_close_matches(scheme, known, n=1)
-    return f"; did you mean {found[0]}://?" if found else ""
 
 
 _NEARLY_A_URL = r"[A-Za-z][A-Za-z0-9+.-]+:(?!//)"
@@ -151,7 +144,7 @@ class _Group:
             _check_allowed(entry, scheme)
         if not found:
             known = ", ".join(sorted(f"{entry.name}://" for entry in entry_points(group=self.group))) or "none"
-            hint = f"; try: pip install 'xooai[{own}]'" if own else _nearest(scheme, OWN[self.group])
+            hint = f"; try: pip install 'xooai[{own}]'" if own else nearest(scheme, OWN[self.group])
             raise PluginError(f"nothing serves {scheme}://{hint}; installed are: {known}")
         return found[0]
 

@@ -9,9 +9,10 @@ import msgspec
 
 from xooai.call import Call, Layer, Service, StreamCall, composed
 from xooai.driver import METRICS, Shape
-from xooai.endpoint import Endpoint, nearest
+from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument, NotFound
 from xooai.handler import Serving, handler
+from xooai.hints import nearest
 from xooai.kept import SHAPES, Contents
 from xooai.layers import limit
 from xooai.lazy import lazy

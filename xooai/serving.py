@@ -65,6 +65,8 @@ def serve(  # noqa: PLR0913 - all that can be said of a server (design: the publ
             f"at={repr(at)[:80]} is no URL; it takes one, as http://127.0.0.1:8000, or several in a list"
         )
     urls = (at,) if isinstance(at, str) else tuple(at)
+    if not urls:
+        raise InvalidArgument("serve() takes at least one URL; at=[] names none")
     options = ListenOptions(
         certificate, key, insecure=insecure, limit=limit, queue=queue, trusted_proxies=each(trusted_proxies)
     )

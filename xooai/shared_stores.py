@@ -172,7 +172,7 @@ def store_of(given: object) -> Stores:
     name, equals, url = given.partition("=")
     if not equals and "/" not in given and ":" not in given:
         raise InvalidArgument(
-            f"store={given!r} says no place; write NAME=URL, as media=s3://bucket/prefix, or a URL alone"
+            f"store={given!r} says no place; write NAME=URL, as media=s3://bucket/prefix, a URL or a folder, as ./media"
         )
     if not equals or "/" in name or ":" in name:
         url = given

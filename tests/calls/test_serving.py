@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import re
 import signal
 import socket
 import sys
@@ -420,6 +421,26 @@ def test_several_executors_share_a_server(serve_together: Callable[..., str]) ->
 def test_two_executors_of_one_name_are_refused(serve_together: Callable[..., str]) -> None:
     with pytest.raises(ValueError, match=r"two executors are called 'echo'.*name="):
         serve_together(Echo(), Echo())
+
+
+@pytest.mark.parametrize(
+    ("at", "said"),
+    [
+        (3, "at=3 is no URL; it takes one, as http://127.0.0.1:8000, or several in a list"),
+        ([3], "'3' is not a URL to listen at"),
+        ([], "at least one URL"),
+    ],
+)
+@pytest.mark.parametrize("certificate", [None, "certificate.pem"])
+def test_serve_takes_urls(at: Any, said: str, certificate: str | None) -> None:
+    with pytest.raises(InvalidArgument, match=re.escape(said)):
+        xooai.serve(Echo, at=at, certificate=certificate)
+
+
+@pytest.mark.parametrize("url", [3, b"http://127.0.0.1:1"])
+def test_a_client_takes_a_url(url: Any) -> None:
+    with pytest.raises(InvalidArgument, match="is not a URL; it is a str, written scheme://"):
+        Echo.at(url)
 
 
 def test_serve_takes_at_least_one_executor() -> None:

@@ -24,8 +24,9 @@ from xooai.cli.remote import Reaching, Server, asked, reaching
 from xooai.cli.terminal import console
 from xooai.cli.type_names import records, shown
 from xooai.driver import MESSAGE_LIMIT, Shape
-from xooai.endpoint import Endpoint, nearest
+from xooai.endpoint import Endpoint
 from xooai.errors import InvalidArgument, NotFound, Unavailable, too_large
+from xooai.hints import nearest
 from xooai.log import printable
 from xooai.place import called_at, client_tls
 

@@ -13,8 +13,8 @@ from xooai.address import Address
 from xooai.cli.load import unmade
 from xooai.cli.remote import Reaching, Server, asked, reaching
 from xooai.declare import checked_name
-from xooai.endpoint import nearest
 from xooai.errors import NotFound
+from xooai.hints import nearest
 from xooai.proto_schema import files
 from xooai.proto_text import text
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xooai.cli.failure import reason
-from xooai.endpoint import nearest
 from xooai.executor import Executor
+from xooai.hints import nearest
 from xooai.lazy import lazy
 
 if TYPE_CHECKING:

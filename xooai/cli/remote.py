@@ -17,8 +17,9 @@ from xooai.client import Remote
 from xooai.codec import MSGPACK, codec_of
 from xooai.describe import endpoint as describe_endpoint
 from xooai.driver import DialOptions
-from xooai.endpoint import Endpoint, nearest
+from xooai.endpoint import Endpoint
 from xooai.errors import DeadlineExceeded, NotFound
+from xooai.hints import nearest
 from xooai.remote_stream import open_stream
 from xooai.shared_stores import store_of
 from xooai.streams import Stream

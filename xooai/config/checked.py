@@ -7,7 +7,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from xooai.config.reading import Written
-from xooai.endpoint import nearest
+from xooai.hints import nearest
 
 __all__ = ["Said", "checked"]
 

@@ -8,8 +8,8 @@ from importlib import import_module
 from types import FunctionType, ModuleType
 from typing import Any
 
-from xooai.endpoint import nearest
 from xooai.errors import InvalidArgument
+from xooai.hints import nearest
 from xooai.log import one_line
 from xooai.served import Served
 

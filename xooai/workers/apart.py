@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from xooai.endpoint import nearest
 from xooai.errors import InvalidArgument
+from xooai.hints import nearest
 from xooai.isolated.standing import Standing
 from xooai.shared_stores import NONE, Stores, store_of
 

@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, redirect_stdout
+from functools import partial
 from importlib import import_module
 from multiprocessing import current_process, spawn
 from pathlib import Path
@@ -196,7 +197,7 @@ class _Serving:
         assert task is not None
         self._stopping, self._forced, self._task = asyncio.Event(), ending.forced, task
         self._connection = connection = await Connection.over(self._socket)
-        loading.here.tell = lambda stage: connection.send(Beat(stage))
+        loading.here.tell = partial(_tell, loop, connection)
         control.join(self)
         loop.add_signal_handler(signal.SIGTERM, self._terminated)
         others = [loop.create_task(self._listen(connection)), loop.create_task(_beat(connection, self._share))]
@@ -297,6 +298,14 @@ def _own(name: str) -> bytes | None:
     except Exception:  # noqa: BLE001 - somebody's code, which must not end this worker
         _LOG.exception("the answer to %s failed", name)
         return None
+
+
+def _tell(loop: asyncio.AbstractEventLoop, connection: Connection, stage: str) -> None:
+    """Tell of a stage, from any thread: what is set up may start servers of its own, on another loop."""
+    if asyncio._get_running_loop() is loop:
+        connection.send(Beat(stage))  # now: the loop may not run until the stage is over
+    else:
+        loop.call_soon_threadsafe(connection.send, Beat(stage))
 
 
 async def _beat(connection: Connection, share: Share) -> None:
