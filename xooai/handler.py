@@ -10,16 +10,18 @@ from xooai import replies
 from xooai.accept import Form, form_of
 from xooai.call import Call, Service
 from xooai.codec import CODECS, JSON, MSGPACK, Codec
+from xooai.copies import Copy, copier
 from xooai.doc import Doc, arriving
 from xooai.driver import MESSAGE_LIMIT
 from xooai.endpoint import Endpoint
 from xooai.errors import Internal, InvalidArgument, ResourceExhausted, XooaiError, too_large
 from xooai.kept import Contents
 from xooai.lazy import lazy
-from xooai.origin import Handed
+from xooai.origin import Handed, Marks
 from xooai.payload import from_here, from_peer, hidden, marks_of_reply, to_peer
 from xooai.plain import scalar
 from xooai.redact import redact
+from xooai.schema import Schema
 from xooai.threads import Threads
 from xooai.way import Way
 
@@ -88,19 +90,20 @@ def replying(endpoint: Endpoint, contents: Contents) -> Callable[[Call, Any], Aw
     result_types = replies.classes_of(endpoint.result.annotation)
     check = replies.check(endpoint.result)
     result_schema, result_documents = endpoint.result, endpoint.result.facts.documents
+    copied = copier(endpoint.result)
 
     def reply(call: Call, result: Any) -> Awaitable[None]:
         if result_types and not isinstance(result, result_types):
             result = _promised(endpoint, result, result_types)
         form = form_of(call.head.codec, call.head.accept)
-        if result_documents:
-            if call.marks is not None:  # within this process refs stay what they are
-                call.reply_marks = marks_of_reply(endpoint.result, result, call.marks)
-                if type(call.reply_marks) is Handed:
-                    return call.send(b"", form.codec.media_type)
-            elif not goes(result):
+        if call.marks is not None:  # within this process
+            call.reply_marks = _marks(endpoint.result, result, call.marks, copied)
+            if type(call.reply_marks) is Handed:
+                return call.send(b"", form.codec.media_type)
+        elif result_documents:
+            if not goes(result):
                 return place(call, form, result)
-            elif form.raw and form.takes(result):
+            if form.raw and form.takes(result):
                 return call.send(*_as_it_is(result))
         try:
             # Within this process the caller reads it right away, and is told the same.
@@ -127,6 +130,12 @@ def replying(endpoint: Endpoint, contents: Contents) -> Callable[[Call, Any], Aw
         await call.send(frame, form.codec.media_type)
 
     return reply
+
+
+def _marks(schema: Schema, result: Any, marks: Marks, copied: Copy | None) -> Marks:
+    """The marks beside a reply: refs stay what they are, and what goes as an object is in them."""
+    copy = copied(result) if copied is not None and type(marks) is Handed else None
+    return marks_of_reply(schema, result, marks) if copy is None else Handed.of(copy)
 
 
 def read_arguments(endpoint: Endpoint, call: Call, frame: bytes | None, contents: Contents) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from contextvars import ContextVar
 from threading import Lock
@@ -18,7 +18,7 @@ from xooai.errors import InvalidArgument, too_large
 from xooai.lazy import lazy
 from xooai.memory import MemoryChannel
 from xooai.metadata import HOPS_HEADER, ID_HEADER, TIMING, Inquiry, metadata_of
-from xooai.origin import AllBut, Fresh, Handed
+from xooai.origin import AllBut, Fresh, Handed, Sure
 from xooai.payload import all_pass, all_stand, from_here, handed_all, marks_but_own, marks_of, refuse_hidden, unfit
 from xooai.schema import Schema
 from xooai.server import Site
@@ -168,10 +168,17 @@ class Local:
             _answer(metadata, channel)
         return _read(endpoint, chosen, channel)
 
-    async def pass_on(
+    def pass_on(
+        self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, inquiry: Inquiry | None
+    ) -> Coroutine[Any, Any, Any]:
+        """As `apost`, by a Flow: a document that is made of plain data on the way is a stranger's."""
+        if type(arguments) is Sure and inquiry is None and not self.layers and self.is_set_up:
+            return self.hand(endpoint, arguments, timeout)
+        return self._pass_on(endpoint, arguments, timeout, inquiry)
+
+    async def _pass_on(
         self, endpoint: Endpoint, arguments: dict[str, Any], timeout: float | None, inquiry: Inquiry | None
     ) -> Any:
-        """As `apost`, by a Flow: a document that is made of plain data on the way is a stranger's."""
         if not self.is_set_up:
             _, timeout = await deadline.part_of(timeout, Local.set_up, self)
         endpoint.check(arguments)
@@ -182,7 +189,7 @@ class Local:
         elif has_documents and all_pass(endpoint, arguments):
             channel = MemoryChannel(self._head(endpoint, timeout, None, MSGPACK), b"")
             channel.marks = handed_all(arguments)
-        elif type(arguments) is Fresh and endpoint.batch is None and all_stand(endpoint, arguments):
+        elif isinstance(arguments, Fresh) and endpoint.batch is None and all_stand(endpoint, arguments):
             channel = MemoryChannel(self._head(endpoint, timeout, None, MSGPACK), None)
             channel.marks = Handed.of(arguments)
         else:

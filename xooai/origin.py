@@ -11,7 +11,7 @@ import msgspec
 from xooai.errors import PermissionDenied
 from xooai.redact import redact
 
-__all__ = ["NO_MARKS", "STRANGER", "AllBut", "Fresh", "Handed", "Marks", "Origin", "Wanted", "refused"]
+__all__ = ["NO_MARKS", "STRANGER", "AllBut", "Fresh", "Handed", "Marks", "Origin", "Sure", "Wanted", "refused"]
 
 T = TypeVar("T")
 
@@ -115,3 +115,7 @@ class Handed(AllBut):
 
 class Fresh(dict[str, Any]):
     """Arguments that were made for one call, and that nobody else holds."""
+
+
+class Sure(Fresh):
+    """Of which it is known besides that they are those that the endpoint takes, of the types that it takes."""

@@ -86,13 +86,18 @@ class Offer:
 
     __slots__ = ("_free", "_tell", "_work", "context", "error", "state")
 
-    def __init__(self, work: Callable[[], None], tell: Callable[[Offer], None]) -> None:
-        """`tell` is called in a thread that has done the work."""
+    def __init__(self, work: Callable[[], None], tell: Callable[[Offer], None], context: contextvars.Context) -> None:
+        """A thread does the work in this context, and then calls `tell`."""
         self._work, self._tell = work, tell
         self._free = [True]  # emptied by who takes it: no two can
-        self.context = contextvars.copy_context()
+        self.context = context
         self.error: BaseException | None = None
         self.state: _State | None = None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody has come to it yet."""
+        return bool(self._free)
 
     def take(self) -> bool:
         """Whether it was still to be had."""
@@ -242,8 +247,9 @@ class Threads:
 
     def spare(self, offer: Offer) -> None:
         """Forget an offer that was taken by who made it."""
-        with suppress(ValueError):  # a thread has come to it
-            self._state.work.remove(offer)
+        if offer.state is not None:
+            with suppress(ValueError):  # a thread has come to it
+                offer.state.work.remove(offer)
 
     def leave(self, function: Callable[[], None]) -> None:
         """Call a function that raises nothing in a thread; nobody waits for it. Never refused: it ends what was taken in."""

@@ -22,6 +22,7 @@ from xooai.flow.trace import Trace, watching
 from xooai.flow.unread import Request
 from xooai.local import Local
 from xooai.log import one_line
+from xooai.origin import Sure
 from xooai.payload import all_stay
 from xooai.plan import Plan
 from xooai.threads import Threads
@@ -57,8 +58,7 @@ class Answering:
         self._is_read_at_once = len(roots) == 1 and not any(
             targets[id].host or isinstance(targets[id], Inner) for id in roots
         )
-        self._is_forked = len(self._means.first) > 1 or any(len(some) > 1 for some in plan.followers.values())
-        self._quick = 0 if self._is_forked else QUICK_RUNS
+        self._quick = 0 if self._means.is_forked else QUICK_RUNS
         self._is_split = any(packing.splits for packing in found.values())
         self.gate = Gate(self.answer, self, name)
 
@@ -83,11 +83,20 @@ class Answering:
         """
         if self._is_read_at_once or all_stay(arguments.values()):
             return arguments
+        shares: dict[str, Sure] = {}
+        for root in self._means.roots:
+            share = root.sure({}, arguments)
+            if share is None:
+                break
+            shares[root.id] = share
+        else:
+            if shares:
+                return Lent.shared(self.plan.endpoint, shares)
         return Lent(self.plan.endpoint, arguments)
 
     def took(self, seconds: float) -> None:
         """A run took so long."""
-        if self._is_forked:
+        if self._means.is_forked:
             self._quick = self._quick + 1 if seconds < QUICK else 0
 
     async def ready(self, own: Local, timeout: float | None) -> float | None:

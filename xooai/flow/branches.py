@@ -14,7 +14,7 @@ from typing import Any
 from xooai.done import DONE
 from xooai.sync import driven
 
-__all__ = ["Branches", "before_waiting"]
+__all__ = ["Branches", "before_waiting", "going_on"]
 
 
 class Branches:
@@ -43,7 +43,16 @@ def before_waiting(work: Coroutine[Any, Any, None], tell: Callable[[], None]) ->
     """Await `work`, in this task; `tell` is called when it waits for the first time."""
     try:
         waited = work.send(None)
-        tell()
+    except StopIteration:
+        return
+    tell()
+    yield from going_on(work, waited)
+
+
+@coroutine
+def going_on(work: Coroutine[Any, Any, Any], waited: Any) -> Generator[Any, Any, Any]:
+    """Await `work`, which was begun, and waits for this."""
+    try:
         while True:
             try:
                 given = yield waited
@@ -51,5 +60,5 @@ def before_waiting(work: Coroutine[Any, Any, None], tell: Callable[[], None]) ->
                 waited = work.throw(error)
             else:
                 waited = work.send(given)
-    except StopIteration:
-        return
+    except StopIteration as ended:
+        return ended.value

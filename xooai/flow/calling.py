@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
+from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xooai.binding import INPUT, Rule
 from xooai.codec import MSGPACK
@@ -20,7 +21,7 @@ from xooai.flow.lent import Lent
 from xooai.flow.means import Means
 from xooai.flow.plain import Plain
 from xooai.flow.relay import Failed, taken
-from xooai.flow.targets import Target
+from xooai.flow.targets import Arguments, Target
 from xooai.flow.trace import State, Trace
 from xooai.flow.unread import Packed, Reply, Request, Seen, Unread, look
 from xooai.graph import Step
@@ -40,9 +41,19 @@ else:
     streaming = lazy("xooai.flow.streaming")
     traces = lazy("xooai.layers.trace")
 
-__all__ = ["Calling"]
+__all__ = ["Begun", "Calling"]
 
 _FREE: AbstractAsyncContextManager[Any] = nullcontext()  # room for all calls that there are
+
+
+class Begun(NamedTuple):
+    """A call of a node that waits, or has failed."""
+
+    arguments: Arguments
+    work: Awaitable[Any]
+    """What gives its reply."""
+    context: Context
+    """That of before the call, in which others may begin."""
 
 
 class _Input(Unread):
@@ -71,19 +82,25 @@ class Calling:
     ) -> None:
         self._plan, self._means, self._given, self._trace, self._wanted = plan, means, given, trace, wanted
         self._room = _FREE if means.has_room else asyncio.Semaphore(AT_ONCE)
-        self._replies: dict[str, Any] = {INPUT: _Input(plan, given) if isinstance(given, Unread) else plan.input(given)}
+        self._replies: dict[str, Any] = {}
+        if plan.followers[INPUT]:
+            self._replies[INPUT] = _Input(plan, given) if isinstance(given, Unread) else plan.input(given)
         self._busy: dict[str, None] = {}
         """The nodes that have begun and not ended."""
 
-    async def _plainly(self, plain: Plain, task: asyncio.Task[Any] | None, failed: Failed | None = None) -> None:
-        """As `_node`. Where a call was made that has failed, it goes on from there."""
+    async def _plainly(
+        self, plain: Plain, task: asyncio.Task[Any] | None, failed: Failed | None = None, begun: Begun | None = None
+    ) -> None:
+        """As `_node`. Where a call was `begun`, or was made and has failed, it goes on from there."""
         id, step = plain.id, plain.step
         self._busy[id] = None
         try:
-            arguments = plain.arguments(self._replies, self._given)
+            arguments = plain.arguments(self._replies, self._given) if begun is None else begun.arguments
             if arguments is not None:
                 try:
-                    if failed is None:
+                    if begun is not None:
+                        reply = await begun.work
+                    elif failed is None:
                         self._budget.take(1)
                         wanted = self._wanted if plain.is_last else ""
                         reply = await plain.target.call(step.endpoint, arguments, None, None, wanted)

@@ -1,72 +1,155 @@
 """A run of a Flow in its caller's own thread: no loop, and no change of threads where one node follows another.
 
-Of nodes that are ready at once one runs here, and the others are offered to threads: a node that waits holds up none of them, and
-one that does not has ended before a thread got to it, so that the next runs here as well.
+Of nodes that are ready at once one runs here. The others are offered to threads once that one has taken a moment: a node that
+waits holds up none of them, and after one that does not the next runs here as well.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, NoReturn
+from threading import Lock
+from typing import Any, NoReturn, TypeVar
 
+from xooai.late import later
 from xooai.sync import drive
 from xooai.threads import Offer, Threads
 
-__all__ = ["run_here"]
+__all__ = ["run_here", "run_in_line"]
+
+T = TypeVar("T")
+
+Node = Callable[[str], Coroutine[Any, Any, None]]
+"""Makes the coroutine of a node, which never waits."""
+
+Ended = Callable[[str], Sequence[str]]
+"""Says which nodes are ready once one has ended."""
 
 
-def run_here(
-    first: Sequence[str],
-    node: Callable[[str], Coroutine[Any, Any, None]],
-    ended: Callable[[str], Sequence[str]],
+def run_here(first: Sequence[str], node: Node, ended: Ended, threads: Threads) -> None:
+    """Run nodes, the `first` ones to begin with. Raises what the first that fails raises; what did not begin then never does."""
+    here = _Here(node, ended, threads)
+    try:
+        here.run(first)
+    finally:
+        here.end()
+
+
+def run_in_line(
+    line: Sequence[T],
+    run: Callable[[T], str],
+    ready: Callable[[int], Sequence[str]],
+    node: Node,
+    ended: Ended,
     threads: Threads,
 ) -> None:
-    """Run nodes, the `first` ones to begin with: `node` makes the coroutine of one, which never waits, and `ended` says which are
-    ready once one has ended. Raises what the first that fails raises; those that did not begin then never do.
+    """As `run_here`, of all nodes in an order in which they may `run` one by one, which gives the id of each.
+
+    Once the one at some place has taken a moment, `ready` says which could run with it, that one first; then `ended` counts.
     """
-    ready, offers, done = deque(first), deque[tuple[str, Offer]](), SimpleQueue[tuple[str, Offer]]()
-    count = 0  # of those that are offered, and have not ended
+    turns = _Turns(ready, lambda: _Here(node, ended, threads))
+    later(turns.part)
     try:
-        while ready or count:
+        for at, one in enumerate(line, 1):
+            id = run(one)
+            here = turns.take(at)
+            if here is not None:
+                here.run(ended(id))
+                return
+    finally:
+        turns.end()
+
+
+class _Here:
+    """What is ready, offered to threads, and done by them."""
+
+    def __init__(self, node: Node, ended: Ended, threads: Threads) -> None:
+        self._node, self._ended, self._threads = node, ended, threads
+        self._offers: deque[tuple[str, Offer]] = deque()
+        self._done: SimpleQueue[tuple[str, Offer]] = SimpleQueue()
+        self._count = 0  # of those that are offered, and have not ended
+
+    def run(self, first: Sequence[str]) -> None:
+        """Run these, and all that become ready, here and in threads."""
+        ready, offers = deque(first), self._offers
+        while ready or self._count:
             if ready:
                 id = ready.popleft()
                 while ready:
-                    offers.append(_offered(ready.popleft(), node, threads, done))
-                    count += 1
+                    later(partial(_offer, self._kept(ready.popleft(), copy_context()), self._threads))
             elif offers:
                 id, offer = offers.pop()  # the one that a thread comes to last
                 if not offer.take():
                     continue
-                threads.spare(offer)
-                count -= 1
+                self._threads.spare(offer)
+                self._count -= 1
             else:
-                id, offer = done.get()
-                count -= 1
+                id, offer = self._done.get()
+                self._count -= 1
                 if offer.error is not None:
                     _fail(offer.error)
-                ready.extend(ended(id))
+                ready.extend(self._ended(id))
                 continue
-            copy_context().run(drive, node(id))  # each on its own, as in threads
-            ready.extend(ended(id))
-    finally:
-        for _, offer in offers:
+            copy_context().run(drive, self._node(id))  # each on its own, as in threads
+            ready.extend(self._ended(id))
+
+    def offer(self, id: str, context: Context) -> None:
+        """Have a thread run a node, unless it has run here before."""
+        self._threads.offer(self._kept(id, context))
+
+    def end(self) -> None:
+        """Take back what no thread has come to."""
+        for _, offer in self._offers:
             if offer.take():
-                threads.spare(offer)
+                self._threads.spare(offer)
+
+    def _kept(self, id: str, context: Context) -> Offer:
+        offer = Offer(lambda: drive(self._node(id)), partial(_tell, id, self._done), context)
+        self._offers.append((id, offer))
+        self._count += 1
+        return offer
 
 
-def _offered(
-    id: str,
-    node: Callable[[str], Coroutine[Any, Any, None]],
-    threads: Threads,
-    done: SimpleQueue[tuple[str, Offer]],
-) -> tuple[str, Offer]:
-    offer = Offer(lambda: drive(node(id)), partial(_tell, id, done))
-    threads.offer(offer)
-    return id, offer
+class _Turns:
+    """Whose turn it is in a line: that of who runs it, until it is parted by who looks at it from another thread."""
+
+    def __init__(self, ready: Callable[[int], Sequence[str]], made: Callable[[], _Here]) -> None:
+        self._parting: tuple[Callable[[int], Sequence[str]], Callable[[], _Here], Context] | None
+        self._parting = ready, made, copy_context()
+        self._lock = Lock()
+        self._at = 0
+        self._here: _Here | None = None
+
+    def take(self, at: int) -> _Here | None:
+        """None where the node at this place may run as the only one; else where others were offered beside the one before it."""
+        with self._lock:
+            self._at = at
+            return self._here
+
+    def part(self) -> None:
+        """Offer what could run beside the node whose turn it is."""
+        with self._lock:
+            if self._parting is not None:
+                ready, made, context = self._parting
+                beside, here = ready(self._at)[1:], made()
+                for id in beside:
+                    here.offer(id, context.copy())
+                self._here, self._parting = here, None
+
+    def end(self) -> None:
+        """Offer nothing any more, and hold nothing of the run."""
+        with self._lock:
+            here, self._here, self._parting = self._here, None, None
+        if here is not None:
+            here.end()
+
+
+def _offer(offer: Offer, threads: Threads) -> None:
+    if offer.is_free:
+        threads.offer(offer)
 
 
 def _tell(id: str, done: SimpleQueue[tuple[str, Offer]], offer: Offer) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from xooai.binding import INPUT
+from xooai.binding import INPUT, Rule
 from xooai.flow.attempts import Limits
 from xooai.flow.budget import AT_ONCE
 from xooai.flow.packing import Packing
@@ -37,6 +37,12 @@ class Means(msgspec.Struct, frozen=True):
     """How many replies each node waits for, that of the Flow's input left out."""
     first: Sequence[str] = ()
     """The nodes that wait for none."""
+    line: Sequence[Plain] = ()
+    """All nodes, each after those that it needs, where each is in this process and takes its arguments as they are."""
+    roots: Sequence[Plain] = ()
+    """Those of them that take what the Flow is given."""
+    is_forked: bool = False
+    """Whether nodes may run beside each other."""
     hops: Mapping[str, Hop] = {}
     """All nodes, where each is a plain one at a server."""
 
@@ -56,4 +62,21 @@ class Means(msgspec.Struct, frozen=True):
         kept = {id: one for id, one in plain.items() if one is not None} if has_room else {}
         relays = len(kept) == len(found) == len(steps) and all(packing.target.starts for packing in found.values())
         hops = {id: Hop(one, found[id]) for id, one in kept.items()} if relays else {}
-        return cls(dict(targets), dict(limits), threads, Threads(), found, has_room, kept, needed, first, hops)
+        line = (
+            [kept[id] for id in steps] if len(kept) == len(steps) and all(one.sources for one in kept.values()) else []
+        )
+        return cls(
+            targets=dict(targets),
+            limits=dict(limits),
+            threads=threads,
+            helpers=Threads(),
+            packings=found,
+            has_room=has_room,
+            plain=kept,
+            needed=needed,
+            first=first,
+            line=line,
+            roots=[one for one in line if one.step.binding.rule is Rule.INPUT],
+            is_forked=len(first) > 1 or any(len(some) > 1 for some in plan.followers.values()),
+            hops=hops,
+        )

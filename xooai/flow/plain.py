@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from xooai.binding import INPUT, Rule
+from xooai.combo import ComboDoc
+from xooai.copies import copier
+from xooai.doc import Doc
+from xooai.endpoint import Endpoint, Parameter
 from xooai.flow.attempts import Limits
 from xooai.flow.lent import Lent
 from xooai.flow.packing import Packing
-from xooai.flow.targets import Arguments, Target
+from xooai.flow.targets import Arguments, Inner, Target
 from xooai.flow.unread import Seen, Unread, look
 from xooai.graph import Step
-from xooai.origin import Fresh
+from xooai.origin import Fresh, Sure
+from xooai.payload import passes
 
 __all__ = ["Plain"]
+
+_Takes = Callable[[Any], Any]
+"""Gives what a node is called with of a value: that one, or a copy. None where that is to be found out by writing it."""
+
+_PLAIN = (str, int, float, bool)
+
+
+class _Source(msgspec.Struct, frozen=True):
+    """Where an argument comes from."""
+
+    name: str
+    need: str
+    """The node whose reply it is; "" for the Flow's input."""
+    takes: _Takes
+    """Of a value that goes to this node alone."""
+    copies: _Takes
+    """Of one that others hold as well."""
+    is_required: bool
 
 
 class Plain(msgspec.Struct, frozen=True):
@@ -32,6 +55,8 @@ class Plain(msgspec.Struct, frozen=True):
     """Whether each reply that it gets goes to it alone."""
     inputs: Sequence[str] = ()
     """The parameters that the Flow's input fills."""
+    sources: Sequence[_Source] = ()
+    """Of all its arguments, where these may go from node to node as the objects that they are; else there are none."""
 
     @classmethod
     def of(
@@ -50,9 +75,9 @@ class Plain(msgspec.Struct, frozen=True):
             and all(need != INPUT and len(followers[need]) == 1 for need in own)
         )
         inputs = [name for name in step.endpoint.parameters if name not in step.constants]
-        return cls(
-            node.id, step, target, packing, not followers[node.id], takes_fresh, inputs if rule is Rule.INPUT else ()
-        )
+        inputs = inputs if rule is Rule.INPUT else []
+        is_last, sources = not followers[node.id], _sources(step, target, inputs, followers)
+        return cls(node.id, step, target, packing, is_last, takes_fresh, inputs, sources)
 
     def arguments(self, replies: Mapping[str, Any], given: Any) -> Arguments | None:
         """What it is called with; None where it is not, as what it needs is not there. Raises XooaiError."""
@@ -60,6 +85,14 @@ class Plain(msgspec.Struct, frozen=True):
             packed = self.packing.request(replies, given)
             if packed is not None:
                 return packed
+        elif self.sources:
+            sure = self.sure(replies, given)
+            if sure is not None:
+                return sure
+        return self._written(replies, given)
+
+    def _written(self, replies: Mapping[str, Any], given: Any) -> Arguments | None:
+        """As `arguments`, of values that are written and read on their way."""
         step = self.step
         binding, constants = step.binding, step.constants
         found: dict[str, Any] | None
@@ -82,3 +115,89 @@ class Plain(msgspec.Struct, frozen=True):
         if constants and found is not None:
             found.update(constants)
         return found
+
+    def sure(self, replies: Mapping[str, Any], given: Any) -> Sure | None:
+        """What it is called with, where its `sources` have that; None where they have not, or have what is to be looked at."""
+        is_lent = type(given) is Lent
+        if is_lent and given.shares and self.inputs:
+            return given.shares.pop(self.id)  # type: ignore[no-any-return]
+        found, values = Sure(), None
+        for source in self.sources:
+            need = source.need
+            if need:
+                if need not in replies:
+                    return None
+                value = source.takes(replies[need])
+            else:
+                if values is None:
+                    values = look(given)
+                if source.name not in values:
+                    if source.is_required:
+                        return None
+                    continue
+                value = values[source.name]
+                value = source.takes(value) if is_lent else source.copies(value)
+            if value is None:
+                return None
+            found[source.name] = value
+        return found
+
+
+def _sources(
+    step: Step, target: Target, inputs: Sequence[str], followers: Mapping[str, Sequence[str]]
+) -> Sequence[_Source]:
+    """Those of a node in this process; none where one is not to be had so."""
+    endpoint, binding = step.endpoint, step.binding
+    if (
+        target.host
+        or isinstance(target, Inner)
+        or step.constants
+        or endpoint.cache is not None
+        or endpoint.batch is not None
+    ):
+        return ()
+    if binding.rule is Rule.INPUT:
+        needs = [(name, "") for name in inputs]
+    elif binding.rule is Rule.NAMES or (binding.rule is Rule.FIRST and len(binding.needs) == 1):
+        needs = [(binding.parameter or need, need) for need in binding.needs]
+    else:
+        return ()
+    found = []
+    for name, need in needs:
+        parameter = endpoint.parameters[name]
+        takes = _taken(parameter)
+        if takes is None or need == INPUT:
+            return ()
+        copies = _copied(endpoint, parameter, takes)
+        is_alone = need and len(followers[need]) == 1
+        found.append(_Source(name, need, takes if is_alone or not need else copies, copies, parameter.required))
+    return found
+
+
+def _taken(parameter: Parameter) -> _Takes | None:
+    """What takes values that nobody else holds."""
+    annotation = parameter.annotation
+    if annotation in _PLAIN or (isinstance(annotation, type) and issubclass(annotation, ComboDoc)):
+        return lambda value: value if type(value) is annotation else None
+    if isinstance(annotation, type) and issubclass(annotation, Doc):
+        return lambda value: value if passes(annotation, value) else None
+    return None
+
+
+def _copied(endpoint: Endpoint, parameter: Parameter, takes: _Takes) -> _Takes:
+    """As `takes`, of values that others hold as well."""
+    if not issubclass(parameter.annotation, ComboDoc):
+        return takes  # they do not change
+    copy: _Takes | None = None
+
+    def copies(value: Any) -> Any:
+        nonlocal copy
+        if copy is None:  # made for who needs it: its schema takes longer to compile than the rest of a plan
+            copy = copier(endpoint.schema_of(parameter)) or _none
+        return copy(value)
+
+    return copies
+
+
+def _none(value: Any) -> None:
+    """Of a type whose values have to be written and read."""

@@ -6,17 +6,19 @@ import asyncio
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from contextvars import Context, copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from xooai.binding import INPUT
 from xooai.call import current
+from xooai.done import DONE
 from xooai.errors import Internal, XooaiError
-from xooai.flow.branches import Branches, before_waiting
+from xooai.flow.branches import Branches, before_waiting, going_on
 from xooai.flow.budget import Allowance
-from xooai.flow.calling import Calling
-from xooai.flow.here import run_here
+from xooai.flow.calling import Begun, Calling
+from xooai.flow.here import run_here, run_in_line
 from xooai.flow.lent import Lent
 from xooai.flow.means import Means
+from xooai.flow.plain import Plain
 from xooai.flow.relay import Failed, Relay
 from xooai.flow.trace import Trace
 from xooai.flow.unread import Request, Unread, look, together
@@ -24,6 +26,7 @@ from xooai.graph import Step
 from xooai.lazy import lazy
 from xooai.payload import settled
 from xooai.plan import Plan
+from xooai.sync import drive
 from xooai.tracing import tracing
 
 if TYPE_CHECKING:
@@ -34,6 +37,9 @@ else:
     traces = lazy("xooai.layers.trace")
 
 __all__ = ["run"]
+
+_ENDED = Begun({}, DONE, Context())
+"""Stands for the call of a node that has ended at once."""
 
 
 def run(
@@ -58,7 +64,7 @@ class _Running(Calling):
         with Allowance() as self._budget:
             try:
                 if asyncio._get_running_loop() is None:
-                    run_here(means.first, partial(self._calling, task=None), self._after, means.helpers)
+                    self._run_here()
                 else:
                     async with self._branches:
                         await self._begun()
@@ -79,8 +85,32 @@ class _Running(Calling):
                 raise self._failure
         return self._settled(self._result())
 
+    def _run_here(self) -> None:
+        """Run all nodes, by the caller's thread and others."""
+        means, node = self._means, partial(self._calling, task=None)
+        line = means.line
+        if not line or not self._plain:
+            run_here(means.first, node, self._after, means.helpers)
+            return
+        self._left = 0
+        if means.is_forked:
+            run_in_line(line, self._one_here, lambda at: self._ready(line[at:]), node, self._after, means.helpers)
+            return
+        for plain in line:
+            self._one_here(plain)
+
+    def _one_here(self, plain: Plain) -> str:
+        """Run a node in this thread, in a context of its own; its id."""
+        context = copy_context()
+        begun = self._begin(plain, context, is_apart=True)
+        if begun is not _ENDED:
+            context.run(drive, self._plainly(plain, None, None, begun))
+        return plain.id
+
     def _begun(self) -> Awaitable[None]:
         """The nodes that wait for none begin; wait for this until the others have ended."""
+        if self._means.line and self._plain:
+            return self._in_line(self._means.line)
         relay, first = self._relay(), self._means.first
         return self._branch(list(first)) if relay is None else relay.run(first[1:], self._beside)
 
@@ -124,17 +154,57 @@ class _Running(Calling):
         """Run a node in a task of its own; where its call has failed, from there on."""
         self._branches.start(self._branch([id], failed), copy_context())
 
-    async def _branch(self, ready: list[str], failed: Failed | None = None) -> None:
+    async def _in_line(self, line: Sequence[Plain]) -> None:
+        """Run all nodes in this task, one after the other: as far as none waits, fails, or has to look at its arguments."""
+        for at, plain in enumerate(line):
+            begun = self._begin(plain, copy_context())
+            if begun is not _ENDED:
+                await self._branch(self._ready(line[at:]), None, begun)
+                return
+        self._left = 0
+
+    def _begin(self, plain: Plain, context: Context, is_apart: bool = False) -> Begun | None:
+        """Call a node: _ENDED, with its reply kept, where that was all, None where its arguments are to be looked at before.
+
+        Where it `is_apart` it runs in the context, which else is that of before the call.
+        """
+        arguments = None
+        try:
+            arguments = plain.sure(self._replies, self._given)
+            if arguments is None:
+                return None
+            self._budget.take(1)
+            work = plain.target.call(plain.step.endpoint, arguments, None)
+            waited = context.run(work.send, None) if is_apart else work.send(None)
+        except StopIteration as ended:
+            self._replies[plain.id] = ended.value
+            return _ENDED
+        except BaseException as error:  # noqa: BLE001 - told where that of any other node is
+            return None if arguments is None else Begun(arguments, _raising(error), context)
+        return Begun(arguments, going_on(work, waited), context)
+
+    def _ready(self, line: Sequence[Plain]) -> list[str]:
+        """Which of these, that have not ended, wait for none of them, the first one to begin with."""
+        needed, found, open = self._open, [], {plain.id for plain in line}
+        self._left = len(line)
+        for plain in line:
+            left = needed[plain.id] = sum(need in open for need in plain.step.node.needs)
+            if not left:
+                found.append(plain.id)
+        return found
+
+    async def _branch(self, ready: list[str], failed: Failed | None = None, begun: Begun | None = None) -> None:
         """Run nodes that are ready, and those that they make ready, one by one; once one waits, others in tasks of their own."""
         task = asyncio.current_task()
         while ready and self._failure is None:  # a node that was told to end may have gone on, and given a reply
             id = ready.pop(0)
             plain = self._plain.get(id)
-            node = self._calling(id, task) if plain is None else self._plainly(plain, task, failed)
-            failed = None
+            node = self._calling(id, task) if plain is None else self._plainly(plain, task, failed, begun)
+            context = copy_context() if begun is None else begun.context
+            failed = begun = None
             try:
                 if ready:
-                    await before_waiting(node, partial(self._part, ready, copy_context()))
+                    await before_waiting(node, partial(self._part, ready, context))
                 else:
                     await node
             except XooaiError as error:
@@ -170,6 +240,14 @@ class _Running(Calling):
             if not left:
                 found.append(follower)
         return found
+
+
+async def _raising(error: BaseException) -> NoReturn:
+    """What a call gives that has failed."""
+    try:
+        raise error
+    finally:
+        del error  # which holds this frame
 
 
 def _is_stage(step: Step) -> bool:

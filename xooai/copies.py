@@ -1,0 +1,91 @@
+"""Copies of ComboDocs: what writing one and reading it again gives, without a frame between the two.
+
+What goes from one handler to another of this process is never shared: either may keep it, and change it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import NoneType
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from xooai.combo import ComboDoc
+from xooai.doc import Doc
+from xooai.forms import Node, fields_in, resolver
+from xooai.payload import passes
+from xooai.schema import Schema
+
+__all__ = ["Copy", "copier"]
+
+Copy = Callable[[Any], Any]
+"""Gives a copy; None of a value that has to be written and read, or is refused where it is."""
+
+_SCALARS = frozenset((int, float, bool, NoneType))
+_LONG = 65_536  # characters or bytes of one field: more takes as long to be read as it is, and may be more than a message takes
+_FIELDS = 64  # so that all of them are less than a message takes
+_AS_IT_IS = {"type", "schema", "metadata"}  # a field that is written under its name, whatever its value
+
+
+def copier(schema: Schema) -> Copy | None:
+    """What copies values of a type; None of a type whose values are more than scalars and documents by name."""
+    if not _is_plain(schema):
+        return None
+    annotation = schema.annotation
+    count = len(annotation.model_fields)
+
+    def copied(value: Any) -> Any:
+        if type(value) is not annotation:
+            return None
+        fields = value.__dict__
+        if len(fields) != count:  # something is kept beside them
+            return None
+        for one in fields.values():
+            kind = type(one)
+            if kind is str:
+                if len(one) > _LONG or not (one.isascii() or _is_text(one)):
+                    return None
+            elif kind not in _SCALARS and not _goes(kind, one):
+                return None
+        try:
+            return schema.native.validate_python(fields)  # as it is read from a frame
+        except ValidationError:
+            return None
+
+    return copied
+
+
+def _is_text(text: str) -> bool:
+    """Whether a text can be written: one half of a surrogate pair cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _goes(kind: type, value: Any) -> bool:
+    """Whether a value that is no number and no text may stand in two documents: bytes, and a document, which do not change."""
+    if kind is not bytes:
+        if not issubclass(kind, Doc) or not passes(kind, value):
+            return False
+        value = value.value
+    return len(value) <= _LONG
+
+
+def _is_plain(schema: Schema) -> bool:
+    """Whether what is written of a value are its fields, each under its name and as it is, as far as it is a scalar."""
+    annotation, facts = schema.annotation, schema.facts
+    if (
+        not isinstance(annotation, type)
+        or not issubclass(annotation, ComboDoc)
+        or len(annotation.model_fields) > _FIELDS
+    ):
+        return False
+    if facts.loose or facts.deep or not facts.as_they_are or not facts.countable:
+        return False
+    core = schema.adapter.core_schema
+    inside = fields_in(cast(Node, core), resolver(core))
+    fields = inside["fields"].values()
+    return not inside.get("computed_fields") and all(field.keys() <= _AS_IT_IS for field in fields)
