@@ -11,7 +11,7 @@ import pytest
 
 from xooai import ComboDoc, Executor, Flow, Internal, InvalidArgument, post
 from xooai.flow import answering
-from xooai.flow.answering import QUICK_RUNS
+from xooai.flow.answering import QUICK_RUNS, SLOW_RUN
 
 MANY = 3 * QUICK_RUNS  # runs after which all that is quick has shown it
 PATIENCE = 20  # seconds: what waits longer fails its test instead of stopping the run
@@ -73,6 +73,21 @@ def test_one_of_quick_nodes_beside_each_other_runs_in_the_callers_thread(monkeyp
             if threading.get_ident() in f.post(doc=1).values():
                 return
     pytest.fail("all nodes of all runs ran elsewhere")
+
+
+@pytest.mark.parametrize("slow", [1, 2])
+def test_one_slow_run_among_many_quick_ones_changes_nothing_and_two_do(
+    monkeypatch: pytest.MonkeyPatch, slow: int
+) -> None:
+    monkeypatch.setattr(answering, "QUICK", PATIENCE)  # whatever the machine's pace
+    with forked(lambda doc: threading.get_ident()) as f:
+        for _ in range(2 * SLOW_RUN):
+            f.post(doc=1)
+        monkeypatch.setattr(answering, "QUICK", 0.0)
+        for _ in range(slow):
+            f.post(doc=1)
+
+        assert (threading.get_ident() in f.post(doc=1).values()) is (slow == 1)
 
 
 def test_nodes_beside_each_other_that_wait_for_each_other_end_however_often_they_are_quick() -> None:

@@ -30,7 +30,8 @@ from xooai.threads import Threads
 __all__ = ["CALL", "Answering"]
 
 QUICK = 0.001  # seconds: the nodes of a run that takes less have nothing to do that one could be told to leave
-QUICK_RUNS = 8  # in a row, so that none of the nodes is slow now and then
+QUICK_RUNS = 8  # that make up for what nobody knows of the nodes yet
+SLOW_RUN = 30  # quick runs make up for one that was not: the machine may have had something else to do
 
 CALL = "call"
 """The one endpoint of a Flow."""
@@ -97,7 +98,8 @@ class Answering:
     def took(self, seconds: float) -> None:
         """A run took so long."""
         if self._means.is_forked:
-            self._quick = self._quick + 1 if seconds < QUICK else 0
+            quick = self._quick + 1 if seconds < QUICK else self._quick - SLOW_RUN
+            self._quick = max(0, min(quick, 2 * SLOW_RUN))
 
     async def ready(self, own: Local, timeout: float | None) -> float | None:
         """Have it set up; the seconds that are left. Raises DeadlineExceeded that names the node."""
