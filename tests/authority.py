@@ -46,6 +46,10 @@ class Authority:
         leaf = ["-addext", "basicConstraints=critical,CA:FALSE"]
         return self._made(name, subject or f"/CN={name}", *by, *leaf, *alternatives)
 
+    def unsigned(self, name: str, names: str) -> Pair:
+        """One that nobody has signed but itself."""
+        return self._made(name, f"/CN={name}", "-addext", f"subjectAltName={names}")
+
     def _made(self, name: str, subject: str, *options: str) -> Pair:
         pair = Pair(*(self._folder / f"{name}.{kind}" for kind in ("crt", "key", "pem")))
         new = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2".split()

@@ -29,10 +29,15 @@ __all__ = [
     "listened_at",
     "resolve",
     "server_tls",
+    "whom_to_trust",
 ]
 
 Address = tuple[socket.AddressFamily, str]
 
+# As OpenSSL, BoringSSL and the TLS of QUIC tell it, with and without hyphens.
+_UNSIGNED = re.compile(
+    r"self.signed|unable to get (local )?issuer|unable to verify the first|unknown ?issuer", re.IGNORECASE
+)
 _NAME = re.compile(r"[a-z0-9._-]{1,253}")  # DNS (RFC 1035) allows 253 characters; underscores occur in Docker's names
 
 
@@ -240,6 +245,13 @@ def client_tls(place: Place, plain: str, options: DialOptions, protocols: Sequen
     elif options.key is not None:
         raise InvalidArgument(f"key={options.key!r} needs certificate=, the PEM file that it belongs to")
     return context
+
+
+def whom_to_trust(reason: str) -> str:
+    """Why a connection was not made, and what helps where nobody who is trusted has signed the server's certificate."""
+    if not _UNSIGNED.search(reason):
+        return reason
+    return f"{reason}; trust= (--trust on the command line) names the PEM file of that certificate, or of who signed it"
 
 
 def _unreadable(option: str, name: str | None, error: Exception) -> InvalidArgument:

@@ -9,6 +9,7 @@ import grpc
 
 from xooai.driver import Head, Outcome
 from xooai.errors import Code, DeadlineExceeded, Unavailable, XooaiError, error_from, too_large
+from xooai.place import whom_to_trust
 from xooai_grpc.metadata import Received, error_of
 
 __all__ = ["code_of", "failure", "status_code", "was_refused"]
@@ -60,7 +61,7 @@ def _without_answer(code: int, text: str, head: Head, peer: str) -> XooaiError:
     if code == Code.DEADLINE_EXCEEDED and head.timeout is not None:
         return DeadlineExceeded(f"no answer from {peer} within {head.timeout:.3g} s")
     if code == Code.UNAVAILABLE and any(mark in text for mark in _NO_CONNECTION):
-        away = Unavailable(f"cannot connect to {peer}: {_LAST.sub('', text, count=1)[:_SHOWN]}")
+        away = Unavailable(f"cannot connect to {peer}: {whom_to_trust(_LAST.sub('', text, count=1)[:_SHOWN])}")
         away.never_ran = True
         return away
     if code in (Code.UNAVAILABLE, Code.CANCELLED):

@@ -12,6 +12,7 @@ from math import inf
 import msgspec
 
 from xooai.errors import DeadlineExceeded, ResourceExhausted, Unavailable
+from xooai.place import whom_to_trust
 from xooai_http.connection import Connection
 from xooai_http.response_reader import ResponseReader
 from xooai_http.target import Target
@@ -200,7 +201,7 @@ class Pool:
             if self._is_closed:
                 raise self._closed() from None
             if not timeout.expired():
-                raise Unavailable(f"cannot connect to {target.peer}: {_reason(error)}") from error
+                raise Unavailable(f"cannot connect to {target.peer}: {whom_to_trust(_reason(error))}") from error
             if deadline <= patience:
                 raise DeadlineExceeded(f"no connection to {target.peer} in the time allowed for the call") from None
             seconds = self._limits.connect_timeout

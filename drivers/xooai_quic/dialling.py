@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xooai.errors import DeadlineExceeded, ResourceExhausted, Unavailable
-from xooai.place import Place, is_loopback
+from xooai.place import Place, is_loopback, whom_to_trust
 from xooai_quic.binding import connected
 from xooai_quic.connection import CANCELLED, NO_ERROR, REJECTED, Connection
 from xooai_quic.library import Library, Quic, standing
@@ -93,7 +93,7 @@ class ClientConnection(Connection):
 
     def on_lost(self, reason: str) -> None:
         if not self._ready.done():
-            self._ready.set_exception(Unavailable(f"no connection to {self.peer}: {reason}"))
+            self._ready.set_exception(Unavailable(f"no connection to {self.peer}: {whom_to_trust(reason)}"))
         self._ready.exception() if self._ready.done() and not self._ready.cancelled() else None
         if self._tick is not None:
             self._tick.cancel()
