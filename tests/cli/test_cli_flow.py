@@ -308,6 +308,40 @@ def test_a_file_of_something_else_is_not_written_to(
     assert (tmp_path / "out").read_bytes() == content
 
 
+@pytest.mark.parametrize(
+    "content", [b'{"line":1,"form":2,"others":[]}\n', b'{"form":12,"at":"x"}\n{"line":'], ids=["line", "head"]
+)
+def test_an_output_of_a_later_form_is_refused_and_kept(
+    xooai: Xooai, flow: Path, lines: Callable[..., Path], tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "out").write_bytes(content)
+
+    ended = xooai("flow", "post", flow, "-M", "kit", "--input", lines({"value": "a"}), "--output", tmp_path / "out")
+
+    form = "12" if b"12" in content else "2"
+    assert ended.code == 1
+    assert f"a later version of xooai has written it, in form {form}; this one reads up to 1" in said(ended)
+    assert (tmp_path / "out").read_bytes() == content
+
+
+@pytest.mark.parametrize("form", ["1", "0", "-1", "true", '"2"', "2.5"])
+def test_an_output_of_no_later_form_is_read_as_ever(
+    xooai: Xooai, flow: Path, lines: Callable[..., Path], tmp_path: Path, form: str
+) -> None:
+    source, out = lines({"value": "a"}, {"value": "b"}), tmp_path / "out"
+    command = ("flow", "post", flow, "-M", "kit", "--input", source, "--output", out)
+    assert xooai(*command).code == 0
+    first, *rest = out.read_text().splitlines(keepends=True)
+    out.write_text("".join([first.replace("{", f'{{"form":{form},', 1), *rest]))
+
+    ended = xooai(*command)
+
+    if form == "1":
+        assert ended.code == 0
+    else:
+        assert "is nothing that this command writes; name another --output" in said(ended)
+
+
 def test_two_runs_do_not_write_into_one_file(
     xooai: Xooai, flow: Path, lines: Callable[..., Path], tmp_path: Path
 ) -> None:

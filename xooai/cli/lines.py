@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 
@@ -20,6 +20,9 @@ if sys.platform != "win32":  # where two runs into one file are not told apart
 __all__ = ["Line", "Lines", "Output"]
 
 LONGEST = 2 * MESSAGE_LIMIT  # bytes of a line: a message whose content is base64, and what is told around it
+FORM: Literal[1] = 1
+"""Of the lines that are written; one that names no form is of this one, and a later one names its own."""
+
 _BEGIN = b'{"line":'
 _SEPARATORS = {one.encode(): f"\\u{ord(one):04x}".encode() for one in "\x85\u2028\u2029"}
 """What some programs take for the end of a line, as it is escaped in JSON, where it stands in texts alone."""
@@ -40,6 +43,13 @@ class _Told(msgspec.Struct, forbid_unknown_fields=True):
     input: str
     result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    form: Literal[1] = FORM
+
+
+class _Form(msgspec.Struct):
+    """What a line of any later form says of it."""
+
+    form: int = FORM
 
 
 class Lines:
@@ -106,7 +116,7 @@ class Output:
     def take_up(self, lines: Lines) -> None:
         """Pass the lines of the input that it has already, and cut off one that was not written to its end.
 
-        Raises FailedPrecondition where it is of another input, and InvalidArgument where it is something else.
+        Raises FailedPrecondition where it is of another input or a later form, and InvalidArgument where it is something else.
         """
         if self.path == "-":
             return
@@ -145,6 +155,11 @@ class Output:
         try:
             told = msgspec.json.decode(text, type=_Told)
         except (msgspec.DecodeError, RecursionError):
+            if (form := _form(text)) > FORM:
+                raise FailedPrecondition(
+                    f"{where}: a later version of xooai has written it, in form {form}; this one reads up to {FORM}; "
+                    "name another --output"
+                ) from None
             raise InvalidArgument(f"{where} is nothing that this command writes; name another --output") from None
         found = lines.raw()
         if found is None or (told.line, told.input) != found[:2]:
@@ -154,6 +169,13 @@ class Output:
             )
         self.done += 1
         self.failed += told.error is not msgspec.UNSET
+
+
+def _form(text: bytes) -> int:
+    try:
+        return msgspec.json.decode(text, type=_Form).form
+    except (msgspec.DecodeError, RecursionError):
+        return FORM
 
 
 def _shown(error: XooaiError) -> dict[str, Any]:
