@@ -41,6 +41,34 @@ def test_a_content_is_fetched_once_wherever_it_is_said_to_be(root: Path) -> None
     asyncio.run(main())
 
 
+def test_a_folder_of_a_later_form_is_left_as_it_is_and_served_around(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        root.mkdir(parents=True, mode=0o700)
+        (root / "form").write_text("2\n")
+        origin, cache = Origin(DATA), Cache(str(root))
+        assert await read(cache, NAME, origin) == DATA
+        await cache.aclose()
+
+    asyncio.run(main())
+    assert [one.name for one in root.iterdir()] == ["form"]
+    told = f"a later version of xooai has written the cache at {root}, in form '2'; this one reads up to 1"
+    assert told in caplog.text
+
+
+def test_a_folder_that_says_the_form_of_now_is_used(root: Path) -> None:
+    async def main() -> None:
+        root.mkdir(parents=True, mode=0o700)
+        (root / "form").write_text("1\n")
+        origin, cache = Origin(DATA), Cache(str(root))
+        assert [await read(cache, NAME, origin) == DATA for _ in range(2)] == [True, True]
+        assert origin.gets == 1
+        await cache.aclose()
+
+    asyncio.run(main())
+
+
 def test_what_has_another_byte_is_another_content(root: Path) -> None:
     async def main() -> None:
         changed = b"x" + DATA[1:]

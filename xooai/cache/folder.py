@@ -6,6 +6,7 @@
     corrupt/<random>     what was not what its signature says
     total                how much it holds
     swept                whose time says when leftovers were removed last
+    form                 which form of all this it is, as a number; without it, the first
 
 All functions block.
 """
@@ -32,6 +33,9 @@ __all__ = ["LIMIT", "Folder", "Unusable", "given_limit", "told"]
 
 LIMIT = "XOOAI_CACHE_LIMIT"
 """The environment variable that says how many bytes it may hold, as 20GiB or 500MiB."""
+
+FORM = 1
+"""Of the folder, as it is written here; a later one says in the file `form` which it is."""
 
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _TAG = "CACHEDIR.TAG"
@@ -75,12 +79,15 @@ class Folder:
         self.marks = os.path.join(root, "marks")
 
     def make(self) -> None:
-        """Make the folder where it is not there, open to this user alone. Raises PermissionDenied where others may change it."""
+        """Make the folder where it is not there, open to this user alone. Raises PermissionDenied where others may change it, and
+        FailedPrecondition where a later version has written it.
+        """
         if not self.root:
             raise FailedPrecondition(HOMELESS)
         try:
             _make(self.root)
             self._check()
+            self._look_at_form()
             with suppress(OSError):  # it is there, or the disk may only be read, which is no reason not to
                 self._tag()
         except XooaiError:
@@ -111,6 +118,21 @@ class Folder:
             )
         if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise PermissionDenied(f"other users may write to the cache at {self.root}; try: chmod go-w {self.root}")
+
+    def _look_at_form(self) -> None:
+        try:
+            fd = self.file(os.path.join(self.root, "form"), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        except FileNotFoundError:
+            return
+        try:
+            said = os.read(fd, 20).strip().decode("ascii", "replace")
+        finally:
+            os.close(fd)
+        if said != f"{FORM}":
+            raise FailedPrecondition(
+                f"a later version of xooai has written the cache at {self.root}, in form {said!r}; this one reads up to {FORM}; "
+                f"{PLACE} names another folder"
+            )
 
     def _tag(self) -> None:
         fd = self.file(os.path.join(self.root, _TAG), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
