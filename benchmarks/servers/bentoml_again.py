@@ -16,6 +16,6 @@ ATTEMPTS = (
 async def again(call: Callable[[], Awaitable[T]]) -> T:
     """Call until it is not cut off."""
     for _ in range(ATTEMPTS - 1):
-        with contextlib.suppress(aiohttp.ClientError):
+        with contextlib.suppress(aiohttp.ClientError, RuntimeError):  # which a closed session raises
             return await call()
     return await call()

@@ -28,7 +28,13 @@ pytest.importorskip("aioquic")
 pytestmark = pytest.mark.slow
 
 DRIVERS = pytest.mark.parametrize("driver", [0, 1, 2], ids=["http", "grpc", "quic"])
-PACE = 3.0  # times that a busy machine may take, where the figure is of one that has nothing else to do
+# Seconds that are promised for two free cores; on a machine that has something else to do they do not hold.
+LOST = 1.0
+"""Until a call on a worker that has ended fails."""
+REPLACED = 2.0
+"""Until another worker is ready in its place."""
+LEFT = 5.0
+"""Until no call goes to a worker that hangs, and those on it fail."""
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 """Faults that a worker gets from outside; the others are what an endpoint of it does."""
 URLS = "http://127.0.0.1:0,grpc://127.0.0.1:0,quic://127.0.0.1:0"
@@ -171,9 +177,9 @@ def test_a_client_of_others_loses_no_answer_while_workers_are_replaced(program: 
 def test_a_worker_that_ends_fails_only_its_own_calls_and_is_replaced(program: Program, driver: int, fault: str) -> None:
     load, replaced = replaced_among_calls(program, driver, 5, fault)
 
-    assert replaced < 2 * PACE
+    assert replaced < REPLACED
     assert len(load.failed) <= 5
-    assert all(seconds < 1 * PACE and isinstance(error, Unavailable) for seconds, error in load.failed)
+    assert all(seconds < LOST and isinstance(error, Unavailable) for seconds, error in load.failed)
     assert load.answered
 
 
@@ -195,8 +201,8 @@ def test_traffic_leaves_a_worker_that_hangs(program: Program, driver: int, fault
     given = {"seconds": 60} if fault == "block" else {}
     load, replaced = replaced_among_calls(program, driver, 10, fault, **given)
 
-    assert replaced < 5 + 2 * PACE
-    assert all(seconds < 5 * PACE and isinstance(error, Unavailable) for seconds, error in load.failed)
+    assert replaced < LEFT + REPLACED
+    assert all(seconds < LEFT and isinstance(error, Unavailable) for seconds, error in load.failed)
     assert max(when for when, _ in load.answered) > time.monotonic() - 10
     program.process.kill()
     said = program.said()
