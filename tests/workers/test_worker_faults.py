@@ -110,7 +110,7 @@ def among_calls(url: str, rate: float, seconds: float, happens: Callable[[], Awa
     return asyncio.run(main())
 
 
-def replaced_among_calls(program: Program, driver: int, seconds: float, fault: str, **given: Any) -> tuple[Load, float]:
+def replaced_among_calls(program: Program, driver: int, lasting: float, fault: str, **given: Any) -> tuple[Load, float]:
     """Calls for some seconds, while one worker has a fault and is replaced; and how long that took."""
     url, took = program.urls[driver], 0.0
 
@@ -127,7 +127,7 @@ def replaced_among_calls(program: Program, driver: int, seconds: float, fault: s
         await asyncio.to_thread(program.until, "is ready after")
         took = time.monotonic() - began
 
-    return among_calls(url, 20, seconds, happens), took
+    return among_calls(url, 20, lasting, happens), took
 
 
 @DRIVERS
