@@ -53,7 +53,7 @@ def test_a_folder_of_a_later_form_is_left_as_it_is_and_served_around(
 
     asyncio.run(main())
     assert [one.name for one in root.iterdir()] == ["form"]
-    told = f"a later version of xooai has written the cache at {root}, in form '2'; this one reads up to 1"
+    told = f"another version of xooai has written the cache at {root}, in form '2'; this one reads form 1"
     assert told in caplog.text
 
 

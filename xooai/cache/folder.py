@@ -130,7 +130,7 @@ class Folder:
             os.close(fd)
         if said != f"{FORM}":
             raise FailedPrecondition(
-                f"a later version of xooai has written the cache at {self.root}, in form {said!r}; this one reads up to {FORM}; "
+                f"another version of xooai has written the cache at {self.root}, in form {said!r}; this one reads form {FORM}; "
                 f"{PLACE} names another folder"
             )
 
