@@ -17,13 +17,14 @@ from xooai.forms import Node, fields_in, resolver
 from xooai.payload import passes
 from xooai.schema import Schema
 
-__all__ = ["Copy", "copier"]
+__all__ = ["Copy", "copier", "is_certain"]
 
 Copy = Callable[[Any], Any]
 """Gives a copy; None of a value that has to be written and read, or is refused where it is."""
 
 _SCALARS = frozenset((int, float, bool, NoneType))
 _LONG = 65_536  # characters or bytes of one field: more takes as long to be read as it is, and may be more than a message takes
+_MIN, _MAX = -(2**63), 2**63 - 1  # integers have 64 bits
 _FIELDS = 64  # so that all of them are less than a message takes
 _AS_IT_IS = {"type", "schema", "metadata"}  # a field that is written under its name, whatever its value
 
@@ -54,6 +55,14 @@ def copier(schema: Schema) -> Copy | None:
             return None
 
     return copied
+
+
+def is_certain(value: str | float) -> bool:
+    """Whether a scalar is surely what writing and reading it gives, and small enough for a message."""
+    kind = type(value)
+    if kind is str:
+        return len(value) <= _LONG and (value.isascii() or _is_text(value))  # type: ignore[arg-type,union-attr]
+    return kind is not int or _MIN <= value <= _MAX  # type: ignore[operator]
 
 
 def _is_text(text: str) -> bool:

@@ -88,16 +88,10 @@ class Offer:
 
     def __init__(self, work: Callable[[], None], tell: Callable[[Offer], None], context: contextvars.Context) -> None:
         """A thread does the work in this context, and then calls `tell`."""
-        self._work, self._tell = work, tell
+        self._work, self._tell, self.context = work, tell, context
         self._free = [True]  # emptied by who takes it: no two can
-        self.context = context
         self.error: BaseException | None = None
         self.state: _State | None = None
-
-    @property
-    def is_free(self) -> bool:
-        """Whether nobody has come to it yet."""
-        return bool(self._free)
 
     def take(self) -> bool:
         """Whether it was still to be had."""
@@ -239,6 +233,8 @@ class Threads:
 
         For a pool of such work alone: who has something else to do does not come for what is offered.
         """
+        if not offer._free:
+            return
         state = offer.state = self._state
         state.work.append(offer)
         if not state.is_rung:
@@ -247,9 +243,8 @@ class Threads:
 
     def spare(self, offer: Offer) -> None:
         """Forget an offer that was taken by who made it."""
-        if offer.state is not None:
-            with suppress(ValueError):  # a thread has come to it
-                offer.state.work.remove(offer)
+        with suppress(ValueError):  # a thread has come to it, or none was offered it
+            self._state.work.remove(offer)
 
     def leave(self, function: Callable[[], None]) -> None:
         """Call a function that raises nothing in a thread; nobody waits for it. Never refused: it ends what was taken in."""

@@ -389,3 +389,37 @@ def test_a_node_of_a_thread_that_fails_is_named(monkeypatch: pytest.MonkeyPatch)
             else:
                 with pytest.raises(InvalidArgument, match=r"node 'right' \(fail in process\) failed: no"):
                     f.post(note=Note(text="a"))
+
+
+@pytest.mark.parametrize(
+    ("value", "mistake"),
+    [(2**63, "64 bits|less than or equal"), (-(2**63) - 1, "64 bits|greater than or equal"), (2**63 - 1, "")],
+    ids=["too-large", "too-small", "largest"],
+)
+@pytest.mark.parametrize("is_wide", [False, True], ids=["one-root", "two-roots"])
+def test_a_number_that_no_message_takes_is_refused_in_process_too(value: int, mistake: str, is_wide: bool) -> None:
+    def same(number: int) -> int:
+        return number
+
+    f = Flow().add(same, id="one")
+    with f.add(same, id="other") if is_wide else f:
+        for post in (f.post, lambda **given: posted(f, **given)):
+            if mistake:
+                with pytest.raises(InvalidArgument, match=mistake):
+                    post(number=value)
+            else:
+                assert post(number=value) == ({"one": value, "other": value} if is_wide else value)
+
+
+@pytest.mark.parametrize("is_wide", [False, True], ids=["one-root", "two-roots"])
+def test_a_text_that_no_message_takes_is_refused_in_process_too(is_wide: bool) -> None:
+    def length(text: str) -> int:
+        return len(text)
+
+    f = Flow().add(length, id="one")
+    with f.add(length, id="other") if is_wide else f:
+        for post in (f.post, lambda **given: posted(f, **given)):
+            for text in ("a", "ä" * 100_000):
+                assert post(text=text) == ({"one": len(text), "other": len(text)} if is_wide else len(text))
+            with pytest.raises(InvalidArgument, match="surrogates"):
+                post(text="\ud800")

@@ -79,7 +79,7 @@ class _Here:
             if ready:
                 id = ready.popleft()
                 while ready:
-                    later(partial(_offer, self._kept(ready.popleft(), copy_context()), self._threads))
+                    later(partial(self._threads.offer, self._kept(ready.popleft(), copy_context())))
             elif offers:
                 id, offer = offers.pop()  # the one that a thread comes to last
                 if not offer.take():
@@ -145,11 +145,6 @@ class _Turns:
             here, self._here, self._parting = self._here, None, None
         if here is not None:
             here.end()
-
-
-def _offer(offer: Offer, threads: Threads) -> None:
-    if offer.is_free:
-        threads.offer(offer)
 
 
 def _tell(id: str, done: SimpleQueue[tuple[str, Offer]], offer: Offer) -> None:

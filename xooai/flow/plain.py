@@ -9,7 +9,7 @@ import msgspec
 
 from xooai.binding import INPUT, Rule
 from xooai.combo import ComboDoc
-from xooai.copies import copier
+from xooai.copies import copier, is_certain
 from xooai.doc import Doc
 from xooai.endpoint import Endpoint, Parameter
 from xooai.flow.attempts import Limits
@@ -186,8 +186,11 @@ def _taken(parameter: Parameter) -> _Takes | None:
 
 def _copied(endpoint: Endpoint, parameter: Parameter, takes: _Takes) -> _Takes:
     """As `takes`, of values that others hold as well."""
-    if not issubclass(parameter.annotation, ComboDoc):
-        return takes  # they do not change
+    annotation = parameter.annotation
+    if annotation in _PLAIN:  # it does not change, and nobody has looked at it
+        return lambda value: value if type(value) is annotation and is_certain(value) else None
+    if not issubclass(annotation, ComboDoc):
+        return takes  # nor do they
     copy: _Takes | None = None
 
     def copies(value: Any) -> Any:
