@@ -125,8 +125,7 @@ class _Return:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)  # the loops are the keys of a weak dictionary, whose values must not hold them
         self._done: deque[_Work] = deque()
-        self._woken = False
-        self._is_ringing = False
+        self._woken = self._is_ringing = False
         self._singles = 0  # turns in a row that had one call only
         self._at_once = 0
 
