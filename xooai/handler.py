@@ -91,12 +91,13 @@ def replying(endpoint: Endpoint, contents: Contents) -> Callable[[Call, Any], Aw
     check = replies.check(endpoint.result)
     result_schema, result_documents = endpoint.result, endpoint.result.facts.documents
     copied = copier(endpoint.result)
+    goes_beside = result_documents or copied is not None
 
     def reply(call: Call, result: Any) -> Awaitable[None]:
         if result_types and not isinstance(result, result_types):
             result = _promised(endpoint, result, result_types)
         form = form_of(call.head.codec, call.head.accept)
-        if call.marks is not None:  # within this process
+        if goes_beside and call.marks is not None:  # within this process
             call.reply_marks = _marks(endpoint.result, result, call.marks, copied)
             if type(call.reply_marks) is Handed:
                 return call.send(b"", form.codec.media_type)

@@ -134,10 +134,11 @@ class _Turns:
         with self._lock:
             if self._parting is not None:
                 ready, made, context = self._parting
-                beside, here = ready(self._at)[1:], made()
+                beside = ready(self._at)[1:]
+                here = self._here = made()  # from here on nothing runs in line, whatever comes of the offers
+                self._parting = None
                 for id in beside:
                     here.offer(id, context.copy())
-                self._here, self._parting = here, None
 
     def end(self) -> None:
         """Offer nothing any more, and hold nothing of the run."""
