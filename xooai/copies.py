@@ -16,6 +16,7 @@ from xooai.doc import Doc
 from xooai.forms import Node, fields_in, resolver
 from xooai.payload import passes
 from xooai.schema import Schema
+from xooai.walk import INT_MAX, INT_MIN
 
 __all__ = ["Copy", "copier", "is_certain"]
 
@@ -24,7 +25,6 @@ Copy = Callable[[Any], Any]
 
 _SCALARS = frozenset((int, float, bool, NoneType))
 _LONG = 65_536  # characters or bytes of one field: more takes as long to be read as it is, and may be more than a message takes
-_MIN, _MAX = -(2**63), 2**63 - 1  # integers have 64 bits
 _FIELDS = 64  # so that all of them are less than a message takes
 _AS_IT_IS = {"type", "schema", "metadata"}  # a field that is written under its name, whatever its value
 
@@ -62,7 +62,7 @@ def is_certain(value: str | float) -> bool:
     kind = type(value)
     if kind is str:
         return len(value) <= _LONG and (value.isascii() or _is_text(value))  # type: ignore[arg-type,union-attr]
-    return kind is not int or _MIN <= value <= _MAX  # type: ignore[operator]
+    return kind is not int or INT_MIN <= value <= INT_MAX  # type: ignore[operator]
 
 
 def _is_text(text: str) -> bool:

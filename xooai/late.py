@@ -63,8 +63,12 @@ class Late:
                 return
             except RuntimeError:
                 self._bell, self._is_awake = None, False
-        while self._waiting:
-            self._waiting.popleft()()
+        while True:
+            try:
+                work = self._waiting.popleft()
+            except IndexError:  # others may be here as well
+                return
+            work()
 
     def _run(self, rung: bell.Bell) -> None:
         waiting, quiet = self._waiting, 0

@@ -31,9 +31,10 @@ else:
 
 _SMALL = MESSAGE_LIMIT // 8  # of a content, or characters of a text, which a message takes however it is written
 
-_PLAIN = frozenset((str, int, float, bool))
+SCALARS = frozenset((str, int, float, bool))
 
 __all__ = [
+    "SCALARS",
     "all_pass",
     "all_stand",
     "all_stay",
@@ -159,7 +160,7 @@ def all_stand(endpoint: Endpoint, arguments: Mapping[str, Any]) -> bool:
     for name, value in arguments.items():
         annotation = parameters[name].annotation
         kind = type(value)
-        if kind is annotation and (kind in _PLAIN or issubclass(kind, ComboDoc)):
+        if kind is annotation and (kind in SCALARS or issubclass(kind, ComboDoc)):
             continue
         if not passes(annotation, value):
             return False

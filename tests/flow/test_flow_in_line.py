@@ -8,9 +8,10 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from pydantic import Field
 
 from xooai import (
     ComboDoc,
@@ -27,6 +28,7 @@ from xooai import (
 from xooai.call import Call, Service
 from xooai.flow import answering
 from xooai.flow.answering import QUICK_RUNS
+from xooai.flow.plain import Plain
 
 MANY = 3 * QUICK_RUNS
 PATIENCE = 20  # seconds: what waits longer fails its test instead of stopping the run
@@ -423,3 +425,32 @@ def test_a_text_that_no_message_takes_is_refused_in_process_too(is_wide: bool) -
                 assert post(text=text) == ({"one": len(text), "other": len(text)} if is_wide else len(text))
             with pytest.raises(InvalidArgument, match="surrogates"):
                 post(text="\ud800")
+
+
+def test_an_interrupt_while_a_node_is_prepared_ends_the_run(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+    sure, waiting = Plain.sure, iter([KeyboardInterrupt])
+
+    def interrupted(*given: Any) -> Any:
+        for error in waiting:  # once
+            raise error
+        return sure(*given)
+
+    with chain(notes, "add_here", "add_here") as f:
+        f.post(note=Note(text="a"))
+        with monkeypatch.context() as patched:
+            patched.setattr(Plain, "sure", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                f.post(note=Note(text="a"))
+
+        assert f.post(note=Note(text="a")).count == 2
+
+
+def test_a_bounded_number_of_the_flows_input_is_held_to_its_bound(notes: Notes) -> None:
+    def half(number: Annotated[int, Field(gt=3)]) -> int:
+        return number // 2
+
+    with Flow().add(half, id="a").add(half, id="b") as f:
+        for post in (f.post, lambda **given: posted(f, **given)):
+            assert post(number=8) == {"a": 4, "b": 4}
+            with pytest.raises(InvalidArgument, match="greater than 3"):
+                post(number=3)

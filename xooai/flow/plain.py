@@ -19,14 +19,12 @@ from xooai.flow.targets import Arguments, Inner, Target
 from xooai.flow.unread import Seen, Unread, look
 from xooai.graph import Step
 from xooai.origin import Fresh, Sure
-from xooai.payload import passes
+from xooai.payload import SCALARS, passes
 
 __all__ = ["Plain"]
 
 _Takes = Callable[[Any], Any]
 """Gives what a node is called with of a value: that one, or a copy. None where that is to be found out by writing it."""
-
-_PLAIN = (str, int, float, bool)
 
 
 class _Source(msgspec.Struct, frozen=True):
@@ -177,9 +175,11 @@ def _sources(
 def _taken(parameter: Parameter) -> _Takes | None:
     """What takes values that nobody else holds."""
     annotation = parameter.annotation
-    if annotation in _PLAIN or (isinstance(annotation, type) and issubclass(annotation, ComboDoc)):
+    if not isinstance(annotation, type):
+        return None
+    if annotation in SCALARS or issubclass(annotation, ComboDoc):
         return lambda value: value if type(value) is annotation else None
-    if isinstance(annotation, type) and issubclass(annotation, Doc):
+    if issubclass(annotation, Doc):
         return lambda value: value if passes(annotation, value) else None
     return None
 
@@ -187,7 +187,7 @@ def _taken(parameter: Parameter) -> _Takes | None:
 def _copied(endpoint: Endpoint, parameter: Parameter, takes: _Takes) -> _Takes:
     """As `takes`, of values that others hold as well."""
     annotation = parameter.annotation
-    if annotation in _PLAIN:  # it does not change, and nobody has looked at it
+    if annotation in SCALARS:  # it does not change, and nobody has looked at it
         return lambda value: value if type(value) is annotation and is_certain(value) else None
     if not issubclass(annotation, ComboDoc):
         return takes  # nor do they

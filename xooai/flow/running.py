@@ -179,8 +179,12 @@ class _Running(Calling):
         except StopIteration as ended:
             self._replies[plain.id] = ended.value
             return _ENDED
-        except BaseException as error:  # noqa: BLE001 - told where that of any other node is
-            return None if arguments is None else Begun(arguments, _raising(error), context)
+        except BaseException as error:
+            if arguments is not None:
+                return Begun(arguments, _raising(error), context)
+            if not isinstance(error, Exception):  # Ctrl-C: nobody would meet it again
+                raise
+            return None
         return Begun(arguments, going_on(work, waited), context)
 
     def _ready(self, line: Sequence[Plain]) -> list[str]:
