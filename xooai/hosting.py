@@ -22,7 +22,7 @@ from xooai.errors import FailedPrecondition, InvalidArgument, PluginError
 from xooai.layers.limit import Admission
 from xooai.lazy import lazy
 from xooai.log import logger
-from xooai.over import over
+from xooai.over import Passing, over
 from xooai.redact import redact
 from xooai.routes import Hosted
 from xooai.server import Site
@@ -102,10 +102,13 @@ def _scheme_of(url: str) -> str:
     return scheme
 
 
-async def _listen(site: Site, urls: Sequence[str], options: ListenOptions, listeners: list[Listener]) -> None:
+async def _listen(
+    site: Site, urls: Sequence[str], options: ListenOptions, listeners: list[Listener], passing: Passing | None = None
+) -> None:
     believed = proxies.Proxies(options.trusted_proxies) if options.trusted_proxies else None
     for url in urls:
-        listener = await driver_of(url).listen(url, over(site, _scheme_of(url), believed), options)
+        further = passing if passing is not None and url in passing.urls else None
+        listener = await driver_of(url).listen(url, over(site, _scheme_of(url), believed, further), options)
         listeners.append(listener)
 
 
@@ -199,8 +202,10 @@ async def listening(
     options: ListenOptions,
     ending: Ending,
     site: Site | None = None,
+    passing: Passing | None = None,
 ) -> AsyncIterator[tuple[Site, list[Listener]]]:
     """Listen at `urls`, then set up; on leaving, end as `ending` says. The `site` is made here where none is given.
+    Calls may go on to other processes by `passing`.
 
     Listening comes first: what is wrong with a URL is told before anybody waits for a model, and whoever asks for
     readiness meanwhile gets an answer.
@@ -218,11 +223,11 @@ async def listening(
         if handed.all_handed():  # who has connected there waits, also for the setup, and is not turned away
             await site.set_up()
         # A port that each process binds for itself brings calls from then on; of a socket that all share, another may accept.
-        await _listen(site, [url for url in urls if url not in own], options, listeners)
+        await _listen(site, [url for url in urls if url not in own], options, listeners, passing)
         refuse_unused()
         if not site.ready():
             await site.set_up()
-        await _listen(site, own, options, listeners)
+        await _listen(site, own, options, listeners, passing)
         _introduce(listeners)
         yield site, listeners
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from xooai.driver import Channel, Guarding, Head, Shape
@@ -10,13 +10,33 @@ from xooai.driver import Channel, Guarding, Head, Shape
 if TYPE_CHECKING:
     from xooai.proxies import Proxies
 
-__all__ = ["Over", "over"]
+__all__ = ["Accept", "Handling", "Over", "Passing", "over"]
+
+Accept = Callable[[Channel], Coroutine[Any, Any, None]]
+"""What answers one call, as `xooai.driver.Site.accept`."""
 
 
-class _Site(Protocol):
+class Handling(Protocol):
+    """What knows how long its handlers take."""
+
+    def handling(self, driver: str, path: str) -> float:
+        """The seconds that a handler takes for calls by a driver, in the mean; inf where nobody knows."""
+
+
+class Passing(Protocol):
+    """What passes calls on to another process, where that has less to do."""
+
+    urls: Collection[str]
+    """Where it does."""
+
+    def accepting(self, accept: Accept, site: Handling, driver: str) -> Accept:
+        """What accepts the calls that come by a driver, in place of `accept`, which answers them here."""
+
+
+class _Site(Handling, Protocol):
     """What stands behind it."""
 
-    def accepting(self, driver: str) -> Callable[[Channel], Coroutine[Any, Any, None]]: ...
+    def accepting(self, driver: str) -> Accept: ...
 
     def ready(self) -> bool: ...
 
@@ -32,7 +52,7 @@ class Over:
 
     def __init__(self, site: _Site, driver: str) -> None:
         self.driver = driver
-        self.accept = site.accepting(driver)
+        self.accept: Accept = site.accepting(driver)
         """Answer one call, as the site does."""
         self.ready, self.shape, self.describe, self.measured = site.ready, site.shape, site.describe, site.measured
 
@@ -73,9 +93,11 @@ class _Guarded(Over):
         self._admit = told
 
 
-def over(site: _Site, driver: str, proxies: Proxies | None = None) -> Over:
-    """The site for listeners of a driver, behind `proxies` that are believed."""
+def over(site: _Site, driver: str, proxies: Proxies | None = None, passing: Passing | None = None) -> Over:
+    """The site for listeners of a driver, behind `proxies` that are believed. Calls may go on by `passing`."""
     found = _Guarded(site, driver) if isinstance(site, Guarding) else Over(site, driver)
+    if passing is not None:
+        found.accept = passing.accepting(found.accept, site, driver)
     if proxies is not None:
         found.believe(proxies)
     return found

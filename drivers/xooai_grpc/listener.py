@@ -54,7 +54,7 @@ async def take(url: str, options: ListenOptions) -> Taken:
     """Take a port for several processes. Raises as `listen`.
 
     grpcio takes no socket, so each process binds one of its own beside the others (SO_REUSEPORT), and the kernel deals the
-    connections among those that listen. The one that is bound here keeps the port, and never listens.
+    connections among those that listen, by address alone. The one that is bound here keeps the port, and never listens.
     """
     place = listened_at(url, PORTS)
     files_of(place, options)
@@ -66,7 +66,7 @@ async def take(url: str, options: ListenOptions) -> Taken:
     for made in bound_at(place, addresses, socket.SOCK_STREAM, _bind_alone):
         made.close()  # free, and of nobody else's who would share it
     kept = bound_at(place, addresses, socket.SOCK_STREAM, _bind_beside)
-    return Taken(Place(place.scheme, place.host, kept[0].getsockname()[1]).url, kept=tuple(kept))
+    return Taken(Place(place.scheme, place.host, kept[0].getsockname()[1]).url, kept=tuple(kept), is_blind=True)
 
 
 def _refuse_handed(place: Place, family: socket.AddressFamily, host: str) -> None:

@@ -57,8 +57,8 @@ async def take(url: str, options: ListenOptions, limits: Limits, library: str | 
             return _shared(bound, addresses[: len(sockets)], limits, (processes, made))
         except (OSError, Unavailable) as error:
             why = f"datagrams cannot be dealt: {error}"
-    _LOG.warning("%s is served by one process: %s", bound.url, why)
-    return Taken(bound.url, is_alone=True)
+    _LOG.warning("one process has all connections at %s: %s", bound.url, why)
+    return Taken(bound.url, is_alone=True, is_blind=True)
 
 
 def _shared(bound: Place, addresses: list[Address], limits: Limits, given: tuple[int, Certificate | None]) -> Taken:

@@ -173,8 +173,9 @@ def test_where_one_worker_has_all_connections_it_is_replaced_without_a_failed_ca
         said = program.said()
 
     assert not failed
-    assert len(set(answered)) == 2
-    assert "is served by one process: qh3 lets nobody choose the names" in said
+    assert len(set(answered)) >= 2  # those that have the connections, and whom they pass calls on to
+    assert "one process has all connections at quic://127.0.0.1:" in said
+    assert "qh3 lets nobody choose the names" in said
 
 
 @pytest.mark.slow

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from itertools import count
+from typing import Any, Protocol
 
-from xooai.driver import Head, Outcome, Shape
+from xooai.driver import Channel, Head, Outcome, Shape
 from xooai.ends import ClientEnd
-from xooai.errors import Unavailable
+from xooai.errors import Unavailable, XooaiError
 from xooai.isolated.wire import (
     ASK,
     BYE,
@@ -25,7 +27,7 @@ from xooai.isolated.wire import (
     room_of,
 )
 
-__all__ = ["Far"]
+__all__ = ["Far", "FarLine", "sent_on"]
 
 AGAIN = 0.05  # seconds between two looks whether the process is there: a look takes some 100 µs
 BACK = 1  # seconds after which a caller may ask again: nobody knows how long a start takes, and asking is cheap
@@ -36,7 +38,7 @@ class _Call:
 
     __slots__ = ("_line", "_number", "end", "reply")
 
-    def __init__(self, line: _FarLine, number: int, end: ClientEnd) -> None:
+    def __init__(self, line: FarLine, number: int, end: ClientEnd) -> None:
         self._line, self._number, self.end = line, number, end
         self.reply: bytes | None = None  # the one of a call that gets one, until its outcome is here
 
@@ -55,10 +57,20 @@ class _Call:
         self._line.give_up(self._number)
 
 
-class _FarLine(Line):
+class Owner(Protocol):
+    """Whose connections they are."""
+
+    def going(self, line: FarLine) -> None:
+        """The process of a connection is about to end."""
+
+    def lost(self, line: FarLine) -> None:
+        """A connection has ended, and so has the process."""
+
+
+class FarLine(Line):
     """A connection to one process."""
 
-    def __init__(self, far: Far) -> None:
+    def __init__(self, far: Owner) -> None:
         super().__init__()
         self._far = far
         self._numbers = count(1)
@@ -117,9 +129,9 @@ class Far:
     def __init__(self, name: str, path: str) -> None:
         """`path` is where its process listens, once it is ready; a new one takes the place of the old."""
         self._name, self._path = name, path
-        self._line: _FarLine | None = None
-        self._lines: set[_FarLine] = set()
-        self._connecting: asyncio.Task[_FarLine] | None = None
+        self._line: FarLine | None = None
+        self._lines: set[FarLine] = set()
+        self._connecting: asyncio.Task[FarLine] | None = None
         self._looking: asyncio.Task[None] | None = None
         self._is_closed = False
 
@@ -160,14 +172,14 @@ class Far:
 
     # What connections tell
 
-    def going(self, line: _FarLine) -> None:
+    def going(self, line: FarLine) -> None:
         """The process of a connection is about to end."""
         if self._line is line and not self._is_closed:
             self._look()
         else:
             line.leave()
 
-    def lost(self, line: _FarLine) -> None:
+    def lost(self, line: FarLine) -> None:
         """A connection has ended, and so has the process."""
         self._lines.discard(line)
         if self._line is line:
@@ -196,21 +208,21 @@ class Far:
         finally:
             self._looking = None
 
-    async def _connected(self) -> _FarLine:
+    async def _connected(self) -> FarLine:
         """A new connection, which several that ask for one at the same time share. Raises Unavailable."""
         if self._connecting is None:
             self._connecting = asyncio.get_running_loop().create_task(self._connect())
             self._connecting.add_done_callback(self._done)
         return await asyncio.shield(self._connecting)
 
-    def _done(self, task: asyncio.Task[_FarLine]) -> None:
+    def _done(self, task: asyncio.Task[FarLine]) -> None:
         self._connecting = None
         if not task.cancelled():
             task.exception()  # those who waited for it may have left
 
-    async def _connect(self) -> _FarLine:
+    async def _connect(self) -> FarLine:
         try:
-            _, line = await asyncio.get_running_loop().create_unix_connection(lambda: _FarLine(self), self._path)
+            _, line = await asyncio.get_running_loop().create_unix_connection(lambda: FarLine(self), self._path)
         except OSError as error:
             text = f"the process of the executor {self._name!r} is not up; it is started again"
             raise Unavailable(text, details={"reason": "no_worker", "retry_after": BACK}) from error
@@ -219,3 +231,23 @@ class Far:
         if old is not None:
             old.leave()
         return line
+
+
+async def sent_on(
+    receive: Callable[[], Coroutine[Any, Any, bytes | None]], end: Channel, lost: list[Exception]
+) -> None:
+    """Send on what a caller sends. Where it can send no more, that is `lost`, and the call there is given up."""
+    while True:
+        try:
+            frame = await receive()
+        except Exception as error:  # noqa: BLE001 - it ends the call, which is another task's
+            lost.append(error)
+            end.abort()
+            return
+        try:
+            if frame is None:
+                await end.end()
+                return
+            await end.send(frame)
+        except XooaiError:  # which the other direction ends with
+            return

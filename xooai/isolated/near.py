@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
-from xooai.driver import EMPTY, Head, Outcome, Site
+from xooai.driver import EMPTY, Channel, Head, Outcome
 from xooai.ends import ServerEnd
 from xooai.errors import Code
 from xooai.isolated.wire import (
@@ -124,10 +125,17 @@ class _NearLine(Line):
         self._near.lost(self)
 
 
+class Accepting(Protocol):
+    """What answers the calls that come."""
+
+    def accept(self, channel: Channel) -> Coroutine[Any, Any, None]:
+        """Answer one call, as `xooai.driver.Site`."""
+
+
 class Near:
     """The listener. Implements `xooai.driver.Listener`."""
 
-    def __init__(self, url: str, site: Site) -> None:
+    def __init__(self, url: str, site: Accepting) -> None:
         self.url = url
         self.lines: set[_NearLine] = set()
         self._site = site
@@ -192,7 +200,7 @@ class Near:
             pass
 
 
-async def listen(path: str, site: Site) -> Near:
+async def listen(path: str, site: Accepting) -> Near:
     """Listen at a path. Raises OSError."""
     near = Near(f"unix:{path}", site)
     await near.open(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -14,7 +15,7 @@ from xooai.driver import Channel, Head, Outcome, Shape
 from xooai.endpoint import Endpoint
 from xooai.errors import Unavailable, XooaiError
 from xooai.handler import Serving
-from xooai.isolated.far import Far
+from xooai.isolated.far import Far, sent_on
 from xooai.kept import Contents
 from xooai.lazy import lazy
 from xooai.metadata import ID_HEADER
@@ -96,7 +97,9 @@ class _Relay(Serving):
             call.taken = len(frame)
         end = await self._open(call, frame)
         lost: list[Exception] = []
-        sending = asyncio.get_running_loop().create_task(_sent_on(call, end, lost)) if sends else None
+        sending = (
+            asyncio.get_running_loop().create_task(sent_on(partial(_received, call), end, lost)) if sends else None
+        )
         try:
             await _given(call, end)
         except XooaiError as error:
@@ -166,20 +169,9 @@ async def _given(call: Call, end: Channel) -> None:
             await call.send(frame, media_type)
 
 
-async def _sent_on(call: Call, end: Channel, lost: list[Exception]) -> None:
-    """Send on what the caller sends. Where it can send no more, that is `lost`, and the call there is given up."""
-    while True:
-        try:
-            frame = await call.receive()
-        except Exception as error:  # noqa: BLE001 - it ends the call, which is another task's
-            lost.append(error)
-            end.abort()
-            return
-        try:
-            if frame is None:
-                await end.end()
-                return
-            call.taken += len(frame)
-            await end.send(frame)
-        except XooaiError:  # which the other direction ends with
-            return
+async def _received(call: Call) -> bytes | None:
+    """What the caller sends next."""
+    frame = await call.receive()
+    if frame is not None:
+        call.taken += len(frame)
+    return frame

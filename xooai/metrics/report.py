@@ -34,6 +34,7 @@ COUNTS = {
     "hedges": ("result", "Calls made twice on purpose by clients in these processes, by which attempt answered"),
     "idempotency": ("result", "Calls with an idempotency key, by what came of them"),
     "result_cache": ("result", "Calls of endpoints whose replies are kept, by what came of them"),
+    "passed_on": ("driver", "Calls passed on to a worker with less to do, by the driver that they came by"),
     "content_cache": ("result", "Contents looked for in the cache of this machine, by what came of them"),
 }
 """What is counted beside calls and batches: the label that says what, and a sentence. See `xooai.tally.count`."""

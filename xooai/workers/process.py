@@ -48,6 +48,7 @@ from xooai.workers.messages import (
     read_first,
     tell,
 )
+from xooai.workers.passing import Passing
 from xooai.workers.plan import Command, Recipe, Servable, Written, made, unpacked
 from xooai.workers.spawned import UNHEARD, Start
 from xooai.workers.strays import Strays
@@ -165,6 +166,9 @@ class _Serving:
         for one in itertools.chain(*handed.values()):
             one.setblocking(False)
         self._share = Share(self._table, start.row, handed, start.secrets, Strays(Path(start.folder), start.row))
+        # Also where it listens at none of these: others pass calls on to it.
+        passes = bool(start.blind) and path is None
+        self._passing = Passing(self._table, start.row, start.folder, start.blind) if passes else None
         self._asked: dict[int, asyncio.Future[list[bytes]]] = {}
         self._ids = itertools.count()
         self._connection: Connection | None = None
@@ -227,8 +231,15 @@ class _Serving:
         self, executors: Sequence[Hosted], options: ListenOptions, ending: Ending
     ) -> AsyncIterator[None]:
         if self._path is None:
-            async with hosting.listening(executors, self._start.urls, options, ending):
-                yield
+            passing, urls = self._passing, self._start.urls
+            try:
+                async with hosting.listening(executors, urls, options, ending, passing=passing) as (site, listeners):
+                    if passing is not None:
+                        listeners.append(await passing.listen(site))
+                    yield
+            finally:
+                if passing is not None:
+                    await passing.aclose()
             return
         # Who may call was asked where the calls came in, and what the whole server takes is counted there.
         site = Site(tuple(executors), admission=Admission())

@@ -67,6 +67,7 @@ class Start(msgspec.Struct):
     packed: bytes
     isolated: tuple[str, ...]
     own: str
+    blind: frozenset[str]
 
 
 class Handed(msgspec.Struct, frozen=True):
@@ -84,10 +85,12 @@ class Handed(msgspec.Struct, frozen=True):
     rows: int
     count: int
     folder: str
-    """Where workers pass on datagrams, and isolated executors are called."""
+    """Where workers pass on datagrams and calls, and isolated executors are called."""
     packed: bytes
     isolated: tuple[str, ...] = ()
     """Executors that have processes of their own."""
+    blind: frozenset[str] = frozenset()
+    """Those of the URLs at which connections come to workers whatever these have to do."""
 
 
 class Worker:
@@ -174,6 +177,7 @@ async def spawned(handed: Handed, number: int, row: int, device: str | None, own
                 handed.packed,
                 handed.isolated,
                 own,
+                handed.blind,
             )
             passed = [theirs.fileno(), stacks, handed.table, *(fd for fds in sockets.values() for fd in fds)]
             flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing

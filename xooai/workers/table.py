@@ -16,9 +16,11 @@ import msgspec
 
 from xooai.workers.strays import Strays
 
-__all__ = ["Row", "Share", "State", "Table", "unnamed_file"]
+__all__ = ["MANY", "Row", "Share", "State", "Table", "unnamed_file"]
 
-_FIELDS = 4  # state; connections and calls where who is free accepts; both together where connections are placed
+_FIELDS = 5
+# State; connections and calls where who is free accepts; both together where connections are placed; calls that others could run
+MANY = 2**31 - 1  # calls: more than anybody has
 _CALLS = 2  # calls under way by which a worker may have more than another, and still take a connection
 
 
@@ -103,6 +105,24 @@ class Table:
         found = min(ready, key=lambda row: rows[row * _FIELDS + 2] + rows[row * _FIELDS + 3], default=index)
         rows[found * _FIELDS + 3] += 1
         return found
+
+    def under_way(self, index: int, calls: int) -> None:
+        """Tell of calls that others might have run as well."""
+        self._rows[index * _FIELDS + 4] = calls
+
+    def freest(self, index: int, passed: Mapping[int, int]) -> tuple[int, int]:
+        """Which of the others that are ready has the fewest such calls, and how many; where nobody is, `index` and `MANY`.
+
+        Whom as many have been `passed` has so many at least: it may not have seen them yet.
+        """
+        rows = self._rows
+        found, least = index, MANY
+        for row in range(self.count):
+            if row != index and rows[row * _FIELDS] == State.READY:
+                calls = max(rows[row * _FIELDS + 4], passed.get(row, 0))
+                if calls < least:
+                    found, least = row, calls
+        return found, least
 
 
 class Share:
