@@ -20,6 +20,9 @@ _TOO_LARGE = re.compile(r"(CLIENT: )?Received message larger than max \((\d+) vs
 _NO_CONNECTION = ("failed to connect", "DNS resolution failed", "errors resolving", "Ssl handshake failed")
 _LAST = re.compile(r".*(?:last error: (?:[A-Z_]+: )?)")
 _REFUSED = "RST_STREAM with error code 7"  # REFUSED_STREAM: no part of the call has run (RFC 9113 8.7)
+_UNHEARD = (
+    "CANCELLED"  # how the core ends what comes to a server that has begun to stop, and what it then gives to nobody
+)
 _PUSHBACK = "grpc-retry-pushback-ms"
 _SHOWN = 500  # characters of the core's text, which repeats itself for every address
 
@@ -65,7 +68,8 @@ def _without_answer(code: int, text: str, head: Head, peer: str) -> XooaiError:
         away.never_ran = True
         return away
     if code in (Code.UNAVAILABLE, Code.CANCELLED):
-        if _REFUSED in text:
+        is_unheard = code == Code.CANCELLED and text == _UNHEARD and not head.shape
+        if is_unheard or _REFUSED in text:
             refused = Unavailable(f"{peer} takes no further calls now; this one was not begun")
             refused.never_ran = True
             return refused

@@ -7,6 +7,7 @@ import logging
 import shutil
 import socket
 import subprocess
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from grpc_site import SOON, Run, call, head, linked, listening, rest, serving
 
 from echoing import StreamSite
-from xooai.driver import DialOptions, ListenOptions, Shape
+from xooai.driver import DialOptions, Link, ListenOptions, Shape
 from xooai.errors import InvalidArgument, PermissionDenied, Unavailable
 from xooai_grpc import listener as listener_module
 from xooai_grpc.driver import GrpcDriver
@@ -239,6 +240,35 @@ def test_a_call_that_was_just_sent_is_answered_while_draining(run: Run) -> None:
             closing = asyncio.create_task(listener.aclose(grace=SOON))
             assert await channel.receive() == b"1"
             await closing
+
+    run(scene())
+
+
+def test_what_comes_to_a_listener_that_stops_is_answered_or_surely_has_not_run(run: Run) -> None:
+    async def hammered(link: Link, closing: asyncio.Event) -> tuple[int, list[Unavailable]]:
+        answered = 0
+        failed: list[Unavailable] = []
+        while not failed:
+            try:
+                await call(link)
+                answered += 1
+            except Unavailable as error:
+                failed.append(error)
+        assert closing.is_set()
+        return answered, failed
+
+    async def scene() -> None:
+        async with AsyncExitStack() as stack:
+            listener, site = await stack.enter_async_context(listening())
+            links = [await stack.enter_async_context(linked(listener.url)) for _ in range(20)]
+            closing = asyncio.Event()
+            calls = [asyncio.create_task(hammered(link, closing)) for link in links]
+            await site.has_heads(100)
+            closing.set()
+            await listener.aclose(grace=SOON)
+            ended = await asyncio.gather(*calls)
+        assert sum(answered for answered, _ in ended) == len(site.heads)
+        assert [error.message for _, failed in ended for error in failed if not error.never_ran] == []
 
     run(scene())
 
