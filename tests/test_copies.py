@@ -210,6 +210,35 @@ def test_a_document_of_a_subclass_or_with_more_than_its_fields_is_not_copied() -
     assert copy({"text": "a"}) is None
 
 
+def test_a_document_of_a_subclass_in_a_field_is_not_copied() -> None:
+    class Headline(Text):
+        pass
+
+    class Paper(ComboDoc):
+        title: Text | None = None
+        head: Headline | None = None
+
+    copy, headline = copier(Schema(Paper, "papers")), Headline(value="a")
+    assert copy is not None
+    assert copy(Paper(title=headline)) is None  # it is read as a Text
+    assert copy(Paper(title=Text(value="b"), head=headline)).head is headline
+
+
+@pytest.mark.parametrize("error", [StopIteration, KeyError])
+def test_what_raises_while_it_is_read_is_not_copied(error: type[Exception]) -> None:
+    class Raising(ComboDoc):
+        text: str
+
+        def model_post_init(self, context: Any) -> None:
+            if self.text == "raise":
+                raise error
+
+    copy, raising = copier(Schema(Raising, "notes")), Raising(text="a")
+    raising.text = "raise"
+    assert copy is not None
+    assert copy(raising) is None
+
+
 @pytest.mark.parametrize("value", [Tree(text="a"), Book(first=Note(text="a")), Words(words=["a"])], ids=repr)
 def test_what_holds_what_may_change_is_not_copied(value: ComboDoc) -> None:
     copy = copier(Schema(type(value), "notes"))

@@ -5,15 +5,12 @@ What goes from one handler to another of this process is never shared: either ma
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from types import NoneType
 from typing import Any, cast
 
-from pydantic import ValidationError
-
 from xooai.combo import ComboDoc
-from xooai.doc import Doc
-from xooai.forms import Node, fields_in, resolver
+from xooai.forms import Node, fields_in, is_document, nodes, resolver
 from xooai.payload import passes
 from xooai.schema import Schema
 from xooai.walk import INT_MAX, INT_MIN
@@ -31,10 +28,10 @@ _AS_IT_IS = {"type", "schema", "metadata"}  # a field that is written under its 
 
 def copier(schema: Schema) -> Copy | None:
     """What copies values of a type; None of a type whose values are more than scalars and documents by name."""
-    if not _is_plain(schema):
+    taken = _documents(schema) if _may_be_plain(schema) else None
+    if taken is None:
         return None
-    annotation = schema.annotation
-    count = len(annotation.model_fields)
+    annotation, count = schema.annotation, len(taken)
 
     def copied(value: Any) -> Any:
         if type(value) is not annotation:
@@ -42,16 +39,16 @@ def copier(schema: Schema) -> Copy | None:
         fields = value.__dict__
         if len(fields) != count:  # something is kept beside them
             return None
-        for one in fields.values():
+        for name, one in fields.items():
             kind = type(one)
             if kind is str:
                 if len(one) > _LONG or not (one.isascii() or _is_text(one)):
                     return None
-            elif kind not in _SCALARS and not _goes(kind, one):
+            elif kind not in _SCALARS and not _goes(kind, one, taken.get(name, ())):
                 return None
         try:
             return schema.native.validate_python(fields)  # as it is read from a frame
-        except ValidationError:
+        except Exception:  # noqa: BLE001 - whatever the class raises: it does so where it is read
             return None
 
     return copied
@@ -74,17 +71,20 @@ def _is_text(text: str) -> bool:
     return True
 
 
-def _goes(kind: type, value: Any) -> bool:
-    """Whether a value that is no number and no text may stand in two documents: bytes, and a document, which do not change."""
+def _goes(kind: type, value: Any, taken: Collection[type]) -> bool:
+    """Whether a value that is no number and no text may stand in two documents: bytes, and a document, which do not change.
+
+    A document is read as what is `taken`: one of a subclass would be another one.
+    """
     if kind is not bytes:
-        if not issubclass(kind, Doc) or not passes(kind, value):
+        if kind not in taken or not passes(kind, value):
             return False
         value = value.value
     return len(value) <= _LONG
 
 
-def _is_plain(schema: Schema) -> bool:
-    """Whether what is written of a value are its fields, each under its name and as it is, as far as it is a scalar."""
+def _may_be_plain(schema: Schema) -> bool:
+    """Whether what is written of a value are its fields, as far as it is a scalar."""
     annotation, facts = schema.annotation, schema.facts
     if (
         not isinstance(annotation, type)
@@ -92,9 +92,15 @@ def _is_plain(schema: Schema) -> bool:
         or len(annotation.model_fields) > _FIELDS
     ):
         return False
-    if facts.loose or facts.deep or not facts.as_they_are or not facts.countable:
-        return False
-    core = schema.adapter.core_schema
-    inside = fields_in(cast(Node, core), resolver(core))
-    fields = inside["fields"].values()
-    return not inside.get("computed_fields") and all(field.keys() <= _AS_IT_IS for field in fields)
+    return not (facts.loose or facts.deep) and facts.as_they_are and facts.countable
+
+
+def _documents(schema: Schema) -> Mapping[str, Collection[type]] | None:
+    """The classes of the documents in each field; None where one is not written under its name, and as it is."""
+    core = cast(Node, schema.adapter.core_schema)
+    resolve = resolver(schema.adapter.core_schema)
+    inside = fields_in(core, resolve)
+    fields = inside["fields"]
+    if inside.get("computed_fields") or not all(field.keys() <= _AS_IT_IS for field in fields.values()):
+        return None
+    return {name: {one["cls"] for one in nodes(field, resolve) if is_document(one)} for name, field in fields.items()}

@@ -42,6 +42,18 @@ class Note(ComboDoc):
     title: Text | None = None
 
 
+class Headline(Text):
+    pass
+
+
+class Fragile(ComboDoc):
+    text: str
+
+    def model_post_init(self, context: Any) -> None:
+        if self.text == "last":
+            next(iter(()))
+
+
 class Notes(Executor):
     def __init__(self) -> None:
         self.kept = Note(text="kept")
@@ -454,3 +466,31 @@ def test_a_bounded_number_of_the_flows_input_is_held_to_its_bound(notes: Notes) 
             assert post(number=8) == {"a": 4, "b": 4}
             with pytest.raises(InvalidArgument, match="greater than 3"):
                 post(number=3)
+
+
+@pytest.mark.parametrize("on", ["add", "add_here"])
+def test_a_document_of_a_subclass_in_a_field_arrives_as_what_the_field_takes(notes: Notes, on: str) -> None:
+    with chain(notes, on, on) as f:
+        for post in (f.post, lambda **given: posted(f, **given)):
+            found = post(note=Note(text="a", title=Headline(value="b")))
+            assert (type(found.title), found.title.value) == (Text, "b")
+
+
+@pytest.mark.parametrize("is_wide", [False, True])
+def test_a_class_that_raises_where_it_is_read_fails_the_node_that_takes_it(is_wide: bool) -> None:
+    def lead(fragile: Fragile) -> str:
+        return fragile.text
+
+    def shout(fragile: Fragile) -> str:
+        return fragile.text.upper()
+
+    f = Flow().add(lead, id="one")
+    if is_wide:
+        f.add(shout, id="other")
+    wrong = Fragile(text="a")
+    wrong.text = "last"
+    with f:
+        for post in (f.post, lambda **given: posted(f, **given)):
+            assert post(fragile=Fragile(text="a")) == ({"one": "a", "other": "A"} if is_wide else "a")
+            with pytest.raises(Internal, match="node '(one|other)'"):
+                post(fragile=wrong)

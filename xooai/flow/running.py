@@ -168,7 +168,7 @@ class _Running(Calling):
 
         Where it `is_apart` it runs in the context, which else is that of before the call.
         """
-        arguments = None
+        arguments = work = None
         try:
             arguments = plain.sure(self._replies, self._given)
             if arguments is None:
@@ -177,6 +177,8 @@ class _Running(Calling):
             work = plain.target.call(plain.step.endpoint, arguments, None)
             waited = context.run(work.send, None) if is_apart else work.send(None)
         except StopIteration as ended:
+            if work is None:  # a class of the user's raised it where it was read: it is told as what comes of that
+                return None
             self._replies[plain.id] = ended.value
             return _ENDED
         except BaseException as error:
