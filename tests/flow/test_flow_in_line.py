@@ -105,6 +105,16 @@ class Notes(Executor):
         return note
 
     @post
+    async def spoil_and_refuse(self, note: Note) -> Note:
+        note.count = "many"  # type: ignore[assignment]
+        raise InvalidArgument(f"not {note.text!r}")
+
+    @post
+    def spoil_and_refuse_here(self, note: Note) -> Note:
+        note.count = "many"  # type: ignore[assignment]
+        raise InvalidArgument(f"not {note.text!r}")
+
+    @post
     async def refuse(self, note: Note) -> Note:
         raise InvalidArgument(f"not {note.text!r}")
 
@@ -494,3 +504,17 @@ def test_a_class_that_raises_where_it_is_read_fails_the_node_that_takes_it(is_wi
             assert post(fragile=Fragile(text="a")) == ({"one": "a", "other": "A"} if is_wide else "a")
             with pytest.raises(Internal, match="node '(one|other)'"):
                 post(fragile=wrong)
+
+
+@pytest.mark.parametrize("on", ["spoil_and_refuse", "spoil_and_refuse_here"])
+@pytest.mark.parametrize("is_wide", [False, True])
+def test_what_a_node_refuses_after_it_has_changed_it_is_not_told_as_given_wrongly(
+    notes: Notes, on: str, is_wide: bool
+) -> None:
+    f = chain(notes, "add_here", on)
+    if is_wide:
+        f.add(notes, on="add_here", id="beside", needs="0")
+    with f:
+        for post in (f.post, lambda **given: posted(f, **given)):
+            with pytest.raises(InvalidArgument, match="node '1'.*not 'a'"):
+                post(note=Note(text="a"))

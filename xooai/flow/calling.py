@@ -27,6 +27,8 @@ from xooai.flow.unread import Packed, Reply, Request, Seen, Unread, look
 from xooai.graph import Step
 from xooai.lazy import lazy
 from xooai.on_replies import OnReplies
+from xooai.origin import Fresh
+from xooai.payload import all_stand
 from xooai.plan import Plan
 from xooai.tracing import tracing
 
@@ -234,6 +236,8 @@ class Calling:
 
     def _wrong_before(self, step: Step, arguments: dict[str, Any] | Packed, error: InvalidArgument) -> XooaiError:
         """The error where a node refuses its arguments: of those who gave them, where they were none in any case."""
+        if isinstance(arguments, Fresh) and all_stand(step.endpoint, arguments):
+            return error  # it was given the objects, of the right types: what is wrong with them now, it has changed itself
         try:
             for need in step.node.needs:
                 look(self._replies.get(need))  # what has gone on unread may not be of the type that was promised
