@@ -22,16 +22,17 @@ from xooai import (
     Executor,
     Internal,
     NotFound,
+    ResourceExhausted,
     Unauthenticated,
     Unavailable,
     current,
     hosting,
     post,
     stream,
+    tally,
 )
 from xooai.driver import ListenOptions
 from xooai.ending import Ending
-from xooai.tally import counted
 from xooai.workers import passing
 from xooai.workers.passing import Passing
 from xooai.workers.table import MANY, State, Table
@@ -71,6 +72,12 @@ class Work(Executor):
     async def who(self) -> str:
         await asyncio.sleep(LONG)
         return f"{current().identity} at {self.place}"
+
+    @post(limit=1)
+    async def heavy(self, body: bytes) -> int:
+        self.held += 1
+        await self.gate.wait()
+        return len(body)
 
     @post
     async def refuse(self) -> None:
@@ -145,10 +152,10 @@ def test_while_a_worker_has_a_call_others_go_to_one_that_has_none(two: Two) -> N
     async def main() -> None:
         key = ("passed_on", "grpc", "", "")
         async with two.calling() as client:
-            before = counted()[2][key]
+            before = tally.counted()[2][key]
             assert await client.apost(on="slow") == "free"
             assert [one async for one in client.astream("count", to=2)] == ["0 at free", "1 at free"]
-            assert counted()[2][key] == before + 2
+            assert tally.counted()[2][key] == before + 2
             two.busy.work.gate.set()
             await two.held
             assert await client.apost(on="slow") == "busy"
@@ -211,6 +218,25 @@ def test_a_call_ends_at_once_whose_worker_has_ended(two: Two) -> None:
             assert lost.value.details["reason"] == "worker_lost"
             await eventually(lambda: two.free.calls()[1] == 0)  # it was cancelled there
             await passed_on(client)  # it is connected anew
+
+    asyncio.run(main())
+
+
+def test_those_wait_whose_requests_have_room_where_they_are_passed_on(two: Two) -> None:
+    async def main() -> None:
+        body, waiting = bytes(24 * 2**20), ("calls", "work", "heavy")
+        async with two.calling() as client:
+            two.busy.passing._count(10)  # so that all calls are passed on
+            calls = [asyncio.create_task(client.apost(on="heavy", body=b""))]
+            await eventually(lambda: two.free.work.held)
+            for number in (1, 2):
+                calls.append(asyncio.create_task(client.apost(on="heavy", body=body)))
+                await eventually(lambda number=number: tally.waiting()[waiting] == number)  # type: ignore[misc]
+            with pytest.raises(ResourceExhausted, match="1 calls under way and 2 waiting"):
+                await client.apost(on="heavy", body=body)
+            two.free.work.gate.set()
+            assert await asyncio.gather(*calls) == [0, len(body), len(body)]
+            two.busy.passing._count(-10)
 
     asyncio.run(main())
 

@@ -74,6 +74,11 @@ class _NearLine(Line):
         self._near = near
         self.has_left = False
 
+    @property
+    def awaits_requests(self) -> bool:
+        """Whether the requests of calls are on their way."""
+        return any(call.end.task is None for call in self.calls.values())
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._near.lines.add(self)
@@ -92,6 +97,7 @@ class _NearLine(Line):
         if kind == FRAME:
             if found.is_single:
                 found.end.on_end(content, Outcome())
+                self._begin(call, found)
             else:
                 found.end.on_frame(content)
         elif kind == ROOM:
@@ -102,6 +108,7 @@ class _NearLine(Line):
             self.forget(call)
             self.drop(call)
             found.end.on_left()
+            self._near.changed()
 
     def _open(self, number: int, head: Head, *, is_single: bool) -> None:
         if not head.metadata:
@@ -109,7 +116,13 @@ class _NearLine(Line):
         end = ServerEnd(head, UNJUDGED)
         call = end.peer = self.calls[number] = _Call(self, number, end)
         call.is_single = is_single
+        if not is_single:  # else it begins with its request: who waits for its turn is counted with what it holds
+            self._begin(number, call)
+
+    def _begin(self, number: int, call: _Call) -> None:
+        end = call.end
         end.task = task = self._near.begin(end)
+        self._near.changed()
 
         def ended(_: object) -> None:
             end.abort()  # nothing happens where the site has ended it
@@ -178,6 +191,7 @@ class Near:
             line.tell(0, GOING)
         until = asyncio.get_running_loop().time() + grace
         await self._until(lambda line: line.has_left, min(grace, BYES))
+        await self._until(lambda line: not line.awaits_requests, until - asyncio.get_running_loop().time())
         while self._calls and (left := until - asyncio.get_running_loop().time()) > 0:
             await asyncio.wait(self._calls, timeout=left)
         for call in self._calls:
