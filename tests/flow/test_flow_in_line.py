@@ -7,6 +7,7 @@ import gc
 import threading
 import weakref
 from collections.abc import Iterator
+from contextlib import ExitStack
 from contextvars import ContextVar
 from typing import Annotated, Any
 
@@ -29,6 +30,7 @@ from xooai.call import Call, Service
 from xooai.flow import answering
 from xooai.flow.answering import QUICK_RUNS
 from xooai.flow.plain import Plain
+from xooai.threads import SIZE
 
 MANY = 3 * QUICK_RUNS
 PATIENCE = 20  # seconds: what waits longer fails its test instead of stopping the run
@@ -379,6 +381,29 @@ def test_nodes_beside_each_other_that_wait_for_each_other_all_of_a_sudden_end(
             meeting.barrier = threading.Barrier(2) if turn % 7 == 6 else None
             found = f.post(note=Note(text="a", count=turn))
             assert [found[id].count for id in ("left", "right")] == [turn, turn]
+
+
+class Meets(Executor):
+    def __init__(self, meeting: Meeting, name: str) -> None:
+        super().__init__(name=name)
+        self.meeting = meeting
+
+    @post
+    def meet(self, note: Note) -> Note:
+        return self.meeting.meet(note)
+
+
+def test_more_nodes_than_one_pool_has_threads_may_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answering, "QUICK", PATIENCE)  # on a busy machine, or a slow one, runs are not
+    meeting, count = Meeting(), SIZE + 3
+    with ExitStack() as stack:
+        f = stack.enter_context(Flow())
+        for number in range(count):
+            f.add(stack.enter_context(Meets(meeting, f"meets{number}")), on="meet", id=f"node{number}")
+        for _ in range(MANY):
+            f.post(note=Note(text="a"))
+        meeting.barrier = threading.Barrier(count)
+        assert len(f.post(note=Note(text="a"))) == count
 
 
 def test_what_follows_nodes_that_ran_in_threads_is_called_once_and_with_their_replies(

@@ -14,7 +14,7 @@ from xooai.flow.plain import Plain
 from xooai.flow.relay import Hop
 from xooai.flow.targets import Target
 from xooai.plan import Plan
-from xooai.threads import Threads
+from xooai.threads import SIZE, Threads
 
 __all__ = ["Means"]
 
@@ -69,7 +69,7 @@ class Means(msgspec.Struct, frozen=True):
             targets=dict(targets),
             limits=dict(limits),
             threads=threads,
-            helpers=Threads(),
+            helpers=Threads(SIZE * len(steps)),  # as many as there are where each executor has its own
             packings=found,
             has_room=has_room,
             plain=kept,
