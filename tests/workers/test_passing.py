@@ -110,8 +110,10 @@ class Worker:
                 all_,
             ):
                 self.url = all_[0].url
-                self.near = await self.passing.listen(site)
-                all_.append(self.near)
+                near = await self.passing.listen(site)
+                assert near is not None
+                self.near = near
+                all_.append(near)
                 yield
                 self.work.gate.set()
         finally:
@@ -288,6 +290,16 @@ def test_a_worker_is_taken_for_having_what_it_was_passed() -> None:
     assert table.freest(0, {}) == (1, 2)
     table.tell(1, State.STARTS)
     assert table.freest(0, {}) == (0, MANY)
+
+
+def test_where_a_socket_cannot_be_made_calls_stay(tmp_path: Path) -> None:
+    folder = tmp_path / ("a" * 120)  # longer than the name of a socket may be
+    folder.mkdir()
+    with running([str(PROGRAM), "grpc://127.0.0.1:0", "2"], TMPDIR=str(folder)) as program:
+        with Faulty.at(program.urls[0]) as client:
+            assert len(pids(client, 4)) == 1
+        assert program.end(signal.SIGTERM) == 0
+        assert "no calls are passed on to this worker" in program.said()
 
 
 @pytest.fixture(scope="module")

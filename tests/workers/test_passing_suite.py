@@ -30,6 +30,7 @@ class Busy:
     async def begin(self, site: Site) -> Site:
         """The site of that worker, beside one with this `site`."""
         near = await self.there.listen(site)
+        assert near is not None
         self._near = near
         handling = SimpleNamespace(handling=lambda driver, path: inf)
         accepting = partial(self._here.accepting, site=handling, driver="test")

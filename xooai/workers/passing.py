@@ -56,9 +56,13 @@ class Passing:
 
         return accepted
 
-    async def listen(self, site: Site) -> Near:
-        """Take what others pass on. Raises OSError."""
-        return await listen(_path(self._folder, self._row), _Taking(partial(self._counted, site.accept)))
+    async def listen(self, site: Site) -> Near | None:
+        """Take what others pass on. Where that cannot be, the log says so, and their calls stay where they are."""
+        try:
+            return await listen(_path(self._folder, self._row), _Taking(partial(self._counted, site.accept)))
+        except OSError as error:  # the folder has a longer name than a socket may, or there is no room
+            _LOG.warning("no calls are passed on to this worker: %s", error)
+            return None
 
     async def aclose(self) -> None:
         """Close the connections to others."""

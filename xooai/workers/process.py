@@ -234,8 +234,8 @@ class _Serving:
             passing, urls = self._passing, self._start.urls
             try:
                 async with hosting.listening(executors, urls, options, ending, passing=passing) as (site, listeners):
-                    if passing is not None:
-                        listeners.append(await passing.listen(site))
+                    if passing is not None and (taking := await passing.listen(site)) is not None:
+                        listeners.append(taking)
                     yield
             finally:
                 if passing is not None:
