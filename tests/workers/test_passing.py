@@ -314,24 +314,28 @@ def pids(client: Faulty, count: int) -> Counter[str]:
         return Counter(threads.map(lambda _: client.post(on="wait", seconds=0.3), range(count)))
 
 
+def of_both(client: Faulty) -> set[str]:
+    """The processes of both workers, once the client's own is connected to the other."""
+    until = time.monotonic() + PATIENCE
+    while len(found := pids(client, 2)) < 2:
+        assert time.monotonic() < until
+    return set(found)
+
+
 def test_a_client_with_one_connection_has_all_workers(program: Program) -> None:
     with Faulty.at(program.urls[0]) as client:
-        client.post(on="wait", seconds=0.01)
-        found = Counter[str]()
-        while len(found) < 2:  # until its worker is connected to the other
-            found = pids(client, 2)
+        found = of_both(client)
         shares = pids(client, 8)
 
-    assert set(shares) == set(found)
+    assert set(shares) == found
     assert min(shares.values()) >= 2
 
 
 def test_a_worker_that_is_killed_takes_with_it_what_it_was_passed_alone(program: Program) -> None:
     with Faulty.at(program.urls[0], retry=0) as client, ThreadPoolExecutor(8) as threads:
-        while len(found := pids(client, 2)) < 2:
-            pass
+        found = of_both(client)
         own = client.post(on="wait", seconds=0.01)  # nothing is under way: its own worker answers
-        other = next(pid for pid in found if pid != own)
+        (other,) = found - {own}
         calls = [threads.submit(client.post, on="wait", seconds=2.0) for _ in range(8)]
         ended: list[str] = []
         begun = Path(f"/proc/{other}")
@@ -344,8 +348,7 @@ def test_a_worker_that_is_killed_takes_with_it_what_it_was_passed_alone(program:
                 assert error.details["reason"] == "worker_lost"
         program.until("is ready")
         assert not begun.exists()
-        while len(pids(client, 2)) < 2:  # its successor has its part
-            pass
+        assert other not in of_both(client)  # its successor has its part
 
     assert set(ended) == {own}
     assert len(ended) < len(calls)
