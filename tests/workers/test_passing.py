@@ -336,10 +336,10 @@ def test_a_worker_that_is_killed_takes_with_it_what_it_was_passed_alone(program:
         found = of_both(client)
         own = client.post(on="wait", seconds=0.01)  # nothing is under way: its own worker answers
         (other,) = found - {own}
-        calls = [threads.submit(client.post, on="wait", seconds=2.0) for _ in range(8)]
+        calls = [threads.submit(client.post, on="wait", seconds=4.0) for _ in range(8)]
         ended: list[str] = []
         begun = Path(f"/proc/{other}")
-        time.sleep(0.5)
+        time.sleep(1.5)  # for calls to come to both
         os.kill(int(other), signal.SIGKILL)
         for call in calls:
             try:
