@@ -162,7 +162,7 @@ class HttpStream:
             _wake(self._sender)
 
     def is_full(self) -> bool:
-        return len(self._items) >= FRAMES or self._size >= BYTES
+        return len(self._items) > FRAMES or self._size >= BYTES  # behind as many, the end may come
 
     def may_send(self) -> None:
         _wake(self._sender)

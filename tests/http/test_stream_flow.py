@@ -11,6 +11,7 @@ from math import inf
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from scripted_server import Answer, Run, call, linked, reply, request, serving, until_gone
 from scripted_streams import (
     BOTH,
@@ -35,6 +36,7 @@ from xooai.errors import (
     Unavailable,
 )
 from xooai_http.pool import PoolLimits
+from xooai_http.stream_channel import FRAMES
 
 # Nobody is given more than there is room for.
 
@@ -68,6 +70,24 @@ def test_a_slow_receiver_stops_the_server(run: Run) -> None:
             assert await received(channel) == [item] * count
 
     began = asyncio.Event()
+    run(scenario())
+
+
+def test_the_end_behind_as_many_items_as_are_held_is_known_though_nobody_has_taken_one(run: Run) -> None:
+    async def answer(reader: StreamReader, writer: StreamWriter) -> None:
+        await request(reader)
+        writer.write(FRAMED + items(*several))
+        await asyncio.sleep(0.1)  # by then they have been read
+        writer.write(ending() + LAST)
+        await until_gone(reader)
+
+    async def scenario() -> None:
+        async with serving(answer) as url, linked(url) as link:
+            channel = await link.open(replace(DOWN, timeout=2), b"{}")
+            await asyncio.sleep(3)
+            assert await received(channel) == several
+
+    several = [b"x"] * FRAMES
     run(scenario())
 
 
