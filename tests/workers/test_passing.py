@@ -87,6 +87,12 @@ class Work(Executor):
     async def fail(self) -> None:
         raise ValueError(self.place)
 
+    @post
+    async def tell(self, name: str) -> str:
+        await asyncio.sleep(LONG)
+        current().reply_metadata[name] = "told"
+        return self.place
+
     @stream
     async def count(self, to: int) -> AsyncIterator[str]:
         for number in range(to):
@@ -204,6 +210,17 @@ def test_errors_come_as_they_were_raised(two: Two, caplog: pytest.LogCaptureFixt
             with pytest.raises(Internal, match="the handler failed") as failed:
                 await client.apost(on="fail")
             assert f"call {failed.value.id} to work/fail failed" in caplog.text
+
+    asyncio.run(main())
+
+
+def test_a_reply_that_cannot_be_written_is_told_of(two: Two, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with two.calling() as client:
+            assert await client.apost(on="tell", name="x-told") == "free"
+            with pytest.raises(Internal, match="the reply cannot be written; the server's log") as failed:
+                await client.apost(on="tell", name="no name")
+            assert f"call {failed.value.id}: the reply of another worker cannot be written" in caplog.text
 
     asyncio.run(main())
 

@@ -108,8 +108,10 @@ class Passing:
         except Unavailable:  # the caller has left
             channel.abort()
         except Exception as error:  # noqa: BLE001 - what was put beside the reply cannot be written
-            _LOG.exception("a reply of another worker cannot be written")
-            await channel.end(None, failure(Internal(f"the reply cannot be written: {error}"), None, channel))
+            told = Internal("the reply cannot be written; the server's log tells more under this id")
+            outcome = failure(told, None, channel)
+            _LOG.error("call %s: the reply of another worker cannot be written", outcome.id, exc_info=error)
+            await channel.end(None, outcome)
 
 
 class _Taking:
