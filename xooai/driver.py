@@ -352,8 +352,7 @@ class Steering(Protocol):
 class Taken(msgspec.Struct, frozen=True):
     """A port that is kept for several processes. `url` has it resolved; each process gets `sockets`, and `kept` stay with who
     took it. Where it `is_alone`, only the first process listens, and its successor beside it until it has ended. Where there
-    are `places`, each process gets the sockets of its own, and `steering` and the `secret` go with them. Where it `is_blind`,
-    connections come to a process whatever it has to do, so that it passes calls on to those that have less.
+    are `places`, each process gets the sockets of its own, and `steering` and the `secret` go with them.
     """
 
     url: str
@@ -363,7 +362,6 @@ class Taken(msgspec.Struct, frozen=True):
     secret: bytes = b""
     steering: Steering | None = None
     is_alone: bool = False
-    is_blind: bool = False
 
 
 @runtime_checkable

@@ -107,8 +107,7 @@ async def _listen(
 ) -> None:
     believed = proxies.Proxies(options.trusted_proxies) if options.trusted_proxies else None
     for url in urls:
-        further = passing if passing is not None and url in passing.urls else None
-        listener = await driver_of(url).listen(url, over(site, _scheme_of(url), believed, further), options)
+        listener = await driver_of(url).listen(url, over(site, _scheme_of(url), believed, passing), options)
         listeners.append(listener)
 
 

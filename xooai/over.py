@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from xooai.driver import Channel, Guarding, Head, Shape
@@ -25,9 +25,6 @@ class Handling(Protocol):
 
 class Passing(Protocol):
     """What passes calls on to another process, where that has less to do."""
-
-    urls: Collection[str]
-    """Where it does."""
 
     def accepting(self, accept: Accept, site: Handling, driver: str) -> Accept:
         """What accepts the calls that come by a driver, in place of `accept`, which answers them here."""

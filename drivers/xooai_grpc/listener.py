@@ -66,7 +66,7 @@ async def take(url: str, options: ListenOptions) -> Taken:
     for made in bound_at(place, addresses, socket.SOCK_STREAM, _bind_alone):
         made.close()  # free, and of nobody else's who would share it
     kept = bound_at(place, addresses, socket.SOCK_STREAM, _bind_beside)
-    return Taken(Place(place.scheme, place.host, kept[0].getsockname()[1]).url, kept=tuple(kept), is_blind=True)
+    return Taken(Place(place.scheme, place.host, kept[0].getsockname()[1]).url, kept=tuple(kept))
 
 
 def _refuse_handed(place: Place, family: socket.AddressFamily, host: str) -> None:

@@ -58,7 +58,7 @@ async def take(url: str, options: ListenOptions, limits: Limits, library: str | 
         except (OSError, Unavailable) as error:
             why = f"datagrams cannot be dealt: {error}"
     _LOG.warning("one process has all connections at %s: %s", bound.url, why)
-    return Taken(bound.url, is_alone=True, is_blind=True)
+    return Taken(bound.url, is_alone=True)
 
 
 def _shared(bound: Place, addresses: list[Address], limits: Limits, given: tuple[int, Certificate | None]) -> Taken:

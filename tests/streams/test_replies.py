@@ -228,7 +228,7 @@ def test_the_time_allowed_ends_a_stream_that_nobody_reads(place: Place) -> None:
     seen: list[Any] = []
 
     async def wait() -> None:
-        replies = e.astream("count", n=1_000_000, timeout=0.5)
+        replies = e.astream("count", n=1_000_000, timeout=1.0)
         seen.append(await anext(replies))
         assert await asyncio.to_thread(talker.closed.wait, PATIENCE)
         async for item in replies:

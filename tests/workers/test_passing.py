@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from xooai.workers import passing
 from xooai.workers.passing import Passing
 from xooai.workers.table import MANY, State, Table
 
+pytest.importorskip("uvicorn", reason="needs the extra http")
 pytest.importorskip("grpc", reason="needs the extra grpc")
 
 LONG = 4 * passing.WORTH  # seconds that a handler takes whose calls are passed on
@@ -102,14 +103,14 @@ class Work(Executor):
 class Worker:
     """One that serves in this process, beside another."""
 
-    def __init__(self, work: Work, table: Table, row: int, folder: str) -> None:
-        self.work = work
-        self.passing = Passing(table, row, folder, ("grpc://127.0.0.1:0",))
+    def __init__(self, url: str, work: Work, table: Table, row: int, folder: str) -> None:
+        self.url, self.work = url, work
+        self.passing = Passing(table, row, folder)
         self.calls = partial(table.freest, 1 - row, {})
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        hosted, urls = self.work._xooai_hosted(), tuple(self.passing.urls)
+        hosted, urls = self.work._xooai_hosted(), (self.url,)
         try:
             async with hosting.listening([hosted], urls, ListenOptions(), Ending(5), passing=self.passing) as (
                 site,
@@ -129,9 +130,10 @@ class Worker:
 class Two:
     """Two workers: calls to the `busy` one are passed on to the `free` one, since it has a call under way."""
 
-    def __init__(self, folder: str) -> None:
-        table = ready(2)
-        self.busy, self.free = (Worker(Work(place), table, row, folder) for row, place in enumerate(("busy", "free")))
+    def __init__(self, scheme: str, folder: str) -> None:
+        self.scheme, table, url = scheme, ready(2), f"{scheme}://127.0.0.1:0"
+        works = Work("busy"), Work("free")
+        self.busy, self.free = (Worker(url, work, table, row, folder) for row, work in enumerate(works))
 
     @asynccontextmanager
     async def calling(self, **metadata: str) -> AsyncIterator[Work]:
@@ -151,14 +153,14 @@ class Two:
             await eventually(lambda: {one.calls()[1] for one in (self.busy, self.free)} == {0})
 
 
-@pytest.fixture
-def two(sockets: str) -> Two:
-    return Two(sockets)
+@pytest.fixture(params=["http", "grpc"])
+def two(request: pytest.FixtureRequest, sockets: str) -> Two:
+    return Two(request.param, sockets)
 
 
 def test_while_a_worker_has_a_call_others_go_to_one_that_has_none(two: Two) -> None:
     async def main() -> None:
-        key = ("passed_on", "grpc", "", "")
+        key = ("passed_on", two.scheme, "", "")
         async with two.calling() as client:
             before = tally.counted()[2][key]
             assert await client.apost(on="slow") == "free"
@@ -245,7 +247,7 @@ def test_those_wait_whose_requests_have_room_where_they_are_passed_on(two: Two) 
     async def main() -> None:
         body, waiting = bytes(24 * 2**20), ("calls", "work", "heavy")
         async with two.calling() as client:
-            two.busy.passing._count(10)  # so that all calls are passed on
+            two.busy.passing._under_way += 10  # so that all calls are passed on
             calls = [asyncio.create_task(client.apost(on="heavy", body=b""))]
             await eventually(lambda: two.free.work.held)
             for number in (1, 2):
@@ -255,7 +257,7 @@ def test_those_wait_whose_requests_have_room_where_they_are_passed_on(two: Two) 
                 await client.apost(on="heavy", body=body)
             two.free.work.gate.set()
             assert await asyncio.gather(*calls) == [0, len(body), len(body)]
-            two.busy.passing._count(-10)
+            two.busy.passing._under_way -= 10
 
     asyncio.run(main())
 
@@ -299,8 +301,8 @@ def test_who_is_asked_for_a_key_is_asked_where_the_call_is_answered(
 
 def test_a_worker_is_taken_for_having_what_it_was_passed() -> None:
     table = ready(3)
-    table.under_way(0, 5)
-    table.under_way(1, 2)
+    table.under_way(0)[0] = 5
+    table.under_way(1)[0] = 2
     assert table.freest(0, {}) == (2, 0)
     assert table.freest(0, {2: 3}) == (1, 2)  # it has not seen them yet
     table.tell(2, State.NONE)
@@ -346,6 +348,17 @@ def test_a_client_with_one_connection_has_all_workers(program: Program) -> None:
 
     assert set(shares) == found
     assert min(shares.values()) >= 2
+
+
+def test_busy_clients_whose_connections_one_worker_has_are_not_its_alone() -> None:
+    with running([str(PROGRAM), "http://127.0.0.1:0", "2"]) as program, ExitStack() as stack:
+        clients = [stack.enter_context(Faulty.at(program.urls[0])) for _ in range(8)]
+        busy = [client for client in clients if client.post(on="who")["number"] == "1"]
+        assert len(busy) >= 2  # they were dealt
+        threads = stack.enter_context(ThreadPoolExecutor(len(busy)))
+        until = time.monotonic() + PATIENCE
+        while len(set(threads.map(lambda client: client.post(on="wait", seconds=0.3), busy))) < 2:
+            assert time.monotonic() < until
 
 
 def test_a_worker_that_is_killed_takes_with_it_what_it_was_passed_alone(program: Program) -> None:

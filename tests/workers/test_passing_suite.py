@@ -23,9 +23,9 @@ class Busy:
 
     def __init__(self, folder: str) -> None:
         table = ready(2)
-        self.there = Passing(table, 1, folder, ())
-        self._here = Passing(table, 0, folder, ())
-        self._here._count(1_000_000)
+        self.there = Passing(table, 1, folder)
+        self._here = Passing(table, 0, folder)
+        self._here._under_way = 1_000_000
 
     async def begin(self, site: Site) -> Site:
         """The site of that worker, beside one with this `site`."""

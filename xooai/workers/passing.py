@@ -1,6 +1,6 @@
 """Calls that come to a worker which has more to do than another: they go on to that one, over a Unix socket, as they came.
 
-For ports at which connections are dealt by address alone: there, a client with one connection would have one worker. Whoever gets
+However well connections are dealt, a client with one would have one worker, and those that are busy may meet in one. Whoever gets
 a call that was passed on answers it as its own: it asks for keys, counts, limits and traces, and passes it to nobody else.
 """
 
@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Coroutine
 from functools import partial
+from typing import Any
 
 from xooai.call import never
 from xooai.driver import Channel, Outcome, Shape, Site
@@ -27,32 +28,32 @@ __all__ = ["Passing"]
 
 _LOG = logger("xooai.workers")
 WORTH = 0.0005  # seconds that a handler takes at least whose calls are passed on: that itself takes some 0.2 ms of both
+CLEAR = 4  # a worker gets a call where this part more than its own calls is less than are here
 AGAIN = 0.1  # seconds between two attempts to reach a worker: whose socket is not there yet, or not any more
 
 
 class Passing:
     """Of one worker. Belongs to the loop on which its calls come. Implements `xooai.over.Passing`."""
 
-    def __init__(self, table: Table, row: int, folder: str, urls: Collection[str]) -> None:
-        """`folder` has the sockets of all workers, and `urls` are those where calls may go on to another."""
-        self.urls = urls
+    def __init__(self, table: Table, row: int, folder: str) -> None:
+        """`folder` has the sockets of all workers."""
         self._table, self._row, self._folder = table, row, folder
         self._under_way = 0  # calls that others might have run as well, and those that were passed here
+        self._told = table.under_way(row)
         self._passed: Counter[int] = Counter()  # calls that others have from here, by row
         self._others: dict[int, _Other] = {}
 
     def accepting(self, accept: Accept, site: Handling, driver: str) -> Accept:
         """What accepts the calls that come by a driver, in place of `accept`, which answers them here."""
 
-        async def accepted(channel: Channel) -> None:
+        def accepted(channel: Channel) -> Coroutine[Any, Any, None]:
             # Calls with an idempotency key stay: this process may know the key.
             if self._under_way and not channel.head.is_keyed and site.handling(driver, channel.head.path) >= WORTH:
                 other = self._freer()
                 if other is not None and other.line is not None:
                     channel.head.driver = driver
-                    await self._pass_on(channel, other.row, other.line)
-                    return
-            await self._counted(accept, channel)
+                    return self._pass_on(channel, other.row, other.line)
+            return self._counted(accept, channel)
 
         return accepted
 
@@ -70,20 +71,17 @@ class Passing:
 
     async def _counted(self, accept: Accept, channel: Channel) -> None:
         """Answer a call here."""
-        self._count(1)
+        told = self._told
+        self._under_way = told[0] = self._under_way + 1
         try:
             await accept(channel)
         finally:
-            self._count(-1)
-
-    def _count(self, number: int) -> None:
-        self._under_way += number
-        self._table.under_way(self._row, self._under_way)
+            self._under_way = told[0] = self._under_way - 1
 
     def _freer(self) -> _Other | None:
-        """A worker that has fewer calls than this one."""
+        """A worker that has clearly fewer calls than this one: between many of them, one more or less is chance."""
         row, calls = self._table.freest(self._row, self._passed)
-        if calls >= self._under_way:
+        if calls + calls // CLEAR >= self._under_way:
             return None
         other = self._others.get(row)
         if other is None:

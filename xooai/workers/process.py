@@ -167,8 +167,8 @@ class _Serving:
             one.setblocking(False)
         self._share = Share(self._table, start.row, handed, start.secrets, Strays(Path(start.folder), start.row))
         # Also where it listens at none of these: others pass calls on to it.
-        passes = bool(start.blind) and path is None
-        self._passing = Passing(self._table, start.row, start.folder, start.blind) if passes else None
+        passes = start.count > 1 and path is None
+        self._passing = Passing(self._table, start.row, start.folder) if passes else None
         self._asked: dict[int, asyncio.Future[list[bytes]]] = {}
         self._ids = itertools.count()
         self._connection: Connection | None = None

@@ -80,11 +80,10 @@ def handed_out(plan: Plan, taken: Sequence[Taken], folder: str) -> tuple[Handed,
     sockets = {one.url: [made.fileno() for made in one.sockets] for one in taken}
     places = {one.url: [[made.fileno() for made in own] for own in one.places] for one in taken if one.places}
     secrets = {one.url: one.secret for one in taken if one.places}
-    blind = frozenset(one.url for one in taken if one.is_blind and plan.count > 1)
     file = unnamed_file()
     table = Table(file, plan.rows, is_new=True)
     handed = Handed(
-        urls, alone, sockets, places, secrets, file, plan.rows, plan.count, folder, plan.packed(), plan.isolated, blind
+        urls, alone, sockets, places, secrets, file, plan.rows, plan.count, folder, plan.packed(), plan.isolated
     )
     return handed, table
 
@@ -94,5 +93,5 @@ def _set_apart(plan: Plan, handed: Handed) -> tuple[Handed, Table]:
     file = unnamed_file()
     rows = 2 * len(plan.isolated) + 1
     table = Table(file, rows, is_new=True)
-    nowhere = {"urls": (), "alone": frozenset(), "sockets": {}, "places": {}, "secrets": {}, "blind": frozenset()}
+    nowhere = {"urls": (), "alone": frozenset(), "sockets": {}, "places": {}, "secrets": {}}
     return msgspec.structs.replace(handed, **nowhere, table=file, rows=rows), table

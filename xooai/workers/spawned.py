@@ -67,7 +67,6 @@ class Start(msgspec.Struct):
     packed: bytes
     isolated: tuple[str, ...]
     own: str
-    blind: frozenset[str]
 
 
 class Handed(msgspec.Struct, frozen=True):
@@ -89,8 +88,6 @@ class Handed(msgspec.Struct, frozen=True):
     packed: bytes
     isolated: tuple[str, ...] = ()
     """Executors that have processes of their own."""
-    blind: frozenset[str] = frozenset()
-    """Those of the URLs at which connections come to workers whatever these have to do."""
 
 
 class Worker:
@@ -177,7 +174,6 @@ async def spawned(handed: Handed, number: int, row: int, device: str | None, own
                 handed.packed,
                 handed.isolated,
                 own,
-                handed.blind,
             )
             passed = [theirs.fileno(), stacks, handed.table, *(fd for fds in sockets.values() for fd in fds)]
             flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing

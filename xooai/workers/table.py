@@ -106,9 +106,10 @@ class Table:
         rows[found * _FIELDS + 3] += 1
         return found
 
-    def under_way(self, index: int, calls: int) -> None:
-        """Tell of calls that others might have run as well."""
-        self._rows[index * _FIELDS + 4] = calls
+    def under_way(self, index: int) -> memoryview:
+        """Where a process keeps the number of its calls that others might have run as well."""
+        place = index * _FIELDS + 4
+        return self._rows[place : place + 1]
 
     def freest(self, index: int, passed: Mapping[int, int]) -> tuple[int, int]:
         """Which of the others that are ready has the fewest such calls, and how many; where nobody is, `index` and `MANY`.
