@@ -17,6 +17,18 @@ from xooai import Executor, Flow, control, post, serve
 control.answer("test.pid", lambda: str(os.getpid()).encode())
 
 
+def noted(id: str, what: str) -> None:
+    with Path(os.environ["TEST_NOTES"]).open("a") as notes:
+        notes.write(f"{id} {what} {os.getpid()}\n")
+
+
+async def worked(id: str, seconds: float) -> str:
+    noted(id, "began")
+    await asyncio.sleep(seconds)
+    noted(id, "done")
+    return str(os.getpid())
+
+
 class Faulty(Executor):
     def __init__(self, device: str = "none") -> None:
         super().__init__()
@@ -48,6 +60,14 @@ class Faulty(Executor):
         with Path(os.environ["TEST_NOTES"]).open("a") as notes:
             notes.write(f"{id}\n")
         return str(os.getpid())
+
+    @post
+    async def work(self, id: str, seconds: float) -> str:
+        return await worked(id, seconds)
+
+    @post(idempotent=True)
+    async def work_again(self, id: str, seconds: float) -> str:
+        return await worked(id, seconds)
 
     @post
     async def asked(self) -> list[str]:
