@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 import cases
+import judging
 from cases import CASES, Case
 from gallery import Box, Colour, Gallery
 from xooai import Audio, Doc, Executor, Image, InvalidArgument, Tensor, Text, Video, post
@@ -28,8 +29,7 @@ from xooai.codec import JSON
 from xooai.describe import document
 from xooai.endpoint import Endpoint
 
-jsonschema = pytest.importorskip("jsonschema")
-validators = pytest.importorskip("openapi_spec_validator")
+judging.needed()
 
 HERE = "http://127.0.0.1:0"
 PROBLEM = "application/problem+json"
@@ -61,12 +61,6 @@ def described(url: str) -> Json:
     return json.loads(body)
 
 
-def validator(schema: Json, described: Json) -> Any:
-    """Judges values by a schema of the document, formats included."""
-    kind = jsonschema.Draft202012Validator
-    return kind({"components": described["components"], **schema}, format_checker=kind.FORMAT_CHECKER)
-
-
 def operations(described: Json) -> dict[str, Json]:
     return {path: methods["post"] for path, methods in described["paths"].items()}
 
@@ -89,7 +83,7 @@ def inside(value: Json) -> Iterator[Json]:
 
 
 def test_the_description_of_every_kind_of_type_is_valid_openapi(described: Json) -> None:
-    assert [error.message for error in validators.OpenAPIV31SpecValidator(described).iter_errors()] == []
+    assert judging.faults_of_openapi(described) == []
 
 
 def test_it_shows_every_endpoint_with_what_its_docstring_says(described: Json) -> None:
@@ -121,7 +115,7 @@ def test_defaults_and_examples_fit_their_own_schemas(described: Json) -> None:
     for schema in inside(described):
         if not schema.keys() & {"type", "anyOf", "oneOf", "$ref", "enum", "const", "properties"}:
             continue
-        judge = validator(schema, described)
+        judge = judging.validator(schema, described)
         for value in [
             *schema.get("examples", ()),
             *(schema[name] for name in ("default", "example") if name in schema),
@@ -130,7 +124,7 @@ def test_defaults_and_examples_fit_their_own_schemas(described: Json) -> None:
             said += 1
     assert said > 20
     for media in contents(described, "application/json").values():
-        assert validator(media["schema"], described).is_valid(media["example"])
+        assert judging.validator(media["schema"], described).is_valid(media["example"])
 
 
 def test_every_example_is_taken_by_the_server_and_answered_as_described(url: str, described: Json) -> None:
@@ -140,7 +134,7 @@ def test_every_example_is_taken_by_the_server_and_answered_as_described(url: str
         )
         assert (status, content_type) == (200, "application/json"), (path, body)
         reply = operations(described)[path]["responses"]["200"]["content"]["application/json"]["schema"]
-        assert validator(reply, described).is_valid(json.loads(body)), (path, body)
+        assert judging.validator(reply, described).is_valid(json.loads(body)), (path, body)
 
 
 def test_examples_show_real_documents(described: Json) -> None:
@@ -233,7 +227,7 @@ def test_forms_are_taken_as_they_are_described(
     form = contents(described, "multipart/form-data")[f"/gallery/{path}"]
     values: dict[str, Json] = {name: data.decode() for name, data in parts}
     values |= {name: json.loads(values[name]) for name in form.get("encoding", {})}
-    assert validator(form["schema"], described).is_valid(
+    assert judging.validator(form["schema"], described).is_valid(
         values | ({"min_score": 0.7} if "0.7" in values.values() else {})
     )
     body, content_type = multipart(*parts)
@@ -279,7 +273,7 @@ def test_each_refusal_is_a_problem_as_described(url: str, described: Json) -> No
         assert (found, content_type) == (status, PROBLEM)
         response = told.get(str(status), told["default"])["$ref"].rpartition("/")[2]
         schema = described["components"]["responses"][response]["content"][PROBLEM]["schema"]
-        assert validator(schema, described).is_valid(json.loads(answer))
+        assert judging.validator(schema, described).is_valid(json.loads(answer))
 
 
 # What is said and what is done are the same
@@ -337,7 +331,7 @@ TYPES: Mapping[str, Any] = {
 @pytest.mark.parametrize("name", TYPES)
 def test_what_the_schema_allows_is_taken_and_nothing_else(name: str) -> None:
     endpoint, described = echoing(TYPES[name])
-    judge = validator(contents(described, "application/json")["/echo/echo"]["schema"], described)
+    judge = judging.validator(contents(described, "application/json")["/echo/echo"]["schema"], described)
     for value in AWKWARD:
         assert is_taken(endpoint, {"value": value}) == judge.is_valid({"value": value}), value
 
@@ -350,7 +344,7 @@ def test_what_is_written_is_what_the_schema_of_the_reply_says(case: Case, data: 
     endpoint, described = KNOWN[case.name]
     schema = operations(described)["/echo/echo"]["responses"]["200"]["content"]["application/json"]["schema"]
     written = json.loads(JSON.encode(endpoint.result, data.draw(case.values)))
-    assert validator(schema, described).is_valid(written), written
+    assert judging.validator(schema, described).is_valid(written), written
 
 
 KNOWN: dict[str, tuple[Endpoint, Json]] = {}
@@ -421,6 +415,6 @@ def test_names_of_objects_are_described_as_the_texts_that_they_are() -> None:
         (dt.date, "2020-01-01", "soon"),
     ):
         endpoint, described = echoing(dict[keys, str])  # type: ignore[valid-type]
-        judge = validator(contents(described, "application/json")["/echo/echo"]["schema"], described)
+        judge = judging.validator(contents(described, "application/json")["/echo/echo"]["schema"], described)
         assert judge.is_valid({"value": {good: ""}}) and is_taken(endpoint, {"value": {good: ""}})
         assert not judge.is_valid({"value": {bad: ""}}) and not is_taken(endpoint, {"value": {bad: ""}})
