@@ -1,4 +1,4 @@
-"""Judges of JSON Schema and OpenAPI, loaded by the first test that asks one: they take seconds to load, in each of the processes."""
+"""Judges of JSON Schema and OpenAPI, loaded by the first test that asks: that takes seconds, in each of the processes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,5 @@ def faults_of_openapi(described: Any) -> list[str]:
 
 def validator(schema: Any, described: Any) -> Any:
     """Judges values by a schema of an OpenAPI document, formats included."""
-    from jsonschema import Draft202012Validator
-
-    whole = {"components": described["components"], **schema}
-    return Draft202012Validator(whole, format_checker=Draft202012Validator.FORMAT_CHECKER)
+    judge = pytest.importorskip("jsonschema").Draft202012Validator
+    return judge({"components": described["components"], **schema}, format_checker=judge.FORMAT_CHECKER)
