@@ -18,7 +18,7 @@ from worker_program import Faulty
 
 from xooai import XooaiError
 
-__all__ = ["Call", "Load", "Notes", "ended"]
+__all__ = ["Call", "Load", "Notes", "ended", "stays"]
 
 
 @dataclass(slots=True)
@@ -33,6 +33,11 @@ class Call:
     by: str = ""
     """The process that has answered it."""
     error: XooaiError | None = None
+
+
+def stays() -> dict[str, str]:
+    """Metadata of a call that the worker answers which has its connection: what has a key is passed on to nobody."""
+    return {"idempotency-key": uuid4().hex}
 
 
 class Load:
@@ -55,8 +60,8 @@ class Load:
         return [(call, call.error) for call in self.calls if call.error is not None]
 
     async def connected(self) -> None:
-        """Connect all clients, and learn whose connections they have: a call with a key is passed on to nobody."""
-        whose = [client.apost(on="who", metadata={"idempotency-key": uuid4().hex}) for client in self.clients]
+        """Connect all clients, and learn whose connections they have."""
+        whose = [client.apost(on="who", metadata=stays()) for client in self.clients]
         self.doors = [told["pid"] for told in await asyncio.gather(*whose)]
 
     async def run(self, seconds: float) -> None:

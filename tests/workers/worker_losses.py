@@ -7,15 +7,14 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from uuid import uuid4
 
 from supervised import Program
-from worker_load import Call, Load, Notes, ended
+from worker_load import Call, Load, Notes, ended, stays
 from worker_program import Faulty
 
 from xooai import Unavailable, XooaiError
 
-__all__ = ["LOST", "REPLACED", "Lost", "at_a_worker", "lost_among_calls"]
+__all__ = ["LOST", "REPLACED", "Lost", "at_a_worker", "lost_among_calls", "stays"]
 
 # Seconds that are promised for two free cores; on a machine that has something else to do they do not hold.
 LOST = 1.0
@@ -31,9 +30,9 @@ Fault = Callable[[Faulty], Awaitable[object]]
 
 
 async def at_a_worker(client: Faulty, on: str) -> None:
-    """Have the worker of a connection do something that ends it: what has a key is passed on to nobody."""
+    """Have the worker of a connection do something that ends it."""
     with suppress(XooaiError):
-        await client.apost(on=on, metadata={"idempotency-key": uuid4().hex}, timeout=10)
+        await client.apost(on=on, metadata=stays())
 
 
 @dataclass
