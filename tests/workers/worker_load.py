@@ -43,8 +43,12 @@ def stays() -> dict[str, str]:
 class Load:
     """Calls at a rate, by clients in turn, whether those before have been answered or not."""
 
-    def __init__(self, url: str, rate: float, clients: int = 1, on: str = "note", **given: Any) -> None:
-        self.clients = [Faulty.at(url, timeout=60) for _ in range(clients)]
+    def __init__(
+        self, url: str, rate: float, clients: int = 1, on: str = "note", *, key: str | None = None, **given: Any
+    ) -> None:
+        """`key` is the API key of the clients; what is `given` goes with each call."""
+        metadata = {"authorization": key} if key is not None else {}
+        self.clients = [Faulty.at(url, timeout=60, metadata=metadata) for _ in range(clients)]
         self.rate = rate
         self.calls: list[Call] = []
         self.doors = [""] * clients

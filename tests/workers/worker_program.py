@@ -41,7 +41,7 @@ class Faulty(Executor):
 
     async def setup(self) -> None:
         seconds = float(os.environ.get("TEST_SETUP", "0"))
-        if os.environ["XOOAI_WORKER"] == "2":
+        if os.environ.get("XOOAI_WORKER") == "2":
             time.sleep(seconds)  # noqa: ASYNC251 - a model that lets nothing else run while it loads
         else:
             await asyncio.sleep(seconds)
