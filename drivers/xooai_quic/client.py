@@ -65,6 +65,9 @@ class QuicLink:
         if head.timeout is not None:
             deadline = asyncio.get_running_loop().time() + head.timeout
         connection = self._connection
+        if connection is not None and connection.is_doubtful and connection.is_usable:
+            await connection.confirm(deadline)
+            connection = self._connection
         if connection is None or not connection.is_usable:
             connection = await self._connected(deadline)
         await connection.acquire(deadline)

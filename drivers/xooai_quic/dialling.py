@@ -47,6 +47,7 @@ class ClientConnection(Connection):
         self._opening: deque[asyncio.Future[None]] = deque()
         self._refusals = 0
         self._idle_since = self.loop.time()
+        self._heard: asyncio.Future[None] | None = None  # done once something comes: somebody waits for it
         self._tick: asyncio.TimerHandle | None = None
         self._pause = self._silence = min(limits.silence, limits.keep_alive)
         self._seen = (0, 0, 0)  # of all calls, when this side looked last
@@ -60,6 +61,8 @@ class ClientConnection(Connection):
             self._shut()  # nothing is to be sent to where nobody knows it
             return
         super().datagram_received(data, self._address)
+        if self._heard is not None:
+            self._hear(self._heard)
 
     def _send(self, datagrams: list[tuple[bytes, Any]]) -> None:
         super()._send([(data, None) for data, _ in datagrams])  # the socket is connected
@@ -99,6 +102,8 @@ class ClientConnection(Connection):
             self._tick.cancel()
         for waiter in (*self._waiting, *self._opening):
             wake(waiter)
+        if self._heard is not None:
+            self._hear(self._heard)
         self.flush_soon()
         self.loop.call_soon(self._shut)
 
@@ -151,6 +156,25 @@ class ClientConnection(Connection):
     @property
     def is_usable(self) -> bool:
         return not (self.is_lost or self.is_leaving or (self.http is not None and self.http.is_going_away))
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the server may have ended since this side heard of it: QUIC tells that to nobody who does not ask."""
+        return not self.streams and self.loop.time() - self._idle_since > self.limits.silence
+
+    async def confirm(self, deadline: float | None) -> None:
+        """Ask the server whether it is there, and wait for a sign of it; not for long. The connection may have ended then."""
+        if self._heard is None:
+            self._heard = self.loop.create_future()
+            self.quic.send_ping(0)
+            self.flush_soon()
+        left = self.limits.asking if deadline is None else min(self.limits.asking, deadline - self.loop.time())
+        await asyncio.wait([self._heard], timeout=max(0.0, left))
+
+    def _hear(self, heard: asyncio.Future[None]) -> None:
+        self._heard = None
+        self._idle_since = self.loop.time()
+        wake(heard)
 
     async def acquire(self, deadline: float | None) -> None:
         """Take one of the places for streams; wait for it. The connection may have ended then."""

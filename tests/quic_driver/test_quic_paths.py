@@ -113,7 +113,8 @@ def test_a_call_that_crosses_the_end_of_an_idle_connection_is_told_that_it_was_n
         async with listening(files.options()) as (listener, site):
             relay = Relay(urlsplit(listener.url).port or 0)
             port = await relay.start()
-            async with linked(f"quic://127.0.0.1:{port}", trusted(files)) as link, asyncio.timeout(SOON):
+            limits = ClientLimits(silence=SOON)  # it does not ask first whether the server is there
+            async with linked(f"quic://127.0.0.1:{port}", trusted(files), limits) as link, asyncio.timeout(SOON):
                 await call(link)
                 await asyncio.sleep(1.2)  # longer than the server waits for the end of a call to arrive
                 relay.is_silent = True

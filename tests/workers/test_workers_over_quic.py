@@ -126,6 +126,26 @@ def test_a_client_that_waits_in_silence_learns_at_once_that_its_worker_was_kille
     program.until("worker 1 of 2 is ready")
 
 
+@pytest.mark.parametrize("library", ["aioquic", pytest.param("qh3", marks=pytest.mark.slow)])
+def test_a_client_that_is_idle_while_its_worker_is_killed_is_answered_by_another(
+    program: Program, trust: str, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody tells it, so that it asks before it sends what may not run twice."""
+    pytest.importorskip(library)
+    monkeypatch.setenv("XOOAI_QUIC", library)
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            client, pid = await client_of("1", program.urls[0], trust, stack)
+            await asyncio.sleep(1)
+            os.kill(pid, signal.SIGKILL)
+            await asyncio.to_thread(program.until, "was ended by SIGKILL")
+            assert (await client.apost(on="who"))["pid"] != str(pid)
+
+    asyncio.run(main())
+    program.until("worker 1 of 2 is ready")
+
+
 async def called_throughout(program: Program, trust: str) -> tuple[list[str], list[XooaiError]]:
     """Who answers while all workers are replaced, by clients that stay and by clients that come and go; and how calls fail."""
     answered: list[str] = []
