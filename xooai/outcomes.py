@@ -57,7 +57,7 @@ def _beside(call: Call) -> Mapping[str, str]:
     metadata: Mapping[str, str] = call.reply_metadata if call.has_reply_metadata else EMPTY
     if call.head.is_named:
         metadata = {ID_HEADER: call.id, **metadata}
-    if call.timing is None or not call.head.is_timed:
+    if call.timing is None or not call.head.is_timed or call.head.shape:
         return dict(metadata) if metadata else EMPTY
     told, own = call.timing.told(), metadata.get(TIMES)
     return {**metadata, TIMES: f"{own}, {told}" if own else told}

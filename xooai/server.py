@@ -329,13 +329,12 @@ class Site:
 
 
 def _timing(call: Call, began: float) -> timings.Timing | None:
-    """What times the stages of a unary call: its caller asks, or it is the one among many that is looked at."""
+    """What times the stages of a call: its caller asks, or it is the one among many that is looked at."""
     tally = call.tally
     if began >= tally.due:
         tally.add_up()
     tally.due = began + SAMPLED
-    if not call.head.shape:
-        call.timing = timings.Timing()
+    call.timing = timings.Timing()
     return call.timing
 
 

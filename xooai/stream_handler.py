@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from inspect import isawaitable
-from time import monotonic
-from typing import Any
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING, Any
 
 from xooai import replies
 from xooai.accept import form_of
@@ -22,6 +22,9 @@ from xooai.payload import from_here, from_peer, marks_of_reply
 from xooai.schema import Schema
 from xooai.steps import Steps, Taken
 from xooai.threads import Threads
+
+if TYPE_CHECKING:
+    from xooai.timing import Timing
 
 __all__ = ["stream_handler"]
 
@@ -41,10 +44,17 @@ def _single(endpoint: Endpoint, function: Callable[..., Any], threads: Threads, 
 
     async def handle(call: Call) -> None:
         frames = _Frames(endpoint, call, promised, contents)
+        timing = call.timing
         arguments = await frames.opening()
         incoming = _incoming(frames, call, arguments)
         try:
-            result = await function(**arguments) if endpoint.is_async else await threads.run(function, arguments)
+            try:
+                result = await function(**arguments) if endpoint.is_async else await threads.run(function, arguments)
+            finally:
+                if timing is not None:
+                    timing.streamed()
+            if timing is not None:
+                timing.enter("encode")
             await frames.give(result)
         finally:
             for one in incoming:
@@ -89,6 +99,8 @@ def _many(endpoint: Endpoint, function: Callable[..., Any], threads: Threads, co
                 if close is not None:
                     await close()
             finally:
+                if call.timing is not None:
+                    call.timing.streamed()
                 for one in incoming:
                     one.close()
 
@@ -125,14 +137,20 @@ class _Frames:
         self.offer = call.offer if isinstance(call, StreamCall) else never
 
     async def opening(self) -> dict[str, Any]:
-        """The arguments but for the stream. Raises InvalidArgument."""
+        """The arguments but for the stream; then the handler begins. Raises InvalidArgument."""
+        timing = self._call.timing
+        if timing is not None:
+            timing.enter("decode")
         frame = await self._call.receive()
         if frame is None:
             raise InvalidArgument(
                 f"{self._endpoint.name} was called without its opening frame: an object of its arguments"
             )
         self._call.taken += len(frame)
-        return dict(self.reader(self._endpoint.arguments)(frame))
+        arguments = dict(self.reader(self._endpoint.arguments)(frame))
+        if timing is not None:
+            timing.enter("handle")
+        return arguments
 
     def reader(self, schema: Schema) -> Callable[[bytes], Any]:
         """What reads a frame of the caller; raises InvalidArgument."""
@@ -150,7 +168,8 @@ class _Frames:
         return self._glanced if self._memory is None else _nothing
 
     def send(self, frame: bytes) -> Awaitable[None]:
-        return self._call.send(frame, self._media_type)
+        sent = self._call.send(frame, self._media_type)
+        return sent if self._call.timing is None else _waited(self._call.timing, sent)
 
     async def give(self, item: Any) -> None:
         """Send a reply, or one of them; wait while the caller does not keep up."""
@@ -179,6 +198,15 @@ class _Frames:
 
 def _nothing(item: Any) -> None:
     """The frame of an item that goes within this process, its marks beside it."""
+
+
+async def _waited(timing: Timing, sent: Awaitable[None]) -> None:
+    """Wait for the caller to take an item, which is no time of the handler."""
+    began = perf_counter()
+    try:
+        await sent
+    finally:
+        timing.waited += perf_counter() - began
 
 
 class _Promised:
@@ -212,6 +240,7 @@ class _Items(AsyncIterator[Any]):
 
     def __init__(self, call: Call, read: Callable[[bytes], Any]) -> None:
         self._call, self._receive = call, call.receive
+        self._timing = call.timing
         self._read = read
         self._name = call.endpoint.incoming
         self._count = 0
@@ -223,7 +252,14 @@ class _Items(AsyncIterator[Any]):
             raise StopAsyncIteration
         if self._is_closed:
             raise Unavailable("the call is over; what was still to come of its stream is lost")
-        frame = await self._receive()
+        if self._timing is None:
+            frame = await self._receive()
+        else:
+            began = perf_counter()
+            try:
+                frame = await self._receive()
+            finally:
+                self._timing.waited += perf_counter() - began
         if frame is None:
             self._is_over = True
             raise StopAsyncIteration

@@ -34,6 +34,8 @@ class Timing:
         self.contents = 0
         """Contents that were read and stood elsewhere; `cached` of them were in the cache."""
         self.cached = 0
+        self.waited = 0.0
+        """Seconds in which the handler of a stream waited for its caller, who sent nothing, or took nothing."""
         self._stage: str | None = "queue"
         self._since = perf_counter()
         self._fetching = 0
@@ -86,6 +88,11 @@ class Timing:
             result = await threads.run(begun, arguments)
         self.enter("encode")
         return result
+
+    def streamed(self) -> None:
+        """The handler of a stream has ended; that it ran is told, however long it waited."""
+        self.enter(None)
+        self.seconds["handle"] = max(_LEAST, self.seconds["handle"] - self.waited)
 
     def told(self) -> str:
         """All of it, which ends here, in steps of 10 µs: a stranger is to learn no more than by the time of his own call."""

@@ -86,7 +86,9 @@ class Item:
         self.value, self.weight, self.came, self.deadline = value, weight, came, deadline
         self.before = NOTHING
         call = entered.get()
-        self.timing = None if call is None else call.timing
+        self.timing = (
+            None if call is None or call.endpoint.batch is None else call.timing
+        )  # not that of who calls a batch
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
 

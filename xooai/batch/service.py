@@ -272,7 +272,7 @@ def _deadline() -> float | None:
 def _queue() -> None:
     """The call at hand waits for its batch, as far as it is timed."""
     call = entered.get()
-    if call is not None and call.timing is not None:
+    if call is not None and call.timing is not None and call.endpoint.batch is not None:
         call.timing.enter("queue")
         call.timing.seconds["handle"] = 0.0  # by which others tell whether the method has begun
 

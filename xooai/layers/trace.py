@@ -87,7 +87,7 @@ class CallSpan:
         call = watch.call
         assert call is not None
         call.span = self
-        if self._span.is_recording() and call.timing is None and not call.head.shape:
+        if self._span.is_recording() and call.timing is None:
             call.timing = Timing()
 
     def gave(self, watch: Watch) -> None:
@@ -110,7 +110,7 @@ class CallSpan:
             if call.head.shape:
                 attributes["xooai.request.items"] = watch.items_received
                 attributes["xooai.response.items"] = watch.items_sent
-            elif call.timing is not None:
+            if call.timing is not None:
                 call.timing.enter(None)
                 attributes.update((f"xooai.stage.{name}", took) for name, took in call.timing.seconds.items() if took)
         span.set_attributes(attributes)
