@@ -149,12 +149,15 @@ class Site:
         return self._routes.shape(path)
 
     def handling(self, driver: str, path: str) -> float:
-        """The seconds that a handler takes for calls by a driver, in the mean of those that were timed; inf where none was."""
+        """The seconds that a handler takes for calls by a driver, in the mean of those that were timed; inf where none was.
+
+        What every server tells of itself takes none.
+        """
+        if path.startswith(OWN):
+            return 0.0
         lane = self._lanes[driver].get(path)
         found = None if lane is None else lane.tally.stages.get("handle")
-        if found is None:
-            return 0.0 if path.startswith(OWN) else inf
-        return found[1][0] / sum(found[0])
+        return inf if found is None else found[1][0] / sum(found[0])
 
     def describe(self, form: Literal["openapi", "proto", "json"]) -> bytes:
         found = self._described.get(form)

@@ -194,6 +194,21 @@ def test_what_takes_no_longer_than_passing_it_on_stays(two: Two, monkeypatch: py
     asyncio.run(main())
 
 
+def test_what_the_server_tells_of_itself_stays(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        key = ("passed_on", two.scheme, "", "")
+        async with two.calling():
+            monkeypatch.setattr(passing, "WORTH", 1e-9)
+            before = tally.counted()[2][key]
+            for _ in range(3):
+                async with Executor(f"{two.busy.url}/work") as stranger:  # asks what there is
+                    assert await stranger.apost("slow") == "free"
+                await asyncio.sleep(2 * tally.SAMPLED)
+            assert tally.counted()[2][key] == before + 3
+
+    asyncio.run(main())
+
+
 def test_a_call_with_an_idempotency_key_stays_where_the_key_is_known(two: Two) -> None:
     async def main() -> None:
         async with two.calling() as client:
