@@ -163,13 +163,16 @@ class ClientConnection(Connection):
         return not self.streams and self.loop.time() - self._idle_since > self.limits.silence
 
     async def confirm(self, deadline: float | None) -> None:
-        """Ask the server whether it is there, and wait for a sign of it; not for long. The connection may have ended then."""
+        """Ask the server whether it is there, and wait for a sign of it; one that gives none in time is left."""
         if self._heard is None:
             self._heard = self.loop.create_future()
             self.quic.send_ping(0)
             self.flush_soon()
-        left = self.limits.asking if deadline is None else min(self.limits.asking, deadline - self.loop.time())
-        await asyncio.wait([self._heard], timeout=max(0.0, left))
+        heard, until = self._heard, self.loop.time() + self.limits.confirming
+        end = until if deadline is None else min(until, deadline)
+        await asyncio.wait([heard], timeout=max(0.0, end - self.loop.time()))
+        if end == until and not (heard.done() or self.streams):
+            self.close(NO_ERROR, "the server gives no sign of life")
 
     def _hear(self, heard: asyncio.Future[None]) -> None:
         self._heard = None

@@ -130,3 +130,22 @@ def test_a_call_that_crosses_the_end_of_an_idle_connection_is_told_that_it_was_n
             assert len(site.heads) == 1
 
     run(scenario())
+
+
+def test_a_call_after_a_pause_goes_over_a_new_connection_where_the_old_one_is_silent(run: Run, files: Files) -> None:
+    """Nothing of it was sent over the old one, so that it may be a call that must not run twice."""
+
+    async def scenario() -> None:
+        async with listening(files.options()) as (listener, site):
+            relay = Relay(urlsplit(listener.url).port or 0)
+            port = await relay.start()
+            limits = ClientLimits(silence=0.1, confirming=0.2)
+            async with linked(f"quic://127.0.0.1:{port}", trusted(files), limits) as link, asyncio.timeout(SOON):
+                await call(link)
+                await asyncio.sleep(0.2)
+                relay.ignored = 1  # and nobody is told
+                assert (await call(link, body=b"2"))[0] == b"2"
+            await relay.aclose()
+            assert len(site.heads) == 2
+
+    run(scenario())
