@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import copy
-from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextvars import Context
 from enum import Enum
 from functools import partial
 from secrets import token_hex
 from time import monotonic
-from typing import Any, Self
-
-import msgspec
+from typing import Any
 
 from xooai.batch.cost import Cost
+from xooai.batch.items import NOTHING, Before, Group, Item, Run
 from xooai.batching import Batch
-from xooai.call import entered
 from xooai.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, XooaiError
 from xooai.layers.limit import back_after
 from xooai.tally import Batches, count, queue
 
-__all__ = ["NOTHING", "Batcher", "Before", "Item", "Why", "anew", "weighed"]
+__all__ = ["Batcher", "Why", "anew", "weighed"]
 
 QUEUE_LIMIT = 1024  # items that wait: as many as calls wait for a thread, or two full batches for each of two callers
 AHEAD = 2  # batches that one call with many items has waiting or running at a time, so that it leaves room for others
@@ -32,13 +28,6 @@ BURST = 3.0  # times the usual gap between two items: after as long without one,
 RECENT = 1 / 8  # what the last gap counts for the usual one
 WORTH = 0.5  # of what having a batch costs: a longer gap is not waited for, since the handler would idle for more than it saves
 
-Run = Callable[[Sequence["Item"], Mapping[str, Any], "Before"], Awaitable[Sequence[Any]]]
-"""Calls the handler with items whose other arguments are alike; gives a reply, or an exception, for each. The last is what it
-comes from, itself among the batches.
-"""
-
-_PLAIN = frozenset({type(None), bool, int, float, str, bytes})  # what no handler can change
-
 
 class Why(Enum):
     """Why a batch left."""
@@ -46,66 +35,6 @@ class Why(Enum):
     FULL = "full"
     WAITED = "waited"  # its oldest item has waited long enough
     IDLE = "idle"  # the handler has nothing to do, and nothing is coming
-
-
-class Before(msgspec.Struct, frozen=True):
-    """What an item comes from: how many servers its call came through, the batches that wait for it, wherever they run, and how
-    often its endpoint has called itself in this process.
-    """
-
-    hops: int = 0
-    batches: frozenset[str] = frozenset()
-    depth: int = 0
-
-    @classmethod
-    def of(cls, items: Sequence[Item]) -> Self:
-        """What a batch comes from."""
-        if len(items) == 1:
-            return items[0].before  # type: ignore[return-value]
-        before = [item.before for item in items]
-        return cls(
-            max(one.hops for one in before),
-            frozenset().union(*(one.batches for one in before)),
-            max(one.depth for one in before),
-        )
-
-
-NOTHING = Before()
-
-
-class Item:
-    """What one caller gave, and who waits for its reply. `came` and `deadline` are monotonic seconds.
-
-    `before` is what it comes from; `run` calls the handler, as where the item came in.
-    """
-
-    __slots__ = ("before", "came", "deadline", "future", "run", "timing", "value", "weight")
-
-    def __init__(self, run: Run, value: Any, weight: float, came: float, deadline: float | None) -> None:
-        self.run = run
-        self.value, self.weight, self.came, self.deadline = value, weight, came, deadline
-        self.before = NOTHING
-        call = entered.get()
-        self.timing = (
-            None if call is None or call.endpoint.batch is None else call.timing
-        )  # not that of who calls a batch
-        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-
-class _Group:
-    """Items that wait and may be in one batch: their other arguments are alike."""
-
-    __slots__ = ("_arguments", "_is_copied", "items", "key", "weight")
-
-    def __init__(self, key: Hashable, arguments: Mapping[str, Any]) -> None:
-        self.key, self._arguments = key, arguments
-        self._is_copied = isinstance(key, bytes) and not _PLAIN.issuperset(map(type, arguments.values()))
-        self.items: deque[Item] = deque()
-        self.weight = 0.0
-
-    def arguments(self) -> Mapping[str, Any]:
-        """The arguments for one run of the handler: what it does to them, no other caller sees."""
-        return copy.deepcopy(self._arguments) if self._is_copied else self._arguments
 
 
 class Batcher:
@@ -123,7 +52,7 @@ class Batcher:
         """Items that one call may have here at a time."""
         # It is of many calls: nothing of one of them is to be seen there. One of our own, since a thread at a time may be in it.
         self._context = Context()
-        self._groups: dict[Hashable, _Group] = {}  # that of the oldest item first
+        self._groups: dict[Hashable, Group] = {}  # that of the oldest item first
         self._waiting = 0
         self._running: set[asyncio.Task[None]] = set()
         self._names: set[str] = set()  # of the batches that run
@@ -165,7 +94,7 @@ class Batcher:
         self._last = now
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = _Group(key, arguments)
+            group = self._groups[key] = Group(key, arguments)
         group.items.append(item)
         group.weight += item.weight
         self._waiting += 1
@@ -251,7 +180,7 @@ class Batcher:
         whole, _ = self._cost.line()
         return last + BURST * self._gap if self._gap < WORTH * whole else last
 
-    def _leave(self, group: _Group, size: float, why: Why) -> None:
+    def _leave(self, group: Group, size: float, why: Why) -> None:
         """Take what fits into one batch, one item at least, and run it."""
         taken: list[Item] = []
         weight = 0.0
@@ -278,7 +207,7 @@ class Batcher:
                 item.future.add_done_callback(_Leaving(task, taken))
         task.add_done_callback(partial(self._over, taken))
 
-    def _withdraw(self, group: _Group, item: Item) -> None:
+    def _withdraw(self, group: Group, item: Item) -> None:
         """Forget an item whose caller has left, unless it is being run."""
         try:
             group.items.remove(item)
@@ -291,7 +220,7 @@ class Batcher:
 
     # How it is run
 
-    async def _run_batch(self, items: list[Item], weight: float, group: _Group) -> None:
+    async def _run_batch(self, items: list[Item], weight: float, group: Group) -> None:
         name = token_hex(8)  # that nobody guesses: who knows it does not wait
         before = Before.of(items)
         began = monotonic()

@@ -14,7 +14,8 @@ import msgspec
 from msgspec.structs import replace
 
 from xooai import forks
-from xooai.batch.batcher import NOTHING, Batcher, Before, Item, anew, weighed
+from xooai.batch.batcher import Batcher, anew, weighed
+from xooai.batch.items import NOTHING, Before, Item
 from xooai.batching import Batch
 from xooai.call import HOPS, Call, Service, batches, entered, hops
 from xooai.codec import JSON, MSGPACK
