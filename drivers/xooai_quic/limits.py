@@ -60,7 +60,7 @@ class ClientLimits(Transport, frozen=True, kw_only=True):
     # Nothing of any call moves for so long, and the server is asked, which may know an old address only, or have ended.
     silence: float = 0.4
     asking: float = 0.8  # between such questions: who waits learns within a second that its server's process is gone
-    # For a sign of a server that had no call for `silence`; then it is connected to anew. One that is slow is not: that costs more.
+    # For a sign of a server that had no call for `silence`; then it is connected to anew, which costs a slow one more.
     confirming: float = 3.0
     waiting: int = 1024  # calls that wait for a stream: the queue that a server keeps by default
     unused: float = 20.0  # a connection without calls is closed before the server forgets it at `idle`
