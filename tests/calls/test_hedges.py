@@ -37,6 +37,10 @@ class Slow(Executor):
                 self.cancelled.set()
         return len(self.attempts)
 
+    @post
+    async def nothing(self) -> None:
+        """Has a client connect, which may take longer than it waits for an answer."""
+
     @post(idempotent=True)
     async def look(self) -> int:
         return await self.wait_first()
@@ -90,6 +94,7 @@ def test_the_answer_of_the_second_attempt_counts_and_the_first_is_cancelled(
 
     async def scene() -> None:
         async with Slow.at(url, hedge=SOON) as there:
+            await there.apost("nothing")
             assert await there.apost("look") == 2
             await is_cancelled(slow)
 
