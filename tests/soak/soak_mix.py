@@ -29,6 +29,7 @@ __all__: list[str] = []
 
 WARM_UP = 30  # calls of each caller, before what is held is taken for what is always held
 LARGE = [bytes([n]) * (300 * 1024) for n in range(4)]  # more than goes inline; each is uploaded once
+MORE = {"files": 2, "threads": 2}  # that the tests take for no more: a process makes some when it first needs them
 SETTLE = 20.0  # seconds for what was left to be let go of: threads wait five for work, connections four
 SAMPLES = 400  # of the memory, over the run
 
@@ -231,7 +232,11 @@ def _calling(side: dict[str, Any]) -> bool:
 
 
 def _is_less(before: dict[str, Any], found: dict[str, Any], kinds: list[str]) -> bool:
-    return not any(Counter(found[side][kind]) - Counter(before[side][kind]) for side in found for kind in kinds)
+    return all(
+        (Counter(found[side][kind]) - Counter(before[side][kind])).total() <= MORE.get(kind, 0)
+        for side in found
+        for kind in kinds
+    )
 
 
 def main(calls: str, seconds: str, callers: str, kinds: str, *urls: str) -> None:

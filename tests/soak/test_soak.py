@@ -112,7 +112,7 @@ def slope(samples: list[tuple[int, float]]) -> float:
 
 
 def test_some_hundred_calls_leave_nothing_behind(soak: Soak) -> None:
-    found = soak(calls=150, seconds=60, callers=2, kinds="tasks,temporary")
+    found = soak(calls=150, seconds=60, callers=2, kinds="files,tasks,temporary")
 
     assert sum(found["counts"].values()) >= 150
     for side in ("server", "client"):

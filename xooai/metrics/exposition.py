@@ -57,7 +57,7 @@ def families(answers: Sequence[Counted], slots: Sequence[Slot], is_known: bool) 
     yield _histogram(
         core,
         "xooai_stage_seconds",
-        "Seconds that a stage of unary calls took, of one call in fifty milliseconds of each endpoint and driver",
+        "Seconds that a stage of calls took, of one call in fifty milliseconds of each endpoint and driver",
         (*_OWN, "stage"),
         (
             ((worker, one.executor, one.endpoint, one.stage), one.buckets, one.seconds)
