@@ -49,7 +49,12 @@ def _single(endpoint: Endpoint, function: Callable[..., Any], threads: Threads, 
         incoming = _incoming(frames, call, arguments)
         try:
             try:
-                result = await function(**arguments) if endpoint.is_async else await threads.run(function, arguments)
+                if timing is not None:
+                    result = await timing.run(function, arguments, endpoint.is_async, threads)
+                elif endpoint.is_async:
+                    result = await function(**arguments)
+                else:
+                    result = await threads.run(function, arguments)
             finally:
                 if timing is not None:
                     timing.streamed()

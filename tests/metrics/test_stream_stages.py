@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
@@ -12,7 +13,8 @@ import pytest
 from authority import Authority
 from everywhere import served
 from grpc_poller import poller
-from xooai import Executor, Text, XooaiError, stream, tally
+from xooai import Executor, Text, XooaiError, post, stream, tally
+from xooai.threads import SIZE
 from xooai.timed import STAGES
 
 __all__ = ["poller"]
@@ -30,6 +32,8 @@ class Streaming(Executor):
 
     def __init__(self) -> None:
         super().__init__(name=f"streaming_{next(_numbers)}")
+        self.held = 0
+        self.leave = threading.Event()
 
     @stream
     async def loop(self) -> AsyncIterator[Text]:
@@ -55,6 +59,15 @@ class Streaming(Executor):
         await asyncio.sleep(LONG)
         return len(found)
 
+    @post
+    def hold(self) -> None:
+        self.held += 1
+        assert self.leave.wait(PATIENCE)
+
+    @stream
+    def total_in_thread(self, docs: Iterator[Text]) -> int:
+        return len(list(docs))
+
     @stream
     async def echo(self, docs: AsyncIterator[Text]) -> AsyncIterator[Text]:
         async for doc in docs:
@@ -77,6 +90,7 @@ def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         url = served(streaming, request.param, request, monkeypatch)
         with Streaming.at(f"{url}/{streaming.name}") as client:
             client.counted = streaming.name, request.param  # type: ignore[attr-defined]
+            client.server = streaming  # type: ignore[attr-defined]
             yield client
 
 
@@ -123,6 +137,24 @@ def test_what_a_caller_takes_to_send_is_no_time_of_the_handler(client: Streaming
 
     found = stages_of(client, "total")
     assert LEAST <= found["handle"] <= found["whole"] - PAUSE / 2
+
+
+def test_the_wait_for_a_thread_is_no_time_of_the_handler(client: Streaming) -> None:
+    server: Streaming = client.server  # type: ignore[attr-defined]
+
+    async def main() -> None:
+        holding = [asyncio.create_task(client.apost("hold")) for _ in range(SIZE)]
+        async with asyncio.timeout(PATIENCE):
+            while server.held < SIZE:  # noqa: ASYNC110 - threads tell nobody
+                await asyncio.sleep(0.001)
+        asyncio.get_running_loop().call_later(PAUSE, server.leave.set)
+        assert await client.astream("total_in_thread", docs=[ONE, TWO]) == 2
+        await asyncio.gather(*holding)
+
+    asyncio.run(main())
+    found = stages_of(client, "total_in_thread")
+    assert found["queue"] >= PAUSE / 2
+    assert found["handle"] <= found["whole"] - PAUSE / 2
 
 
 def test_in_a_conversation_what_a_caller_takes_is_no_time_of_the_handler(client: Streaming) -> None:

@@ -28,7 +28,7 @@ __all__ = ["Passing"]
 
 _LOG = logger("xooai.workers")
 WORTH = 0.0005  # seconds that a handler takes at least whose calls are passed on: that itself takes some 0.2 ms of both
-CLEAR = 4  # a worker gets a call where this part more than its own calls is less than are here
+CLEAR = 4  # calls go on to a worker where there are more of them here than its own and a fourth part of these
 AGAIN = 0.1  # seconds between two attempts to reach a worker: whose socket is not there yet, or not any more
 
 

@@ -166,7 +166,7 @@ class _Serving:
         for one in itertools.chain(*handed.values()):
             one.setblocking(False)
         self._share = Share(self._table, start.row, handed, start.secrets, Strays(Path(start.folder), start.row))
-        # Also where it listens at none of these: others pass calls on to it.
+        # Also where it listens at no URL: others pass calls on to it.
         passes = start.count > 1 and path is None
         self._passing = Passing(self._table, start.row, start.folder) if passes else None
         self._asked: dict[int, asyncio.Future[list[bytes]]] = {}
