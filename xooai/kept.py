@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
+from xooai import sync
 from xooai.call import remaining
 from xooai.codec import JSON, MSGPACK
 from xooai.contents import Origins
@@ -101,7 +102,7 @@ class _FromCaller(Origins):
             raise FailedPrecondition("reading this file here would block the loop that serves; read it in a thread")
         future = asyncio.run_coroutine_threadsafe(work, loop)
         try:
-            return future.result(remaining(None))
+            return sync.result(future, remaining(None))
         except TimeoutError as error:
             if future.done():  # what reading raised is one, too
                 raise

@@ -11,22 +11,24 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextvars import Context
 from typing import Any, Protocol, TypeVar
 
 from xooai import forks
-from xooai.errors import FailedPrecondition
+from xooai.errors import FailedPrecondition, Unavailable
 from xooai.log import logger
 
 __all__ = [
     "Pool",
+    "Work",
     "close_remote",
     "drive",
     "driven",
     "leave",
     "lending",
     "refuse_on_serving_loop",
+    "result",
     "run",
     "serving",
     "start",
@@ -81,12 +83,20 @@ class Pool(Protocol):
         """Allow one thread more, in the place of this one, until what is returned is called; None where there are too many."""
 
 
+class Work(Protocol):
+    """What a thread of a pool does. Where `is_left`, who had wanted it is gone, and what it `waits` for is cancelled."""
+
+    waits: Future[Any] | None
+    is_left: bool
+
+
 class _Lending(threading.local):
     pool: Pool | None = None
+    work: Work | None = None
 
 
 lending = _Lending()
-"""The pool that this thread is of."""
+"""The pool that this thread is of, and what it does."""
 
 
 def refuse_on_serving_loop(what: str, instead: str) -> None:
@@ -97,7 +107,7 @@ def refuse_on_serving_loop(what: str, instead: str) -> None:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on the private loop and wait for it. An interrupt (Ctrl-C) cancels it."""
+    """Run a coroutine on the private loop and wait for it, as `result` does. An interrupt (Ctrl-C) cancels it."""
     loop = _portal.loop()
     if asyncio._get_running_loop() is loop:
         work.close()
@@ -105,13 +115,34 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     future: Future[T] = asyncio.run_coroutine_threadsafe(work, loop)
     lent = None if lending.pool is None else lending.pool.lend()
     try:
-        return future.result()
+        return result(future)
     except BaseException:
         future.cancel()
         raise
     finally:
         if lent is not None:
             lent()
+
+
+def result(future: Future[T], timeout: float | None = None) -> T:
+    """Wait for what another thread does. Where a handler waits here, in its thread, and has lost its caller, that is cancelled:
+    once, as with a task, so that it may clean up. Raises Unavailable then, and TimeoutError.
+    """
+    here = lending.work
+    if here is None:
+        return future.result(timeout)
+    outer, here.waits = here.waits, future
+    if here.is_left:  # after it is told what is waited for: whoever leaves looks in the other order
+        future.cancel()
+    try:
+        return future.result(timeout)
+    except CancelledError:
+        if not here.is_left:
+            raise
+        here.is_left = False
+        raise Unavailable("the call is over: who made it has left, or its time has passed") from None
+    finally:
+        here.waits = outer
 
 
 def start(work: Coroutine[Any, Any, T]) -> Future[T]:

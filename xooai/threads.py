@@ -11,6 +11,7 @@ import os
 import weakref
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from threading import Lock, Thread, current_thread, get_ident
 from typing import Any
@@ -33,13 +34,15 @@ ALONE = 4  # turns in a row with one call, from which on a call is taken for the
 class _Work:
     """One call: what to do, and what came of it."""
 
-    __slots__ = ("arguments", "back", "context", "error", "function", "future", "is_done", "result")
+    __slots__ = ("arguments", "back", "context", "error", "function", "future", "is_done", "is_left", "result", "waits")
 
     def __init__(self, back: _Return, function: Callable[..., Any], arguments: dict[str, Any]) -> None:
         self.back, self.function, self.arguments = back, function, arguments
         self.context = contextvars.copy_context()
         self.future: asyncio.Future[Any] | None = None
-        self.is_done = False
+        self.is_done = self.is_left = False
+        self.waits: Future[Any] | None = None
+        """What its thread waits for, see `xooai.sync.Work`."""
         self.result: Any = None
         self.error: BaseException | None = None
 
@@ -47,6 +50,7 @@ class _Work:
         """Called in a worker thread."""
         if self.future is not None and self.future.cancelled():
             return
+        sync.lending.work = self
         try:
             self.result = self.context.run(self.function, **self.arguments)
         except Exception as error:  # noqa: BLE001 - handed to the caller, who waits for it
@@ -55,12 +59,19 @@ class _Work:
             self.error = _failed(error)
         self._tell_back()
 
+    def leave(self) -> None:
+        """Nobody waits for it any more: nor does it for others."""
+        self.is_left = True  # before looking: who begins to wait looks in the other order
+        if self.waits is not None:
+            self.waits.cancel()
+
     def fail(self, error: Exception) -> None:
         """It cannot be done."""
         self.error = error
         self._tell_back()
 
     def _tell_back(self) -> None:
+        sync.lending.work = None
         self.is_done = True  # before it is put: the loop looks in the other order
         self.back.put(self)
 
@@ -209,7 +220,9 @@ class Threads:
         self._state.allow(self._size)
 
     async def run(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-        """Call `function(**arguments)` in a thread. What is cancelled before it began is never run. Raises ResourceExhausted."""
+        """Call `function(**arguments)` in a thread. What is cancelled before it began is never run; what waits by `sync.run` is
+        told Unavailable there. Raises ResourceExhausted.
+        """
         state = self._state
         if len(state.work) >= self._queue_limit:
             raise ResourceExhausted(
@@ -225,7 +238,11 @@ class Threads:
         if work.is_done:
             return work.take()
         work.future = loop.create_future()  # what is done from here on is told in the loop's own thread, thus later
-        return await work.future
+        try:
+            return await work.future
+        except asyncio.CancelledError:
+            work.leave()
+            raise
 
     def offer(self, offer: Offer) -> None:
         """Have a thread do this, unless who offers it does before. One thread is woken for many: until it comes, nobody else is.

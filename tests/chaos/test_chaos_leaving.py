@@ -122,23 +122,24 @@ def test_a_thread_is_free_again_when_the_handler_of_a_client_that_left_has_ended
     run(scene())
 
 
-@pytest.mark.parametrize("on", ["pass_on", "pass_on_streaming"])
+@pytest.mark.parametrize("on", ONWARD)
 @pytest.mark.parametrize("inner", ["http", "grpc"])
 def test_a_client_that_leaves_ends_what_its_handler_has_called_elsewhere(
     run: Run, waiting: Waiting, scheme: str, inner: str, on: str
 ) -> None:
-    """Over another driver, and eight calls at once."""
+    """Over another driver, eight calls at once, and one for which a thread waits."""
 
     async def scene() -> None:
         following = Waiting.at(waiting.start(f"{inner}://127.0.0.1:0")[0])
-        with following, Relay(following, ONWARD, width=FAN) as relay:
+        onward = {**ONWARD, "pass_on_in_thread": "wait"}  # whose end can be seen
+        with following, Relay(following, onward, width=FAN) as relay:
             async with TcpProxy(relay.start(f"{scheme}://127.0.0.1:0")[0]) as proxy, Relay.at(proxy.url) as client:
                 call = asyncio.create_task(received(client, on) if "streaming" in on else client.apost(on=on))
-                await until(lambda: waiting.running == (1 if "streaming" in on else FAN))
+                await until(lambda: waiting.running == (FAN if on == "pass_on" else 1))
                 async with keeping_time() as clock:
                     began = clock.now()
                     proxy.reset()
-                    await until(lambda: waiting.running == 0)
+                    await until(lambda: waiting.running == 0 and on in relay.ended)
                     assert clock.now() - began < SOON
                 with pytest.raises(Unavailable):
                     await call
