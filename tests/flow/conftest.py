@@ -8,18 +8,12 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from flow_places import OVER_QUIC, PLACES
 
 from grpc_poller import poller
 from xooai import Executor
 
 __all__ = ["poller"]
-
-PLACES = {
-    "in process": "",
-    "over http": "http://127.0.0.1:0",
-    "over grpc": "grpc://127.0.0.1:0",
-}
-"""How the nodes are reached: the URL that their executors listen at."""
 
 
 @pytest.fixture(params=PLACES)
@@ -29,12 +23,21 @@ def put(request: pytest.FixtureRequest) -> Iterator[Callable[[Executor], dict[st
 
         def put(executor: Executor) -> dict[str, Any]:
             stack.enter_context(executor)
+            if request.param == OVER_QUIC:
+                return {"use": stack.enter_context(_over_quic(executor))}
             url = PLACES[request.param]
             if not url:
                 return {"use": executor}
             return {"use": f"{executor.start(url)[0]}/{executor.name}"}
 
         yield put
+
+
+def _over_quic(executor: Executor) -> Executor:
+    """Serve an executor by a certificate of its own: a client that trusts it."""
+    pytest.importorskip("aioquic", reason="serving needs it; it comes with: pip install -e '.[quic]'")
+    trust = str(importlib.import_module("xooai_quic.certificate").for_development().fingerprint)
+    return Executor.at(f"{executor.start('quic://127.0.0.1:0')[0]}/{executor.name}", trust=trust)
 
 
 @pytest.fixture

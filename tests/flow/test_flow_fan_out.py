@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flow_places import EVERYWHERE
 
 from xooai import DeadlineExceeded, Executor, File, Flow, FlowError, Internal, NotFound, XooaiError, post
 
@@ -79,6 +80,7 @@ def store(tmp_path: Path) -> str:
     return f"shared={(tmp_path / 'store').as_uri()}"
 
 
+@pytest.mark.parametrize("put", EVERYWHERE, indirect=True)
 @pytest.mark.parametrize("how", ["fails", "times out", "is cancelled"])
 def test_one_branch_of_eight_that_does_not_end_well_ends_the_others_and_leaves_one_content(
     put: Put, store: str, tmp_path: Path, how: str
@@ -133,6 +135,7 @@ class Twice(Executor):
         raise NotFound("there is no such page")
 
 
+@pytest.mark.parametrize("put", EVERYWHERE, indirect=True)
 def test_a_branch_that_fails_ends_both_attempts_of_the_one_beside_it(put: Put) -> None:
     twice = Twice()
     there = put(twice)
@@ -145,6 +148,7 @@ def test_a_branch_that_fails_ends_both_attempts_of_the_one_beside_it(put: Put) -
     assert twice.begun == 2
 
 
+@pytest.mark.parametrize("put", EVERYWHERE, indirect=True)
 def test_where_a_branch_may_fail_the_others_answer(put: Put, store: str, tmp_path: Path) -> None:
     large = tmp_path / "large.bin"
     large.write_bytes(b"x" * LARGE)

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from flow_places import EVERYWHERE
 
 from xooai import (
     DeadlineExceeded,
@@ -101,6 +102,7 @@ ENDS: dict[str, type[XooaiError]] = {
 }
 
 
+@pytest.mark.parametrize("put", EVERYWHERE, indirect=True)
 @pytest.mark.parametrize("how", ENDS)
 def test_of_eight_branches_the_one_that_fails_cancels_the_others(put: Put, how: str) -> None:
     branch = Branch()
@@ -118,6 +120,7 @@ def test_of_eight_branches_the_one_that_fails_cancels_the_others(put: Put, how: 
         assert asyncio.run(main()) == set()
 
 
+@pytest.mark.parametrize("put", EVERYWHERE, indirect=True)
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ENDS)
 def test_the_others_are_cancelled_at_once(put: Put, how: str) -> None:
@@ -132,6 +135,7 @@ def test_the_others_are_cancelled_at_once(put: Put, how: str) -> None:
     assert max(branch.cancelled) - branch.ended < AT_ONCE
 
 
+@pytest.mark.parametrize("put", EVERYWHERE, indirect=True)
 @pytest.mark.parametrize("how", ["fails", "crashes", "is cancelled"])
 def test_of_eight_branches_one_that_is_optional_fails_alone(put: Put, how: str) -> None:
     branch = Branch(go=True)
