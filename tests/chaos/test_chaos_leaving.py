@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -97,6 +98,40 @@ def test_a_connection_that_ends_ends_the_handlers_of_its_calls(run: Run, waiting
             last = max(waiting.begun.values())
             took = {on: round(ended - last, 3) for on, ended in waiting.ended.items()}
             assert max(took.values()) < SOON + clock.late
+
+    run(scene())
+
+
+@pytest.mark.parametrize("way", ["cancelled", "closed"])
+def test_a_client_over_quic_that_leaves_ends_the_handlers_of_its_calls(
+    run: Run, waiting: Waiting, library: str, pem: dict[str, str], way: str
+) -> None:
+    """By the end of their streams, and by that of their connections, which for UDP no proxy could bring about."""
+    pytest.importorskip(library)
+    url = waiting.start("quic://127.0.0.1:0", certificate=pem["certificate"], key=pem["key"])[0]
+
+    async def left(on: str, all_begun: asyncio.Barrier) -> None:
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(Waiting.at(url, trust=pem["certificate"], timeout=PATIENCE))
+            call = asyncio.create_task(HANDLERS[on](client, on))
+            await until(lambda: on in waiting.begun)
+            await all_begun.wait()
+            if way == "closed":
+                await stack.aclose()
+            else:
+                call.cancel()
+            with pytest.raises(Unavailable if way == "closed" else asyncio.CancelledError):
+                await call
+            await until(lambda: on in waiting.ended)
+
+    async def scene() -> None:
+        async with keeping_time() as clock:
+            all_begun = asyncio.Barrier(len(HANDLERS))
+            async with asyncio.TaskGroup() as group:
+                for on in HANDLERS:
+                    group.create_task(left(on, all_begun))
+            last = max(waiting.begun.values())
+            assert max(waiting.ended.values()) - last < SOON + clock.late
 
     run(scene())
 
