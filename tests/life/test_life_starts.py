@@ -77,7 +77,8 @@ def test_fifty_servers_one_after_another_leave_nothing(tmp_path: Path) -> None:
 def test_a_signal_at_any_moment_of_a_start_ends_it_within_two_seconds(number: signal.Signals) -> None:
     """From the first line of ours on; before, Python itself ends in its own way."""
     for step in range(MOMENTS):
-        with served(LIVELY, "--url", "http://127.0.0.1:0", "--url", "grpc://127.0.0.1:0", "--log", "json") as process:
+        urls = [part for scheme in ("http", "grpc", "quic") for part in ("--url", f"{scheme}://127.0.0.1:0")]
+        with served(LIVELY, *urls, "--log", "json") as process:
             time.sleep(0.02 * step)
             process.signal(number)
             began = time.monotonic()
@@ -86,6 +87,41 @@ def test_a_signal_at_any_moment_of_a_start_ends_it_within_two_seconds(number: si
             assert ended.code in (0, 128 + number, -number) or "KeyboardInterrupt" in ended.err
             assert "InvalidStateError" not in ended.err
             assert "never retrieved" not in ended.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["alone", "workers"])
+@pytest.mark.parametrize("scheme", ["http", "grpc", "quic"])
+@pytest.mark.parametrize("what", ["port", "certificate", "plug-in", "store"])
+def test_what_cannot_start_ends_within_two_seconds_and_tells_why_in_one_line(
+    what: str, scheme: str, workers: tuple[str, ...], tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.pem"
+    bad.write_text("nothing\n")
+    secure = {"http": "https", "grpc": "grpcs", "quic": "quic"}[scheme]
+    with socket.socket(type=socket.SOCK_DGRAM if scheme == "quic" else socket.SOCK_STREAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        if scheme != "quic":
+            taken.listen()
+        cases: dict[str, tuple[tuple[object, ...], str]] = {
+            "port": (("--url", f"{scheme}://127.0.0.1:{taken.getsockname()[1]}"), "the address is in use"),
+            "certificate": (
+                ("--url", f"{secure}://127.0.0.1:0", "--certificate", bad, "--key", bad),
+                "not a PEM certificate and its unencrypted key",
+            ),
+            "plug-in": (("--url", "nothing://127.0.0.1:0"), "nothing serves nothing://; "),
+            "store": (("--url", f"{scheme}://127.0.0.1:0", "--store", "a=nothing://a"), "nothing serves nothing://; "),
+        }
+        args, told = cases[what]
+        began = time.monotonic()
+        with served(LIVELY, *args, *workers) as process:
+            ended = process.end()
+        took = time.monotonic() - began
+
+    lines = [line for line in ended.err.splitlines() if " loads" not in line and "a certificate was made" not in line]
+    assert (ended.code, ended.out, len(lines)) == (1, "", 1), ended
+    assert told in lines[0]
+    assert took < 2
 
 
 @pytest.mark.slow
