@@ -70,6 +70,18 @@ HANDLERS: dict[str, Callable[[Waiting, str], Coroutine[Any, Any, None]]] = {
 }
 
 
+async def ended_soon(waiting: Waiting, left: Callable[[str, asyncio.Barrier], Coroutine[Any, Any, None]]) -> None:
+    """Call and leave each handler, once all have begun; none may go on for long."""
+    async with keeping_time() as clock:
+        all_begun = asyncio.Barrier(len(HANDLERS))
+        async with asyncio.TaskGroup() as group:
+            for on in HANDLERS:
+                group.create_task(left(on, all_begun))
+        last = max(waiting.begun.values())
+        took = {on: round(ended - last, 3) for on, ended in waiting.ended.items()}
+        assert max(took.values()) < SOON + clock.late
+
+
 @pytest.fixture
 def url(waiting: Waiting, scheme: str) -> str:
     return waiting.start(f"{scheme}://127.0.0.1:0")[0]
@@ -89,17 +101,7 @@ def test_a_connection_that_ends_ends_the_handlers_of_its_calls(run: Run, waiting
                 await call
             await until(lambda: on in waiting.ended)
 
-    async def scene() -> None:
-        async with keeping_time() as clock:
-            all_begun = asyncio.Barrier(len(HANDLERS))
-            async with asyncio.TaskGroup() as group:
-                for on in HANDLERS:
-                    group.create_task(left(on, all_begun))
-            last = max(waiting.begun.values())
-            took = {on: round(ended - last, 3) for on, ended in waiting.ended.items()}
-            assert max(took.values()) < SOON + clock.late
-
-    run(scene())
+    run(ended_soon(waiting, left))
 
 
 @pytest.mark.parametrize("way", ["cancelled", "closed"])
@@ -124,16 +126,7 @@ def test_a_client_over_quic_that_leaves_ends_the_handlers_of_its_calls(
                 await call
             await until(lambda: on in waiting.ended)
 
-    async def scene() -> None:
-        async with keeping_time() as clock:
-            all_begun = asyncio.Barrier(len(HANDLERS))
-            async with asyncio.TaskGroup() as group:
-                for on in HANDLERS:
-                    group.create_task(left(on, all_begun))
-            last = max(waiting.begun.values())
-            assert max(waiting.ended.values()) - last < SOON + clock.late
-
-    run(scene())
+    run(ended_soon(waiting, left))
 
 
 @pytest.mark.parametrize("way", WAYS)
