@@ -10,6 +10,7 @@ tests run in a folder that holds no source of xooai.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -50,9 +51,10 @@ def install(python: Path, versions: Path, *requirements: str | Path) -> None:
 
 
 def locked(target: Path) -> Path:
-    """Write the versions of the tests' lock as constraints: pip refuses hashes beside a wheel that has none."""
+    """Write the versions of the tests' lock as constraints: pip refuses hashes beside a wheel that has none, and extras here."""
     lines = (ROOT / "scripts" / "locks" / "test.txt").read_text().splitlines()
-    target.write_text("".join(f"{line.removesuffix(chr(92)).strip()}\n" for line in lines if "--hash" not in line))
+    pinned = [re.sub(r"\[.*?\]", "", line).removesuffix("\\").strip() for line in lines if "--hash" not in line]
+    target.write_text("".join(f"{line}\n" for line in pinned))
     return target
 
 

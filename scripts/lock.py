@@ -9,7 +9,9 @@ import sys
 from environment import ROOT, prepare
 
 LOCKS = ROOT / "scripts" / "locks"
-OPTIONS = ["--universal", "--generate-hashes", "--no-header", "--no-annotate", "--quiet"]
+OPTIONS = ["--universal", "--generate-hashes", "--no-strip-extras", "--no-header", "--no-annotate", "--quiet"]
+"""Extras stay, as in `coverage[toml]`: pip before 23.3 looks for the newest of those where only `coverage` is pinned, and then
+has no hash of it."""
 EDITABLE = "hatchling\neditables\n"
 """What an editable install builds with, where pip does not fetch it by itself."""
 

@@ -14,6 +14,7 @@ import tomllib
 import zipfile
 from collections.abc import Iterable, Iterator
 from email import message_from_string
+from importlib.metadata import distributions as installed
 from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
@@ -221,11 +222,14 @@ def test_all_that_the_wheel_imports_is_declared() -> None:
     assert typed <= {"numpy", "PIL"}
 
 
+NAMED = r"(?:\[[a-z0-9, -]+\])?"
+
+
 def locked(purpose: str) -> dict[str, list[str]]:
     """The versions that a lock holds, by name: more than one where they differ between Pythons."""
     found: dict[str, list[str]] = {}
     for line in (ROOT / "scripts" / "locks" / f"{purpose}.txt").read_text().splitlines():
-        if pinned := re.match(r"([a-z0-9-]+)==([^ ;]+)", line):
+        if pinned := re.match(rf"([a-z0-9-]+){NAMED}==([^ ;]+)", line):
             found.setdefault(pinned[1], []).append(pinned[2])
     return found
 
@@ -238,7 +242,7 @@ def test_a_lock_pins_each_package_by_version_and_hash_from_the_registry_alone(pu
     assert [
         entry
         for entry in entries
-        if not re.fullmatch(r"[a-z0-9-]+==\S+( ; [^-]*?)?( +--hash=sha256:[0-9a-f]{64})+", entry)
+        if not re.fullmatch(rf"[a-z0-9-]+{NAMED}==\S+( ; [^-]*?)?( +--hash=sha256:[0-9a-f]{{64}})+", entry)
     ] == []
     assert "://" not in text
 
@@ -252,6 +256,26 @@ def test_a_lock_fits_what_is_declared(purpose: str, extra: str) -> None:
         name = canonicalize_name(requirement.name)
         assert name in versions, f"{name} is not in the lock; python3 scripts/lock.py writes it anew"
         assert list(requirement.specifier.filter(versions[name], prereleases=True)), f"{requirement}: {versions[name]}"
+
+
+@pytest.mark.parametrize("purpose", LOCKS)
+def test_a_lock_names_the_extras_that_its_packages_ask_for(purpose: str) -> None:
+    """Where it does not, pip before 23.3 finds the newest release of such a package, of which the lock has no hash."""
+    text = (ROOT / "scripts" / "locks" / f"{purpose}.txt").read_text()
+    named = {
+        found[1]: set(found[2].split(", ")) for found in re.finditer(r"^([a-z0-9-]+)\[(.+?)\]==", text, re.MULTILINE)
+    }
+    present = {str(canonicalize_name(one.name)): one for one in installed()}
+    asked = [
+        (name, requirement)
+        for name in locked(purpose)
+        for requirement in map(Requirement, present[name].requires or () if name in present else ())
+        if requirement.extras and (requirement.marker is None or requirement.marker.evaluate({"extra": ""}))
+    ]
+
+    for name, requirement in asked:
+        found = named.get(canonicalize_name(requirement.name), set())
+        assert requirement.extras <= found, f"{name} asks for {requirement}"
 
 
 def test_the_locks_hold_the_same_versions() -> None:
