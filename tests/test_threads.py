@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from xooai import ResourceExhausted, bell
+from xooai import ResourceExhausted, Unavailable, bell, sync
 from xooai.threads import Threads
 
 PATIENCE = 10  # seconds: what waits longer fails its test instead of stopping the run
@@ -189,6 +189,65 @@ def test_what_is_cancelled_while_it_runs_ends_unheard(pool: Callable[..., Thread
         return str(await threads.run(lambda: "next", {}))
 
     assert asyncio.run(main()) == "next"
+
+
+def test_who_has_lost_its_caller_is_told_once_where_it_waits_and_may_clean_up(pool: Callable[..., Threads]) -> None:
+    threads = pool(size=1)
+    waits, told, cleaned = threading.Event(), threading.Event(), threading.Event()
+    ended: list[str] = []
+
+    async def forever() -> None:
+        waits.set()
+        try:
+            await asyncio.sleep(PATIENCE)
+        finally:
+            ended.append("what it waited for")
+
+    async def clean() -> str:
+        await asyncio.sleep(0.01)
+        return "clean"
+
+    def handle() -> None:
+        try:
+            sync.run(forever())
+        except Unavailable:
+            told.set()
+            ended.append(sync.run(clean()))
+            cleaned.set()
+
+    async def main() -> None:
+        running = asyncio.ensure_future(threads.run(handle, {}))
+        assert await asyncio.to_thread(waits.wait, PATIENCE)
+        running.cancel()
+        await asyncio.wait([running])
+        assert await asyncio.to_thread(told.wait, PATIENCE)
+        assert await asyncio.to_thread(cleaned.wait, PATIENCE)
+
+    asyncio.run(main())
+    assert ended == ["what it waited for", "clean"]
+
+
+def test_who_has_lost_its_caller_is_told_where_it_waits_next(pool: Callable[..., Threads]) -> None:
+    threads = pool(size=1)
+    started, left, told = threading.Event(), threading.Event(), threading.Event()
+
+    def handle() -> None:
+        started.set()
+        left.wait(PATIENCE)
+        try:
+            sync.run(asyncio.sleep(PATIENCE))
+        except Unavailable:
+            told.set()
+
+    async def main() -> None:
+        running = asyncio.ensure_future(threads.run(handle, {}))
+        assert await asyncio.to_thread(started.wait, PATIENCE)
+        running.cancel()
+        await asyncio.wait([running])
+        left.set()
+        assert await asyncio.to_thread(told.wait, PATIENCE / 2)
+
+    asyncio.run(main())
 
 
 def test_calls_in_a_row_leave_the_loop_time_for_others(pool: Callable[..., Threads]) -> None:

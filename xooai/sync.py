@@ -131,7 +131,7 @@ def result(future: Future[T], timeout: float | None = None) -> T:
     here = lending.work
     if here is None:
         return future.result(timeout)
-    outer, here.waits = here.waits, future
+    here.waits = future
     if here.is_left:  # after it is told what is waited for: whoever leaves looks in the other order
         future.cancel()
     try:
@@ -139,10 +139,10 @@ def result(future: Future[T], timeout: float | None = None) -> T:
     except CancelledError:
         if not here.is_left:
             raise
-        here.is_left = False
+        lending.work = None  # told: what it waits for from here on is its own affair
         raise Unavailable("the call is over: who made it has left, or its time has passed") from None
     finally:
-        here.waits = outer
+        here.waits = None
 
 
 def start(work: Coroutine[Any, Any, T]) -> Future[T]:

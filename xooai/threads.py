@@ -62,8 +62,9 @@ class _Work:
     def leave(self) -> None:
         """Nobody waits for it any more: nor does it for others."""
         self.is_left = True  # before looking: who begins to wait looks in the other order
-        if self.waits is not None:
-            self.waits.cancel()
+        waits = self.waits
+        if waits is not None:
+            waits.cancel()
 
     def fail(self, error: Exception) -> None:
         """It cannot be done."""
