@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xooai import Executor, NotFound, Text, post, stream
+from xooai import Executor, Flow, NotFound, Text, post, stream
 
 Put = Callable[[Executor], Any]
 CONCURRENCY = 32
@@ -36,6 +37,15 @@ class Shuffling(Executor):
         self.answered += 1
         return Text(value=f"{doc.read()} again")
 
+    @post
+    async def answer(self, number: int, turns: int) -> int:
+        """The number, after so many turns of the loop; those below 0 fail."""
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if number < 0:
+            raise NotFound(str(number))
+        return number
+
     @stream
     async def each(self, docs: AsyncIterator[Text]) -> AsyncIterator[Text]:
         async for doc in docs:
@@ -47,11 +57,7 @@ class Shuffling(Executor):
     async def answers(self, items: AsyncIterator[tuple[int, int]]) -> AsyncIterator[int]:
         """Each number, after so many turns of the loop; those below 0 fail."""
         async for number, turns in items:
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            if number < 0:
-                raise NotFound(str(number))
-            yield number
+            yield await self.answer(number, turns)
 
 
 def texts(first: int, count: int) -> list[Text]:
@@ -101,17 +107,80 @@ def test_each_item_of_streams_beside_each_other_has_its_own_reply_in_order(put: 
     assert e.answered == share * CONCURRENCY
 
 
-@given(items=st.lists(st.tuples(st.integers(-1, 20), st.integers(0, 5)), max_size=40), is_listed=st.booleans())
-def test_a_stream_gives_what_a_loop_would(items: list[tuple[int, int]], is_listed: bool) -> None:
+@pytest.fixture
+def held(put: Put) -> Any:
+    """What a caller holds of an executor that is there for all examples of one test."""
+    return put(Shuffling())
+
+
+ITEMS = st.lists(st.tuples(st.integers(-1, 20), st.integers(0, 5)), max_size=40)
+"""Numbers, those below 0 being refused, and how many turns of the loop each takes."""
+MANY_EXAMPLES = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@MANY_EXAMPLES
+@given(items=ITEMS, is_listed=st.booleans())
+def test_a_stream_gives_what_a_loop_would(held: Any, items: list[tuple[int, int]], is_listed: bool) -> None:
     numbers = [number for number, _ in items]
     failing = next((index for index, number in enumerate(numbers) if number < 0), None)
     found: list[int] = []
-    with Shuffling() as e:
-        try:
-            found.extend(e.stream("answers", items=items if is_listed else iter(items)))
-        except NotFound as error:
-            assert (failing is not None, str(error)) == (True, "-1")
-        else:
-            assert failing is None
+    try:
+        found.extend(held.stream("answers", items=items if is_listed else iter(items)))
+    except NotFound as error:
+        assert (failing is not None, str(error)) == (True, "-1")
+    else:
+        assert failing is None
 
     assert found == numbers[:failing]
+
+
+@pytest.fixture(params=["executor", "flow"])
+def mapped(held: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., Iterator[Any]]]:
+    """`map` of the endpoint `answer`, called itself and as the only node of a Flow."""
+    if request.param == "executor":
+        yield partial(held.map, "answer")
+        return
+    with Flow().add(use=held, on="answer", id="answer") as f:
+        yield f.map
+
+
+@MANY_EXAMPLES
+@given(items=ITEMS, concurrency=st.integers(1, 40), is_listed=st.booleans(), ordered=st.booleans(), keep=st.booleans())
+def test_map_gives_what_a_loop_would(
+    mapped: Callable[..., Iterator[Any]],
+    items: list[tuple[int, int]],
+    concurrency: int,
+    is_listed: bool,
+    ordered: bool,
+    keep: bool,
+) -> None:
+    numbers = [number for number, _ in items]
+    failing = [index for index, number in enumerate(numbers) if number < 0]
+    calls = [{"number": number, "turns": turns} for number, turns in items]
+    found: list[Any] = []
+    raised = None
+    try:
+        found.extend(
+            mapped(
+                calls=calls if is_listed else iter(calls),
+                concurrency=concurrency,
+                ordered=ordered,
+                on_error="keep" if keep else "raise",
+            )
+        )
+    except NotFound as error:
+        raised = error.details["index"]
+
+    if ordered and not keep:
+        assert (found, raised) == ((numbers[: failing[0]], failing[0]) if failing else (numbers, None))
+        return
+    given = [one.index for one in found]
+    assert given == sorted(given) if ordered else len(given) == len(set(given))
+    assert all(one.item == calls[one.index] for one in found)
+    assert all(one.result == numbers[one.index] for one in found if one.error is None)
+    if keep or not failing:
+        assert (raised, sorted(given)) == (None, list(range(len(items))))
+        assert [one.index for one in sorted(found, key=lambda one: one.index) if one.error] == failing
+    else:
+        assert raised in failing
+        assert all(one.error is None for one in found)
