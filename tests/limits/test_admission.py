@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 from holding import PATIENCE, Holding, eventually, refused, waiting
 
+from authority import Authority
+from everywhere import served
 from xooai import DeadlineExceeded, Executor, InvalidArgument, ResourceExhausted, plugins, post, serve, stream
 from xooai.call import Call as Handled
 from xooai.driver import Head, ListenOptions
@@ -187,6 +189,55 @@ def test_over_http_a_refusal_says_503_and_when_to_come_back_in_whole_seconds(wor
         assert not any(task.done() for task in held)
 
     scene(works, http, play)
+
+
+def test_over_quic_a_refusal_says_so_to_clients_of_others(
+    works: Holding, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    curl_cffi = pytest.importorskip("curl_cffi")
+    url = served(works, "quic", request, monkeypatch)
+    authority: Authority = request.getfixturevalue("authority")
+    where = f"{url.replace('quic:', 'https:')}/holding/one"
+
+    def ask() -> Any:
+        only = {"http_version": curl_cffi.CurlHttpVersion.V3ONLY, "verify": str(authority.trust)}
+        with curl_cffi.Session(**only, timeout=PATIENCE) as session:
+            return session.post(where, json={"x": 4})
+
+    async def play(call: Call) -> None:
+        held = [call(number) for number in (1, 2, 3)]
+        await eventually(lambda: waiting(works) == 3)
+        answer = await asyncio.to_thread(ask)
+        assert answer.status_code == 503
+        assert 1 <= int(answer.headers["retry-after"]) <= 30
+        assert answer.json()["details"]["reason"] == "load"
+        assert not any(task.done() for task in held)
+
+    scene(works, url, play)
+
+
+def test_over_grpc_a_refusal_says_so_to_clients_of_others(
+    works: Holding, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grpc: Any = pytest.importorskip("grpc")
+    url = served(works, "grpc", request, monkeypatch)
+
+    def ask() -> Any:
+        with grpc.insecure_channel(url.removeprefix("grpc://")) as channel:
+            method = channel.unary_unary("/holding/one")
+            with pytest.raises(grpc.RpcError) as raised:
+                method(b'{"x": 4}', timeout=PATIENCE)
+            return raised.value
+
+    async def play(call: Call) -> None:
+        held = [call(number) for number in (1, 2, 3)]
+        await eventually(lambda: waiting(works) == 3)
+        error = await asyncio.to_thread(ask)
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert 1_000 <= int(dict(error.trailing_metadata())["grpc-retry-pushback-ms"]) <= 30_000
+        assert not any(task.done() for task in held)
+
+    scene(works, url, play)
 
 
 def test_callers_take_turns_however_much_one_of_them_sends(works: Holding, http: str) -> None:
