@@ -74,6 +74,7 @@ class ClientLimits(msgspec.Struct, frozen=True, kw_only=True):
     keepalive_timeout: float = (
         10.0  # and its answer within so much: a vanished peer is noticed in 40 seconds, as HTTP's
     )
+    idle: float = 4.0  # then a connection is closed, as HTTP's: no call is sent into one that was cut off unseen
     connect_time: float = 10.0  # for one attempt: name, address, TLS
 
     def options(self, message_limit: int) -> list[Option]:
@@ -86,6 +87,7 @@ class ClientLimits(msgspec.Struct, frozen=True, kw_only=True):
             ("grpc.keepalive_time_ms", _milliseconds(self.keepalive)),
             ("grpc.keepalive_timeout_ms", _milliseconds(self.keepalive_timeout)),
             ("grpc.http2.ping_timeout_ms", _milliseconds(self.keepalive_timeout)),  # the one that counts, of the two
+            ("grpc.client_idle_timeout_ms", _milliseconds(self.idle)),
             (
                 "grpc.min_reconnect_backoff_ms",
                 _milliseconds(self.connect_time),
