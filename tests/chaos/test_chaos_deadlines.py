@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from chaos_calls import Clock, keeping_time
+from chaos_served import Served
 from waiting_program import ONWARD, Relay, Waiting
 
 from xooai.errors import DeadlineExceeded
@@ -28,11 +29,9 @@ CHAINS = [
     ("memory", "http", "grpc"),
     pytest.param(("grpc", "http", "grpc"), marks=pytest.mark.slow),
     pytest.param(("http", "memory", "grpc"), marks=pytest.mark.slow),
+    ("quic", "grpc", "quic"),
+    pytest.param(("http", "quic", "grpc"), marks=pytest.mark.slow),
 ]
-
-
-def address(scheme: str, name: str) -> str:
-    return f"memory://{name}" if scheme == "memory" else f"{scheme}://127.0.0.1:0"
 
 
 async def asked(client: Relay, on: str) -> None:
@@ -44,8 +43,14 @@ async def asked(client: Relay, on: str) -> None:
 
 
 @pytest.mark.parametrize("chain", CHAINS, ids="-".join)
-def test_a_deadline_goes_down_a_chain_and_ends_it(run: Run, waiting: Waiting, chain: tuple[str, ...]) -> None:
+def test_a_deadline_goes_down_a_chain_and_ends_it(
+    run: Run, waiting: Waiting, chain: tuple[str, ...], request: pytest.FixtureRequest
+) -> None:
     """A works and calls B, which works for longer than there is time, and would then call C."""
+    pem: dict[str, str] = {}
+    if "quic" in chain:
+        pytest.importorskip("aioquic", reason="needs the extra quic")
+        pem = request.getfixturevalue("pem")
 
     async def late(client: Relay, on: str, clock: Clock) -> None:
         began, own = time.monotonic(), clock.now()
@@ -56,11 +61,13 @@ def test_a_deadline_goes_down_a_chain_and_ends_it(run: Run, waiting: Waiting, ch
 
     async def scene() -> None:
         with ExitStack() as stack:
-            to_c = stack.enter_context(Waiting.at(waiting.start(address(chain[2], "c"))[0]))
-            b = stack.enter_context(Relay(to_c, ONWARD, WORK))
-            to_b = stack.enter_context(Relay.at(b.start(address(chain[1], "b"))[0]))
-            a = stack.enter_context(Relay(to_b, {on: on for on in ONWARD}, WORK))
-            async with Relay.at(a.start(address(chain[0], "a"))[0]) as client, keeping_time() as clock:
+            served = Served(stack, pem)
+            to_c = served.client(served.url(chain[2], waiting), Waiting)
+            b = Relay(to_c, ONWARD, WORK, name="b")
+            to_b = served.client(served.url(chain[1], b), Relay)
+            a = Relay(to_b, {on: on for on in ONWARD}, WORK, name="a")
+            client = served.client(served.url(chain[0], a), Relay)
+            async with client, keeping_time() as clock:
                 for _ in range(PAUSES):
                     a.left, b.left, b.ended, clock.late = {}, {}, {}, 0.0
                     began = time.monotonic()

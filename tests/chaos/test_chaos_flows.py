@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from chaos_calls import Clock, keeping_time
 from chaos_program import PATIENCE
+from chaos_served import Served
 from waiting_program import Waiting
 
 from tcp_proxy import TcpProxy
@@ -46,22 +47,6 @@ class Stage(Executor):
         finally:
             self.ended.append(time.monotonic())
         return x
-
-
-class Served:
-    """Puts executors and Flows at servers of any driver, until the test ends."""
-
-    def __init__(self, stack: ExitStack, pem: dict[str, str]) -> None:
-        self._stack, self._pem = stack, pem
-
-    def url(self, scheme: str, served: Any) -> str:
-        self._stack.enter_context(served)
-        secured = {name: self._pem[name] for name in ("certificate", "key")} if scheme == "quic" else {}
-        return f"{served.start(f'{scheme}://127.0.0.1:0', **secured)[0]}/{served.name}"
-
-    def client(self, url: str, kind: type[Executor] = Executor) -> Any:
-        trust = self._pem["certificate"] if url.startswith("quic") else None
-        return self._stack.enter_context(kind.at(url, trust=trust))
 
 
 CHAINS = [("http", "grpc", "quic", "http"), ("grpc", "quic", "http", "grpc"), ("quic", "http", "grpc", "quic")]

@@ -120,8 +120,10 @@ class Relay(Executor):
     once, with what is left of its time. `begun`, `ended` and `left` are times by the endpoint's name.
     """
 
-    def __init__(self, following: Any, onward: dict[str, str], work: float = 0.0, width: int = 1) -> None:
-        super().__init__()
+    def __init__(
+        self, following: Any, onward: dict[str, str], work: float = 0.0, width: int = 1, name: str | None = None
+    ) -> None:
+        super().__init__(name=name)
         self.following, self.onward, self.work, self.width = following, onward, work, width
         self.left: dict[str, float | None] = {}
         self.ended: dict[str, float] = {}
