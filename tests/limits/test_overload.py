@@ -23,6 +23,7 @@ from xooai import DeadlineExceeded, ResourceExhausted, Unavailable, plugins
 PROGRAM = Path(__file__).parent / "overload_program.py"
 CAPACITY = 160  # calls a second: 8 at a time, of 50 ms
 ROOM = 24  # calls: 8 places, and 16 who wait
+SECONDS = 10  # of each storm
 PATIENCE = 60  # seconds: what waits longer fails its test instead of stopping the run
 BOUND = 0.225  # seconds: half more than 24 calls, of which the last waits for all the others, take
 
@@ -130,13 +131,11 @@ def test_of_a_crowd_those_are_answered_for_whom_there_is_room_and_the_others_ref
 
 @pytest.mark.slow
 def test_overload_does_not_lower_what_is_done(url: str) -> None:
-    seconds = 3 if url.startswith("quic") else 10
-
     async def main() -> None:
         async with Napping.at(url, retry=0) as client:
             await client.apost(on="nap")
-            calm = await storm(client, CAPACITY / 2, seconds)
-            found = {times: await undisturbed(client, times * CAPACITY, seconds) for times in (1, 2, 4, 8)}
+            calm = await storm(client, CAPACITY / 2, SECONDS)
+            found = {times: await undisturbed(client, times * CAPACITY, SECONDS) for times in (1, 2, 4, 8)}
             best = max(one.goodput for one in found.values())
             for times, one in found.items():
                 told = (
