@@ -99,6 +99,39 @@ def test_it_leaves_where_there_is_nothing_to_do(one: Late) -> None:
     until(lambda: not own())
 
 
+def test_what_is_taken_back_is_not_called(one: Late) -> None:
+    called: list[int] = []
+    done = threading.Event()
+    numbers = [one.give(partial(called.append, number)) for number in range(10)]
+    one.give(done.set)
+
+    for number in numbers[::2]:
+        one.take_back(number)
+    assert done.wait(PATIENCE)
+    one.take_back(numbers[1])  # too late
+
+    assert called == [1, 3, 5, 7, 9]
+
+
+def test_it_stays_awake_while_all_is_taken_back(one: Late) -> None:
+    """To wake it would cost each of those more than to have nothing to do."""
+    rung: list[int] = []
+    one.give(lambda: None)
+    assert one._bell is not None
+    ring = one._bell.ring
+
+    def ringing() -> None:
+        rung.append(given)
+        ring()
+
+    one._bell.ring = ringing  # type: ignore[method-assign]
+    for given in range(300):  # noqa: B007 - for `ringing`
+        one.take_back(one.give(lambda: None))
+        time.sleep(0.0005)
+
+    assert len(rung) < 75
+
+
 def test_what_fails_is_logged_and_the_others_are_called(one: Late, caplog: pytest.LogCaptureFixture) -> None:
     done = threading.Event()
 

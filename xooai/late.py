@@ -5,21 +5,22 @@ One thread looks after a moment at what it was given before that; while there is
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from threading import Lock, Thread
 from time import sleep
 
 from xooai import bell, forks
 from xooai.log import logger
 
-__all__ = ["MOMENT", "Late", "later"]
+__all__ = ["MOMENT", "Late", "later", "take_back"]
 
 _log = logger("xooai")
 
 MOMENT = 0.001  # seconds, at least, and at most twice as many where threads get their turn
 _QUIET = 5  # moments without anything after which the thread sleeps until it is woken
 _IDLE = 0.1  # seconds of sleep after which it ends: another one is made as soon as half a call takes
+_NUMBERS = count()
 _LIMIT = 1024  # of those that wait: more than threads would do at once, and each is held for a moment only
 
 
@@ -35,19 +36,29 @@ class Late:
         """Begin without a thread, in the child of a fork."""
         if self._bell is not None:
             self._bell.close()
-        self._waiting: deque[Callable[[], object]] = deque()
+        self._waiting: dict[int, Callable[[], object]] = {}
+        self._given = -1
         self._lock = Lock()
         self._bell = None
         self._is_awake = False
 
-    def give(self, work: Callable[[], object]) -> None:
-        """Have `work` called in a moment by another thread; now and by this one where too many wait, or no thread can be had."""
+    def give(self, work: Callable[[], object]) -> int:
+        """Have `work` called in a moment by another thread; now and by this one where too many wait, or no thread can be had.
+
+        Returns what it is taken back by.
+        """
+        number = self._given = next(_NUMBERS)
         if len(self._waiting) >= _LIMIT:
             work()
-            return
-        self._waiting.append(work)
+            return number
+        self._waiting[number] = work
         if not self._is_awake:
             self._wake()
+        return number
+
+    def take_back(self, number: int) -> None:
+        """Call what was given no more, if it was not called yet: what is over by then costs that thread nothing."""
+        self._waiting.pop(number, None)
 
     def _wake(self) -> None:
         with self._lock:
@@ -63,24 +74,29 @@ class Late:
                 return
             except RuntimeError:
                 self._bell, self._is_awake = None, False
-        while True:
-            try:
-                work = self._waiting.popleft()
-            except IndexError:  # others may be here as well
-                return
-            work()
+        while self._waiting:
+            for work in self._taken(list(self._waiting)):
+                work()
+
+    def _taken(self, numbers: Sequence[int]) -> Iterator[Callable[[], object]]:
+        """What was given by these numbers, as far as nobody has taken it."""
+        for number in numbers:
+            work = self._waiting.pop(number, None)
+            if work is not None:
+                yield work
 
     def _run(self, rung: bell.Bell) -> None:
-        waiting, quiet = self._waiting, 0
+        waiting, quiet, seen = self._waiting, 0, -1
         while True:
-            count = len(waiting)
+            numbers = list(waiting)
             sleep(MOMENT)
-            for _ in range(count):
+            for work in self._taken(numbers):
                 try:
-                    waiting.popleft()()
+                    work()
                 except Exception:  # noqa: BLE001 - the others are waited for as well
                     _log.exception("what was to be done later failed")
-            quiet = 0 if count else quiet + 1
+            quiet = 0 if self._given != seen else quiet + 1
+            seen = self._given
             if quiet < _QUIET:
                 continue
             quiet = 0
@@ -98,5 +114,6 @@ class Late:
                 rung.wait(0)  # that came as it gave up
 
 
-later = Late().give
-"""That of this process."""
+_OWN = Late()
+later, take_back = _OWN.give, _OWN.take_back
+"""Those of this process."""

@@ -14,11 +14,11 @@ from queue import SimpleQueue
 from threading import Lock
 from typing import Any, NoReturn, TypeVar
 
-from xooai.late import later
+from xooai.late import later, take_back
 from xooai.sync import drive
 from xooai.threads import Offer, Threads
 
-__all__ = ["run_here", "run_in_line"]
+__all__ = ["Here", "run_here", "run_in_line"]
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ Ended = Callable[[str], Sequence[str]]
 
 def run_here(first: Sequence[str], node: Node, ended: Ended, threads: Threads) -> None:
     """Run nodes, the `first` ones to begin with. Raises what the first that fails raises; what did not begin then never does."""
-    here = _Here(node, ended, threads)
+    here = Here(node, ended, threads)
     try:
         here.run(first)
     finally:
@@ -42,28 +42,33 @@ def run_in_line(
     line: Sequence[T],
     run: Callable[[T], str],
     ready: Callable[[int], Sequence[str]],
-    node: Node,
+    made: Callable[[], Here],
     ended: Ended,
-    threads: Threads,
 ) -> None:
     """As `run_here`, of all nodes in an order in which they may `run` one by one, which gives the id of each.
 
-    Once the one at some place has taken a moment, `ready` says which could run with it, that one first; then `ended` counts.
+    Once the one at some place has taken a moment, `ready` says which could run with it, that one first; then what is `made` runs
+    those, and `ended` counts.
     """
-    turns = _Turns(ready, lambda: _Here(node, ended, threads))
-    later(turns.part)
+    turns = _Turns(ready, made)
+    number = later(turns.part)
+    lock, at = turns.lock, 0
     try:
-        for at, one in enumerate(line, 1):
+        for one in line:
             id = run(one)
-            here = turns.take(at)
-            if here is not None:
+            at += 1
+            with lock:
+                turns.at = at
+                here = turns.here
+            if here is not None:  # others were offered beside this one
                 here.run(ended(id))
                 return
     finally:
+        take_back(number)
         turns.end()
 
 
-class _Here:
+class Here:
     """What is ready, offered to threads, and done by them."""
 
     def __init__(self, node: Node, ended: Ended, threads: Threads) -> None:
@@ -116,34 +121,32 @@ class _Here:
 class _Turns:
     """Whose turn it is in a line: that of who runs it, until it is parted by who looks at it from another thread."""
 
-    def __init__(self, ready: Callable[[int], Sequence[str]], made: Callable[[], _Here]) -> None:
-        self._parting: tuple[Callable[[int], Sequence[str]], Callable[[], _Here], Context] | None
-        self._parting = ready, made, copy_context()
-        self._lock = Lock()
-        self._at = 0
-        self._here: _Here | None = None
+    __slots__ = ("_context", "_made", "_ready", "at", "here", "lock")
 
-    def take(self, at: int) -> _Here | None:
-        """None where the node at this place may run as the only one; else where others were offered beside the one before it."""
-        with self._lock:
-            self._at = at
-            return self._here
+    def __init__(self, ready: Callable[[int], Sequence[str]], made: Callable[[], Here]) -> None:
+        self._ready: Callable[[int], Sequence[str]] | None = ready
+        self._made: Callable[[], Here] | None = made
+        self._context = copy_context()
+        self.lock = Lock()
+        self.at = 0
+        self.here: Here | None = None
+        """What has others run beside the node at this place, once there are any."""
 
     def part(self) -> None:
         """Offer what could run beside the node whose turn it is."""
-        with self._lock:
-            if self._parting is not None:
-                ready, made, context = self._parting
-                beside = ready(self._at)[1:]
-                here = self._here = made()  # from here on nothing runs in line, whatever comes of the offers
-                self._parting = None
+        with self.lock:
+            if self._ready is not None and self._made is not None:
+                beside = self._ready(self.at)[1:]
+                here = self.here = self._made()  # from here on nothing runs in line, whatever comes of the offers
+                self._ready = None
                 for id in beside:
-                    here.offer(id, context.copy())
+                    here.offer(id, self._context.copy())
 
     def end(self) -> None:
         """Offer nothing any more, and hold nothing of the run."""
-        with self._lock:
-            here, self._here, self._parting = self._here, None, None
+        with self.lock:
+            here = self.here
+            self.here = self._ready = self._made = None
         if here is not None:
             here.end()
 

@@ -15,7 +15,7 @@ from xooai.errors import Internal, XooaiError
 from xooai.flow.branches import Branches, before_waiting, going_on
 from xooai.flow.budget import Allowance
 from xooai.flow.calling import Begun, Calling
-from xooai.flow.here import run_here, run_in_line
+from xooai.flow.here import Here, run_here, run_in_line
 from xooai.flow.lent import Lent
 from xooai.flow.means import Means
 from xooai.flow.plain import Plain
@@ -87,17 +87,20 @@ class _Running(Calling):
 
     def _run_here(self) -> None:
         """Run all nodes, by the caller's thread and others."""
-        means, node = self._means, partial(self._calling, task=None)
+        means = self._means
         line = means.line
         if not line or not self._plain:
-            run_here(means.first, node, self._after, means.helpers)
+            run_here(means.first, partial(self._calling, task=None), self._after, means.helpers)
             return
         self._left = 0
         if means.is_forked:
-            run_in_line(line, self._one_here, lambda at: self._ready(line[at:]), node, self._after, means.helpers)
+            run_in_line(line, self._one_here, lambda at: self._ready(line[at:]), self._here, self._after)
             return
         for plain in line:
             self._one_here(plain)
+
+    def _here(self) -> Here:
+        return Here(partial(self._calling, task=None), self._after, self._means.helpers)
 
     def _one_here(self, plain: Plain) -> str:
         """Run a node in this thread, in a context of its own; its id."""
