@@ -92,7 +92,7 @@ def test_a_signal_at_any_moment_of_a_start_ends_it_within_two_seconds(number: si
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["alone", "workers"])
 @pytest.mark.parametrize("scheme", ["http", "grpc", "quic"])
-@pytest.mark.parametrize("what", ["port", "certificate", "plug-in", "store"])
+@pytest.mark.parametrize("what", ["port", "certificate", "plug-in", "store", "cache"])
 def test_what_cannot_start_ends_within_two_seconds_and_tells_why_in_one_line(
     what: str, scheme: str, workers: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -111,10 +111,11 @@ def test_what_cannot_start_ends_within_two_seconds_and_tells_why_in_one_line(
             ),
             "plug-in": (("--url", "nothing://127.0.0.1:0"), "nothing serves nothing://; "),
             "store": (("--url", f"{scheme}://127.0.0.1:0", "--store", "a=nothing://a"), "nothing serves nothing://; "),
+            "cache": (("--url", f"{scheme}://127.0.0.1:0"), f"the cache cannot be at {bad}"),
         }
         args, told = cases[what]
         began = time.monotonic()
-        with served(LIVELY, *args, *workers) as process:
+        with served(LIVELY, *args, *workers, env={"XOOAI_CACHE": str(bad)} if what == "cache" else {}) as process:
             ended = process.end()
         took = time.monotonic() - began
 

@@ -19,7 +19,7 @@ import re
 import stat
 from contextlib import suppress
 
-from xooai.cache_place import HOMELESS, PLACE
+from xooai.cache_place import HOMELESS, PLACE, make
 from xooai.errors import (
     FailedPrecondition,
     InvalidArgument,
@@ -85,7 +85,7 @@ class Folder:
         if not self.root:
             raise FailedPrecondition(HOMELESS)
         try:
-            _make(self.root)
+            make(self.root)
             self._check()
             self._look_at_form()
             with suppress(OSError):  # it is there, or the disk may only be read, which is no reason not to
@@ -103,7 +103,7 @@ class Folder:
         except FileNotFoundError:
             if not flags & os.O_CREAT:
                 raise
-        _make(os.path.dirname(path))
+        make(os.path.dirname(path))
         return os.open(path, flags, 0o600)
 
     def _check(self) -> None:
@@ -140,15 +140,6 @@ class Folder:
             os.write(fd, _TAGGED)
         finally:
             os.close(fd)
-
-
-def _make(path: str) -> None:
-    """Make a folder with those above it, each open to this user alone, as the XDG specification has it."""
-    above = os.path.dirname(path)
-    if not os.path.lexists(above):  # a link that leads nowhere is there, and nothing can be made below it
-        _make(above)
-    with suppress(FileExistsError):
-        os.mkdir(path, 0o700)
 
 
 def told(error: OSError, what: str) -> XooaiError:

@@ -209,8 +209,10 @@ def _ask_for_keys(keys: str | None) -> None:
 
 
 def _look_at_cache() -> None:
-    """Say at the start what callers with large contents would find out."""
-    if obstacle := cache_place.obstacle():
+    """Say at the start what callers with large contents would find out. A place that is named has to be one."""
+    if os.environ.get(cache_place.PLACE):
+        cache_place.make_named()
+    elif obstacle := cache_place.obstacle():
         _LOG.warning("no contents can be kept for callers: %s", obstacle)
 
 
