@@ -24,7 +24,7 @@ from xooai.lazy import lazy
 from xooai.log import logger
 from xooai.routes import Hosted
 from xooai.served import Served
-from xooai.shared_stores import store_of
+from xooai.shared_stores import Stores, store_of
 
 if TYPE_CHECKING:
     from xooai import fetch, workers
@@ -128,12 +128,7 @@ def listen(values: dict[str, Any], opened: Callable[[ExitStack], Sequence[Served
     logs.configure(values["log"], values["log_level"], values["access_log"])
     with _ending(), _terminable(), ExitStack() as stack:
         urls, listening = values["urls"], _options(values)
-        stores, fetched = store_of(values["store"]), values["fetched"]
-        if not all(map(str.strip, fetched)):
-            raise InvalidArgument("--fetch takes a host, as files.example.com, '*.example.com' or '*'; '' names none")
-        if fetched:
-            os.environ["XOOAI_FETCH"] = ",".join(fetched)
-            fetch.switched_on()  # raises here what is wrong with it
+        stores = _contents(values)
         _ask_for_keys(values["keys"])
         if instead() is None:
             _look_at_cache()
@@ -181,6 +176,7 @@ def listen_by_workers(values: Mapping[str, Any], args: Sequence[str]) -> None:
     logs.configure(values["log"], values["log_level"], values["access_log"])
     if values["reload"]:
         raise click.UsageError("--reload starts one process anew; leave out --workers, --devices and --isolated")
+    _contents(values)  # what is wrong with them is told once, and by no worker
     _ask_for_keys(values["keys"])
     _look_at_cache()
     devices = () if values["devices"] is None else workers.checked_devices(values["devices"])
@@ -201,6 +197,17 @@ def _options(values: Mapping[str, Any]) -> ListenOptions:
     return ListenOptions(
         hosts=tuple(values["hosts"]), trusted_proxies=proxies, **{name: values[name] for name in as_they_are}
     )
+
+
+def _contents(values: Mapping[str, Any]) -> Stores:
+    """The stores; what may be fetched is switched on. Raises InvalidArgument and PluginError."""
+    stores, fetched = store_of(values["store"]), values["fetched"]
+    if not all(map(str.strip, fetched)):
+        raise InvalidArgument("--fetch takes a host, as files.example.com, '*.example.com' or '*'; '' names none")
+    if fetched:
+        os.environ["XOOAI_FETCH"] = ",".join(fetched)
+        fetch.switched_on()  # raises here what is wrong with it
+    return stores
 
 
 def _ask_for_keys(keys: str | None) -> None:
