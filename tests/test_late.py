@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -111,6 +112,21 @@ def test_what_is_taken_back_is_not_called(one: Late) -> None:
     one.take_back(numbers[1])  # too late
 
     assert called == [1, 3, 5, 7, 9]
+
+
+def test_nothing_of_what_was_called_is_held(one: Late) -> None:
+    class Work:
+        def __call__(self) -> None:
+            done.set()
+
+    done = threading.Event()
+    work = Work()
+    held = weakref.ref(work)
+    one.give(work)
+    del work
+    assert done.wait(PATIENCE)
+    until(lambda: not one._is_awake)
+    assert held() is None, "it is held while the thread that has called it sleeps"
 
 
 def test_it_stays_awake_while_all_is_taken_back(one: Late) -> None:

@@ -95,6 +95,7 @@ class Late:
                     work()
                 except Exception:  # noqa: BLE001 - the others are waited for as well
                     _log.exception("what was to be done later failed")
+                del work  # nothing of it outlives it here
             quiet = 0 if self._given != seen else quiet + 1
             seen = self._given
             if quiet < _QUIET:
