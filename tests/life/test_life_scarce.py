@@ -82,7 +82,8 @@ def _room(process: Process, threads: int) -> None:
 
 
 def _as_user(*args: str) -> AbstractContextManager[Process]:
-    return served(command=[*ROOTLESS, sys.executable, "-m", "xooai", "serve", *args])
+    own = {"XOOAI_CACHE": ""}  # that of the tests is another user's
+    return served(command=[*ROOTLESS, sys.executable, "-m", "xooai", "serve", *args], env=own)
 
 
 @pytest.mark.system
