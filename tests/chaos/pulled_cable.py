@@ -21,9 +21,7 @@ NEAR, FAR = "10.9.0.1", "10.9.0.2"
 PORT = 7001
 LONG = 100.0  # seconds for both sides to notice
 SHORT = 2.0  # seconds that a call has which is begun when the cable is out
-AWAY = (
-    5.0  # seconds that it is out while a server ends and another one begins; HTTP's idle connections are used for four
-)
+AWAY = 5.0  # seconds that it is out while another server begins; idle connections are used for four
 
 
 class Beyond(Executor):
@@ -168,4 +166,7 @@ def beyond(scheme: str, certificate: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    (beyond if sys.argv[1] == "serve" else main)(*sys.argv[1 + (sys.argv[1] == "serve") :])
+    if sys.argv[1] == "serve":
+        beyond(*sys.argv[2:])
+    else:
+        main(*sys.argv[1:])
